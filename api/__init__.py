@@ -1,0 +1,1 @@
+"""How people reach segsearch: the command line and HTTP."""

@@ -1,0 +1,77 @@
+"""Every error that segsearch raises on purpose.
+
+::
+
+    SegsearchError
+    ├── UsageError            the caller asked for something that makes no sense
+    │   ├── UnknownIdError    no photo or segment has that id
+    │   └── FilterError       a filter contradicts itself
+    ├── PhotoError            one file can't be used; the rest can
+    │   ├── UndecodableError  its bytes are not a picture that we read
+    │   └── TooLargeError     it is over the limit of pixels or bytes
+    ├── ModelError            a model can't be had or can't be used
+    │   └── HubError          the model hub can't be reached and the cache has no copy
+    ├── LibraryError          the library folder can't be used as asked
+    │   ├── MismatchError     its models or settings differ from those asked for
+    │   └── OwnedError        another process owns it and can't be spoken to
+    └── StoreError            the vector store failed
+        └── StoreUnreachableError  no answer from the Qdrant server
+
+Each message says what happened, where, and what to do next.
+"""
+
+
+class SegsearchError(Exception):
+    """The root: catch it to catch everything that segsearch raises on purpose."""
+
+
+class UsageError(SegsearchError):
+    """The caller asked for something that makes no sense."""
+
+
+class UnknownIdError(UsageError):
+    """No photo or segment has that id."""
+
+
+class FilterError(UsageError):
+    """A filter contradicts itself."""
+
+
+class PhotoError(SegsearchError):
+    """One file can't be used; the rest can."""
+
+
+class UndecodableError(PhotoError):
+    """A file's bytes are not a picture that segsearch reads."""
+
+
+class TooLargeError(PhotoError):
+    """A file is over the limit of pixels or bytes."""
+
+
+class ModelError(SegsearchError):
+    """A model can't be had or can't be used."""
+
+
+class HubError(ModelError):
+    """The model hub can't be reached and the cache has no copy."""
+
+
+class LibraryError(SegsearchError):
+    """The library folder can't be used as asked."""
+
+
+class MismatchError(LibraryError):
+    """The library was made with other models or settings than those asked for."""
+
+
+class OwnedError(LibraryError):
+    """Another process owns the library and can't be spoken to."""
+
+
+class StoreError(SegsearchError):
+    """The vector store failed."""
+
+
+class StoreUnreachableError(StoreError):
+    """No answer came from the Qdrant server."""

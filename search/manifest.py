@@ -1,0 +1,112 @@
+"""The manifest of a library folder: what made it, and how its vectors are named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from search.errors import LibraryError, MismatchError
+from search.records import Record
+
+MANIFEST_NAME = "segsearch.json"
+FORMAT = 1
+
+
+class ModelName(Record):
+    """A model as it was asked for, and the fingerprint of its weights."""
+
+    name: str
+    fingerprint: str
+    config: str | None = None
+
+
+class Manifest(Record):
+    """What a library was made with. Masks settings may change; new photos then get the new ones."""
+
+    format: int = FORMAT
+    segmenter: ModelName
+    encoder: ModelName
+    crop_recipe: str
+    dim: int
+    qdrant: str | None = None  # None: vectors are in the library folder
+    collection_prefix: str = "segsearch"
+    models: str = "default"
+
+    @property
+    def vector_name(self) -> str:
+        """Return the active vector's name: encoder and crop recipe, short and stable."""
+        return f"{self.crop_recipe}_{fingerprint(self.encoder.fingerprint, self.crop_recipe)[:12]}"
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the settings that this library goes before the defaults with."""
+        return {
+            "models": self.models,
+            "segmenter": self.segmenter.name,
+            "segmenter_config": self.segmenter.config,
+            "encoder": self.encoder.name,
+            "crop_recipe": self.crop_recipe,
+            "qdrant": self.qdrant,
+            "collection_prefix": self.collection_prefix,
+        }
+
+
+def fingerprint(*parts: object) -> str:
+    """Return a stable hash (hex) of anything that JSON can say."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_manifest(library: Path) -> Manifest | None:
+    """Read the manifest of a library folder; None where there is none yet.
+
+    Raises:
+        LibraryError: the file is there and can't be understood.
+    """
+    path = library / MANIFEST_NAME
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as error:
+        raise LibraryError(
+            f"{path} can't be read as a segsearch manifest: {error}. "
+            "Restore it from a backup, or start a new library with --library."
+        ) from error
+    if manifest.format != FORMAT:
+        raise LibraryError(
+            f"{path} has format {manifest.format}, this segsearch writes {FORMAT}. "
+            "Use the segsearch that made it, or start a new library with --library."
+        )
+    return manifest
+
+
+def save_manifest(library: Path, manifest: Manifest) -> None:
+    """Write the manifest, all of it or nothing."""
+    library.mkdir(parents=True, exist_ok=True)
+    draft = library / f"{MANIFEST_NAME}.new"
+    draft.write_text(manifest.model_dump_json(indent=2) + "\n")
+    draft.replace(library / MANIFEST_NAME)
+
+
+def check_same_encoder(manifest: Manifest, encoder: ModelName, crop_recipe: str) -> None:
+    """Refuse to mix vectors of two encoders or crop recipes.
+
+    Raises:
+        MismatchError: the library's vectors can't be compared with this encoder's.
+    """
+    if manifest.encoder.fingerprint != encoder.fingerprint:
+        raise MismatchError(
+            f"this library was made with the encoder {manifest.encoder.name!r} "
+            f"({manifest.encoder.fingerprint[:12]}), not with {encoder.name!r} "
+            f"({encoder.fingerprint[:12]}). Leave --encoder and --models out to use the library's "
+            "own, or choose another --library for the other encoder."
+        )
+    if manifest.crop_recipe != crop_recipe:
+        raise MismatchError(
+            f"this library was made with --crop-recipe {manifest.crop_recipe}, not {crop_recipe}. "
+            "Leave --crop-recipe out to use the library's own, or choose another --library."
+        )

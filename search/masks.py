@@ -1,0 +1,200 @@
+"""Pure functions on masks: boxes, run-length encoding, sizes, small regions.
+
+A mask is a (h, w) bool array; a box follows SAM: left, top, width, height, where the width is
+right - left of the outermost pixels (so a mask of one pixel has a box of 0 x 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+
+from search.records import Box, Mask, MaskArray
+
+Point = tuple[int, int]
+EIGHT_NEIGHBORS = np.ones((3, 3), dtype=np.uint8)
+
+
+def mask_from_array(mask_hw: NDArray[np.bool_]) -> Mask:
+    """Encode a (h, w) mask as COCO's compressed RLE."""
+    height, width = mask_hw.shape
+    rle = coco_mask.encode(np.asfortranarray(mask_hw, dtype=np.uint8))
+    return Mask(size_wh=(width, height), counts=rle["counts"].decode("ascii"))
+
+
+def array_from_mask(mask: Mask) -> MaskArray:
+    """Decode to a (h, w) bool array at the mask's own size.
+
+    Not by pycocotools: its decoder leaves the rest of the array unset where runs are missing.
+
+    Raises:
+        ValueError: the text is damaged, or its runs do not fill the mask's size.
+    """
+    width, height = mask.size_wh
+    runs = runs_from_counts(mask.counts)
+    if runs.sum() != width * height:
+        raise ValueError(f"the runs of a mask fill {runs.sum()} pixels, not {width} x {height}")
+    inside = np.arange(len(runs)) % 2 == 1
+    return np.ascontiguousarray(np.repeat(inside, runs).reshape(width, height).T)
+
+
+def coco_rle_from_mask(mask: Mask) -> dict[str, object]:
+    """Return COCO's own form, {"size": [h, w], "counts": str}."""
+    width, height = mask.size_wh
+    return {"size": [height, width], "counts": mask.counts}
+
+
+def mask_from_runs(runs: Sequence[int], size_hw: tuple[int, int]) -> Mask:
+    """Encode column-major runs (first of background, as in COCO's uncompressed RLE)."""
+    height, width = size_hw
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": list(runs)}, height, width)
+    return Mask(size_wh=(width, height), counts=rle["counts"].decode("ascii"))
+
+
+def runs_from_counts(counts: str) -> NDArray[np.int64]:
+    """Decode COCO's compressed counts to run lengths.
+
+    A number is a few characters of six bits: five of value, lowest first, and one that says that
+    more follow; from the fourth on, each is a difference to the number two before.
+    Source: rleFrString in pycocotools' maskApi.c.
+
+    Raises:
+        ValueError: the text ends within a number, or a run is negative or absurdly long.
+    """
+    bits = np.frombuffer(counts.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
+    last = (bits & 0x20) == 0  # the last character of each number
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    digit = np.arange(len(bits)) - np.repeat(starts, ends - starts + 1) if last[-1:].any() else None
+    if digit is None or bits.min() < 0 or bits.max() > 63 or digit.max() > 6:
+        raise ValueError("the run-length text of a mask is damaged")
+    values = np.add.reduceat((bits & 0x1F) << (5 * digit), starts)
+    negative = (bits[ends] & 0x10) != 0
+    values -= np.where(negative, 1 << (5 * (ends - starts + 1)), 0)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    if (values < 0).any():
+        raise ValueError("the run-length text of a mask is damaged")
+    return values
+
+
+def bbox_xywh_from_array(mask_hw: NDArray[np.bool_]) -> Box:
+    """Return SAM's box of a mask; an empty mask gives (0, 0, 0, 0)."""
+    columns, rows = np.flatnonzero(mask_hw.any(axis=0)), np.flatnonzero(mask_hw.any(axis=1))
+    if not len(columns):
+        return Box(0, 0, 0, 0)
+    left, top = int(columns[0]), int(rows[0])
+    return Box(left, top, int(columns[-1]) - left, int(rows[-1]) - top)
+
+
+def iou(a_hw: NDArray[np.bool_], b_hw: NDArray[np.bool_]) -> float:
+    """Return intersection over union; two empty masks give 0."""
+    union = int(np.count_nonzero(a_hw | b_hw))
+    return int(np.count_nonzero(a_hw & b_hw)) / union if union else 0.0
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Return intersection over union of two boxes; two empty boxes give 0."""
+    ax0, ay0, ax1, ay1 = a.xyxy
+    bx0, by0, bx1, by1 = b.xyxy
+    overlap = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+    union = a.w * a.h + b.w * b.h - overlap
+    return overlap / union if union else 0.0
+
+
+def resized(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> MaskArray:
+    """Return the mask at another size.
+
+    Shrinking keeps the pixels of which at least half is covered; growing takes the nearest pixel.
+    A mask that is not empty stays so: if nothing is half covered, the most covered pixel is kept.
+    """
+    height, width = mask_hw.shape
+    if (width, height) == size_wh:
+        return mask_hw
+    shrinks = size_wh[0] <= width and size_wh[1] <= height
+    method = Image.Resampling.BOX if shrinks else Image.Resampling.NEAREST
+    grey = Image.fromarray(mask_hw.astype(np.uint8) * 255).resize(size_wh, method)
+    covered = np.asarray(grey)
+    small: MaskArray = covered >= 128
+    if not small.any() and mask_hw.any():
+        small = covered == covered.max()
+    return small
+
+
+def fitted_size(size_wh: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """Return the size scaled down so that its long side is at most `long_side`."""
+    scale = min(1.0, long_side / max(size_wh))
+    return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
+
+
+def without_small_regions(
+    mask_hw: NDArray[np.bool_], area_thresh: float, mode: Literal["holes", "islands"]
+) -> tuple[MaskArray, bool]:
+    """Return the mask with small holes filled or small islands removed, and whether it changed.
+
+    Regions are 8-connected. If all islands are small, the largest stays. This is
+    `remove_small_regions` of segment-anything's utils/amg.py, by scipy instead of opencv, with the
+    same order of labels, so that ties fall alike.
+    """
+    working = ~mask_hw if mode == "holes" else mask_hw
+    labels, count = ndimage.label(working, structure=EIGHT_NEIGHBORS)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    small = np.flatnonzero(areas < area_thresh) + 1
+    if not len(small):
+        return mask_hw, False
+    if mode == "holes":
+        return mask_hw | np.isin(labels, small), True
+    if len(small) == count:
+        small = np.delete(small, int(np.argmax(areas)))
+    return mask_hw & ~np.isin(labels, small), True
+
+
+def polygons_from_array(mask_hw: NDArray[np.bool_]) -> list[list[Point]]:
+    """Return the outlines of a mask as closed polygons along pixel edges, holes among them.
+
+    Filling all of them by the even-odd rule gives the mask back, to the pixel.
+    """
+    padded = np.pad(mask_hw, 1).astype(np.int8)
+    across = np.diff(padded, axis=0)[:, 1:-1]  # 1 where the inside begins going down
+    down = np.diff(padded, axis=1)[1:-1]  # 1 where the inside begins going right
+    edges = [((x, y), (x + 1, y), across[y, x] > 0) for y, x in np.argwhere(across).tolist()]
+    edges += [((x, y), (x, y + 1), down[y, x] < 0) for y, x in np.argwhere(down).tolist()]
+    steps: dict[Point, list[Point]] = {}
+    for a, b, forward in edges:  # the inside stays on the right
+        steps.setdefault(a if forward else b, []).append(b if forward else a)
+    return [_without_straight_corners(loop) for loop in _loops(steps)]
+
+
+def _loops(steps: dict[Point, list[Point]]) -> list[list[Point]]:
+    """Chain directed unit steps to closed loops."""
+    loops = []
+    while steps:
+        start = point = next(iter(steps))
+        loop = []
+        while True:
+            ways = steps[point]
+            nxt = ways.pop()
+            if not ways:
+                del steps[point]
+            loop.append(point)
+            point = nxt
+            if point == start:
+                break
+        loops.append(loop)
+    return loops
+
+
+def _without_straight_corners(loop: list[Point]) -> list[Point]:
+    """Drop the points at which an outline does not turn."""
+    turns = []
+    for i, (x, y) in enumerate(loop):
+        (x0, y0), (x1, y1) = loop[i - 1], loop[(i + 1) % len(loop)]
+        if (x - x0) * (y1 - y) != (y - y0) * (x1 - x):
+            turns.append((x, y))
+    return turns

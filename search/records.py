@@ -1,0 +1,194 @@
+"""The records that everything else speaks of: frozen, and checked when they are made.
+
+Coordinates are pixels of the upright photo (EXIF orientation applied), x to the right and y down.
+A box's format is part of its name.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+NAMESPACE = uuid.UUID("5e95ea7c-4000-5000-8000-7365677365a7")  # fixed for ever: ids derive from it
+
+RgbImage = NDArray[np.uint8]  # (h, w, 3)
+MaskArray = NDArray[np.bool_]  # (h, w)
+Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _checked_uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not an id: ids are UUIDs") from error
+
+
+Id = Annotated[str, AfterValidator(_checked_uuid)]
+
+
+class Record(BaseModel):
+    """A frozen value that refuses unknown fields and values that are not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Box(NamedTuple):
+    """A box as SAM writes it: left, top, width, height, in pixels of the upright photo."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+    @property
+    def xyxy(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom."""
+        return self.x, self.y, self.x + self.w, self.y + self.h
+
+
+class Place(Record):
+    """A point on Earth, in degrees (WGS 84)."""
+
+    lat: Annotated[float, Field(ge=-90, le=90)]
+    lon: Annotated[float, Field(ge=-180, le=180)]
+
+
+class Mask(Record):
+    """A mask as COCO's compressed run-length encoding, at `size_wh` pixels."""
+
+    size_wh: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    counts: Annotated[str, Field(min_length=1)]
+
+
+class PhotoFacts(Record):
+    """What a filter needs to know of a photo; it may change without segmenting anew."""
+
+    sort_at: datetime
+    camera: str | None = None
+    location: Place | None = None
+    folders: tuple[str, ...] = ()  # "ROOT_ID/sub/folder", one entry per folder and its parents
+    hidden: bool = False  # its file is gone from a root that is present
+
+    @model_validator(mode="after")
+    def _has_offset(self) -> PhotoFacts:
+        if self.sort_at.tzinfo is None:
+            raise ValueError("sort_at needs a UTC offset")
+        return self
+
+    @property
+    def year_month(self) -> str:
+        """`YYYY-MM`, in the photo's own local time."""
+        return f"{self.sort_at:%Y-%m}"
+
+
+class Photo(Record):
+    """A photo whose segments are in the library."""
+
+    photo_id: Id
+    size_wh: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    facts: PhotoFacts
+    segmented_with: str | None = None  # fingerprint of models and recipe; None: not finished
+    segment_count: Annotated[int, Field(ge=0)] = 0
+
+
+class Segment(Record):
+    """One mask of one photo, in SAM's own words."""
+
+    segment_id: Id
+    photo_id: Id
+    bbox_xywh: Box
+    area_px: Annotated[int, Field(gt=0)]
+    area_fraction: Annotated[float, Field(gt=0, le=1)]
+    predicted_iou: float
+    stability_score: float
+    point_xy: tuple[float, float]
+    mask: Mask | None = None  # left out of search results unless asked for
+
+
+class Hit(Record):
+    """A segment that was found, and how similar it is (cosine, -1..1)."""
+
+    score: float
+    segment: Segment
+
+
+class PhotoHit(Record):
+    """A whole photo that was found, and how similar it is (cosine, -1..1)."""
+
+    score: float
+    photo: Photo
+
+
+class GeoCircle(Record):
+    """Everything within `radius_m` metres of a place."""
+
+    center: Place
+    radius_m: Annotated[float, Field(gt=0)]
+
+
+class SearchFilter(Record):
+    """Which segments count. Every part that is given must hold."""
+
+    photo_ids: tuple[Id, ...] | None = None
+    folder: str | None = None  # "ROOT_ID" or "ROOT_ID/sub/folder"; what lies below counts too
+    taken_from: datetime | None = None
+    taken_before: datetime | None = None
+    camera: str | None = None
+    near: GeoCircle | None = None
+    min_area_fraction: Fraction | None = None
+    max_area_fraction: Fraction | None = None
+    min_predicted_iou: float | None = None
+    min_stability_score: float | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> SearchFilter:
+        for name in ("taken_from", "taken_before"):
+            moment = getattr(self, name)
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError(f"{name} needs a UTC offset, as in 2024-05-01T00:00:00+02:00")
+        if self.taken_from and self.taken_before and self.taken_from >= self.taken_before:
+            raise ValueError("taken_from must be earlier than taken_before")
+        low, high = self.min_area_fraction, self.max_area_fraction
+        if low is not None and high is not None and low > high:
+            raise ValueError("min_area_fraction must not be larger than max_area_fraction")
+        return self
+
+
+def photo_id_from_digest(pixel_sha256: str) -> str:
+    """Return the id of the photo whose upright pixels have this SHA-256 (hex)."""
+    return str(uuid.uuid5(NAMESPACE, f"photo:{pixel_sha256}"))
+
+
+def segment_id_from_mask(photo_id: str, mask: Mask) -> str:
+    """Return the id of the segment with this mask in this photo: the same mask, the same id."""
+    width, height = mask.size_wh
+    return str(uuid.uuid5(NAMESPACE, f"segment:{photo_id}:{width}x{height}:{mask.counts}"))
+
+
+def checked_vectors(vectors: NDArray[Any], count: int) -> Vectors:
+    """Return `vectors` as (count, dim) float32.
+
+    Raises:
+        ValueError: another shape, a value that is not finite, or a row that is not of unit length.
+    """
+    rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[0] != count:
+        raise ValueError(f"expected ({count}, dim) vectors, got {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise ValueError("a vector holds a value that is not finite")
+    lengths = np.linalg.norm(rows, axis=1)
+    if count and not np.allclose(lengths, 1.0, atol=1e-3):
+        raise ValueError(f"vectors must have unit length, got {lengths.min():.4g} or more")
+    return rows
+
+
+def folder_chain(folder: str) -> tuple[str, ...]:
+    """Return a folder and all its parents, outermost first: a/b/c -> a, a/b, a/b/c."""
+    parts = folder.split("/")
+    return tuple("/".join(parts[: i + 1]) for i in range(len(parts)))

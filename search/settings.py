@@ -1,0 +1,173 @@
+"""All settings in one class.
+
+A value comes from, first to last: a command-line flag, the environment (prefix `SEGSEARCH_`),
+`segsearch.toml` in the working directory, the default below. What a library was made with stands
+in its manifest and goes before the defaults (see `search.manifest`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CropRecipe = Literal["fusion", "context", "tight", "masked", "blur"]
+Group = Literal["library", "models", "masks", "ingest", "server", "serve"]
+
+DEFAULT_SEGMENTER = "facebook/sam2.1-hiera-small"
+DEFAULT_ENCODER = "openai/clip-vit-base-patch32"
+
+
+def _in(group: Group, description: str, **limits: Any) -> Any:  # noqa: ANN401  (pydantic's own)
+    """Describe a setting and name the group that a command takes it with."""
+    return Field(description=description, json_schema_extra={"group": group}, **limits)
+
+
+class Settings(BaseSettings):
+    """Every knob, with its default and its meaning; each is a flag of the commands that use it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEGSEARCH_", toml_file="segsearch.toml", extra="forbid", frozen=True
+    )
+
+    # library
+    library: Annotated[Path, _in("library", "The library folder.")] = Path("segsearch-library")
+    qdrant: Annotated[
+        str | None,
+        _in("library", "Keep vectors on this Qdrant server instead of in the library folder."),
+    ] = None
+    qdrant_api_key: Annotated[
+        str | None, _in("server", "API key of the Qdrant server (better in the environment).")
+    ] = None
+
+    # models
+    models: Annotated[
+        Literal["default", "starter"],
+        _in("models", "A pair of models: `default` from the hub, or the bundled `starter` pair."),
+    ] = "default"
+    segmenter: Annotated[
+        str | None, _in("models", f"SAM 2: hub name or checkpoint file [{DEFAULT_SEGMENTER}].")
+    ] = None
+    segmenter_config: Annotated[
+        str | None,
+        _in("models", "Config for a checkpoint file, as named in the package sam2."),
+    ] = None
+    encoder: Annotated[
+        str | None, _in("models", f"CLIP-like encoder: hub name or folder [{DEFAULT_ENCODER}].")
+    ] = None
+    device: Annotated[
+        Literal["auto", "cuda", "mps", "cpu"], _in("models", "Where models run.")
+    ] = "auto"
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        _in("models", "auto: bfloat16 on CUDA, float32 elsewhere."),
+    ] = "auto"
+    crop_recipe: Annotated[
+        CropRecipe, _in("models", "What the encoder sees of a segment.")
+    ] = "fusion"
+
+    # masks: SAM2AutomaticMaskGenerator's own names and defaults
+    points_per_side: Annotated[int, _in("masks", "Grid points along each side.", gt=0)] = 32
+    points_per_batch: Annotated[
+        int, _in("masks", "Points decoded at once (fewer for large photos).", gt=0)
+    ] = 64
+    pred_iou_thresh: Annotated[float, _in("masks", "Keep masks predicted better than this.")] = 0.8
+    stability_score_thresh: Annotated[
+        float, _in("masks", "Keep masks at least this stable.")
+    ] = 0.95
+    stability_score_offset: Annotated[
+        float, _in("masks", "Shift of the cutoff when stability is measured.")
+    ] = 1.0
+    mask_threshold: Annotated[float, _in("masks", "Logits above this are inside.")] = 0.0
+    box_nms_thresh: Annotated[
+        float, _in("masks", "Box IoU over which the weaker of two masks goes.")
+    ] = 0.7
+    crop_n_layers: Annotated[int, _in("masks", "Layers of crops looked at besides.", ge=0)] = 0
+    crop_nms_thresh: Annotated[float, _in("masks", "The same between crops.")] = 0.7
+    crop_overlap_ratio: Annotated[
+        float, _in("masks", "Overlap of crops, as part of the photo.", ge=0, lt=1)
+    ] = 512 / 1500
+    crop_n_points_downscale_factor: Annotated[
+        int, _in("masks", "Fewer points per side in layer n: divided by this to the n.", ge=1)
+    ] = 1
+    min_mask_region_area: Annotated[
+        int, _in("masks", "Fill holes and drop islands smaller than this (pixels).", ge=0)
+    ] = 0
+    use_m2m: Annotated[bool, _in("masks", "Refine each mask once with itself as prompt.")] = False
+    multimask_output: Annotated[bool, _in("masks", "Three candidates a point.")] = True
+    min_area_fraction: Annotated[
+        float, _in("masks", "Drop segments smaller than this part of the photo.", ge=0, le=1)
+    ] = 0.0005
+    max_area_fraction: Annotated[
+        float, _in("masks", "Drop segments larger than this part of the photo.", ge=0, le=1)
+    ] = 0.95
+    mask_long_side: Annotated[
+        int, _in("masks", "Masks are stored at this long side (pixels).", ge=64)
+    ] = 1024
+
+    # ingest
+    decode_ahead: Annotated[
+        int, _in("ingest", "Photos decoded ahead of the segmenter.", ge=1, le=64)
+    ] = 4
+    decode_workers: Annotated[int, _in("ingest", "Threads that decode photos.", ge=1)] = 2
+    embed_batch: Annotated[int, _in("ingest", "Crops encoded at once.", ge=1)] = 64
+    max_pixels: Annotated[
+        int, _in("ingest", "Skip pictures with more pixels than this.", gt=0)
+    ] = 200_000_000
+    max_bytes: Annotated[
+        int, _in("ingest", "Skip files with more bytes than this.", gt=0)
+    ] = 500_000_000
+
+    # Qdrant server
+    shard_number: Annotated[int, _in("server", "Shards of each collection.", ge=1)] = 1
+    replication_factor: Annotated[int, _in("server", "Copies of each shard.", ge=1)] = 1
+    quantization: Annotated[
+        Literal["none", "int8", "binary"],
+        _in("server", "Quantise vectors in memory; results are rescored with the originals."),
+    ] = "none"
+    vectors_on_disk: Annotated[bool, _in("server", "Keep full vectors on disk.")] = False
+    collection_prefix: Annotated[
+        str, _in("server", "Collections are named PREFIX_photos and PREFIX_segments.")
+    ] = "segsearch"
+    grpc: Annotated[bool, _in("server", "Speak gRPC to the server (port 6334).")] = False
+    write_batch: Annotated[int, _in("server", "Points per write.", ge=1)] = 256
+    retry_wait_s: Annotated[
+        float, _in("server", "Go on trying a write for this long.", ge=0)
+    ] = 60.0
+
+    # serve
+    host: Annotated[str, _in("serve", "Address to listen on; loopback only, for now.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, _in("serve", "Port to listen on; 0 picks a free one.", ge=0)] = 8765
+    max_upload_bytes: Annotated[
+        int, _in("serve", "Largest picture that a client may send.", gt=0)
+    ] = 50_000_000
+    max_upload_pixels: Annotated[
+        int, _in("serve", "Most pixels of a picture that a client may send.", gt=0)
+    ] = 100_000_000
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then segsearch.toml."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def with_defaults(self, defaults: dict[str, Any]) -> Settings:
+        """Return a copy in which `defaults` hold wherever nothing was set on purpose."""
+        unset = {k: v for k, v in defaults.items() if k not in self.model_fields_set}
+        chosen = self.model_dump(include=self.model_fields_set)
+        return Settings.model_validate({**chosen, **unset}) if unset else self

@@ -1,0 +1,95 @@
+"""From painted pixels to a photo: light that falls unevenly, exposure, lens, sensor, compression."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from starter.canvas import Canvas
+from starter.colors import Floats
+from starter.patterns import noise_patch
+from starter.shapes import SHAPES, draw_outline, stamp_outline
+
+REFERENCE_PX = 256  # blur is measured in pixels of a picture with this short side
+
+
+def develop(rng: np.random.Generator, canvas: Canvas, grit: float) -> NDArray[np.uint8]:
+    """Return the picture as (h, w, 3) uint8; grit 0 is a clean photo, 1 a poor one."""
+    pixels = canvas.pixels * _light_map(rng, canvas)[..., None]
+    pixels = _exposed(rng, pixels, grit)
+    photo = Image.fromarray(_bytes(pixels))
+    if rng.random() < 0.25 + 0.5 * grit:
+        radius = rng.uniform(0.2, 0.35 + 0.9 * grit) * canvas.unit_px / REFERENCE_PX
+        photo = photo.filter(ImageFilter.GaussianBlur(radius))
+    if rng.random() < 0.3 + 0.6 * grit:
+        photo = _with_sensor_noise(rng, photo, rng.uniform(0.002, 0.006 + 0.05 * grit))
+    if rng.random() < 0.7 * grit + 0.1:
+        photo = _recompressed(photo, int(rng.uniform(92 - 55 * grit, 95)))
+    return np.asarray(photo)
+
+
+def _light_map(rng: np.random.Generator, canvas: Canvas) -> Floats:
+    """Return (h, w) brightness: a fall from the lit side, dim corners, patches and a shadow."""
+    width, height = canvas.size_wh
+    x, y = canvas.light.towards_xy
+    across = np.linspace(-1, 1, width, dtype=np.float32)
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    light = 1 + np.float32(rng.uniform(0, 0.14)) * (across * np.float32(x) + down * np.float32(y))
+    if rng.random() < 0.5:
+        light -= np.float32(rng.uniform(0.05, 0.22)) * (across**2 + down**2) * np.float32(0.5)
+    if rng.random() < 0.4:
+        span = rng.uniform(0.04, 0.12)
+        patches = np.clip(noise_patch(rng, height, width, (span, span)), -2, 2)
+        light *= 1 + np.float32(rng.uniform(0.02, 0.08)) * patches
+    if rng.random() < 0.2:
+        light *= _passing_shadow(rng, canvas)
+    return light
+
+
+def _passing_shadow(rng: np.random.Generator, canvas: Canvas) -> Floats:
+    """Return a (h, w) map with one large soft shadow that crosses the things below it."""
+    width, height = canvas.size_wh
+    small_wh = (max(8, width // 8), max(8, height // 8))
+    plate = Image.new("L", small_wh)
+    radius = rng.uniform(0.25, 0.7) * min(small_wh)
+    outline = draw_outline(rng, str(rng.choice(SHAPES)))
+    center = (rng.uniform(0, small_wh[0]), rng.uniform(0, small_wh[1]))
+    outline = outline.placed(center, (radius, radius), rng.uniform(0, 2 * np.pi))
+    stamp = stamp_outline(outline, small_wh)
+    if stamp is not None:
+        plate.paste(Image.fromarray(stamp.alpha), (stamp.left, stamp.top))
+    soft = plate.filter(ImageFilter.GaussianBlur(rng.uniform(0.02, 0.08) * min(small_wh)))
+    cover = np.asarray(soft.resize((width, height), Image.Resampling.BILINEAR), np.float32) / 255
+    return 1 - np.float32(rng.uniform(0.12, 0.4)) * cover
+
+
+def _exposed(rng: np.random.Generator, pixels: Floats, grit: float) -> Floats:
+    """Apply exposure, white balance, saturation and contrast; grit widens their ranges."""
+    exposure = rng.uniform(0.95 - 0.2 * grit, 1.06 + 0.08 * grit)
+    balance = 1 + rng.normal(0, 0.012 + 0.04 * grit, 3).astype(np.float32)
+    pixels = pixels * (np.float32(exposure) * balance) + np.float32(rng.normal(0, 0.025 * grit))
+    if rng.random() < 0.4 * grit:
+        gray = pixels.mean(axis=2, keepdims=True)
+        pixels = gray + (pixels - gray) * np.float32(rng.uniform(0.35, 1))
+    gamma = np.exp(rng.normal(0, 0.04 + 0.15 * grit))
+    return np.clip(pixels, 0, 1) ** np.float32(gamma)
+
+
+def _with_sensor_noise(rng: np.random.Generator, photo: Image.Image, spread: float) -> Image.Image:
+    """Return the photo with noise of the given spread, gray or colored."""
+    pixels = np.asarray(photo, dtype=np.float32) / 255
+    channels = 3 if rng.random() < 0.4 else 1
+    noise = rng.standard_normal((*pixels.shape[:2], channels), dtype=np.float32)
+    return Image.fromarray(_bytes(pixels + noise * np.float32(spread)))
+
+
+def _recompressed(photo: Image.Image, quality: int) -> Image.Image:
+    """Return the photo as it looks after JPEG at the given quality."""
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def _bytes(pixels: Floats) -> NDArray[np.uint8]:
+    return (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
