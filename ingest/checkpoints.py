@@ -61,7 +61,9 @@ def load_segmenter(
     """
     path, named_config = _checkpoint_file(name)
     state = _read_state(path)
-    config_path = config if isinstance(config, Path) else _config_path(config or named_config, state)
+    config_path = (
+        config if isinstance(config, Path) else _config_path(config or named_config, state)
+    )
     model = _build(config_path, state, path).to(device).eval()
     digest = hashlib.sha256(config_path.read_bytes())
     with path.open("rb") as weights:
@@ -86,8 +88,16 @@ def _read_state(path: Path) -> State:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         state: State = loaded["model"]
         return {key: value.float() for key, value in state.items()}
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, OSError,
-            AttributeError, ValueError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        EOFError,
+        OSError,
+        AttributeError,
+        ValueError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{path} is not a SAM 2 checkpoint ({reason}). It must be a file saved by torch.save, "
@@ -98,8 +108,11 @@ def _read_state(path: Path) -> State:
 def _config_path(config: str | None, state: State) -> Path:
     """Return the file of a config that ships with sam2, by name or by the checkpoint's shapes."""
     name = Path(config).stem if config else _config_name(state)
-    found = {path.stem: path for path in sorted(SAM2_CONFIGS.glob("sam2*/sam2*hiera_*.yaml"))
-             if "training" not in path.parent.name}
+    found = {
+        path.stem: path
+        for path in sorted(SAM2_CONFIGS.glob("sam2*/sam2*hiera_*.yaml"))
+        if "training" not in path.parent.name
+    }
     if name not in found:
         raise ModelError(
             f"there is no SAM 2 config {name!r}; only those of the package sam2 are used: "
@@ -127,9 +140,7 @@ def _build(config_path: Path, state: State, path: Path) -> SAM2Base:
     config = OmegaConf.load(config_path)
     assert isinstance(config, DictConfig)
     for key, value in DECODER_EXTRAS.items():
-        OmegaConf.update(
-            config, f"model.sam_mask_decoder_extra_args.{key}", value, force_add=True
-        )
+        OmegaConf.update(config, f"model.sam_mask_decoder_extra_args.{key}", value, force_add=True)
     OmegaConf.resolve(config)
     model: SAM2Base = instantiate(config.model, _recursive_=True)
     try:

@@ -354,4 +354,3 @@ def _cut_from_logits(
         point_xy=point_xy,
         crop_box_xywh=Box(0, 0, width, height),
     )
-

@@ -37,9 +37,7 @@ SHOWN, HIDDEN = "shown", "hidden"
 class SegmentIndex(Protocol):
     """Where photos and segments are kept and found. All writes can be repeated without harm."""
 
-    def put_segments(
-        self, photo: Photo, segments: Sequence[Segment], vectors: Vectors
-    ) -> None:
+    def put_segments(self, photo: Photo, segments: Sequence[Segment], vectors: Vectors) -> None:
         """Write segments (each with its mask) of a photo and their (n, dim) unit vectors."""
 
     def put_photo(self, photo: Photo, vector: Vectors) -> None:

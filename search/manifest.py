@@ -110,3 +110,18 @@ def check_same_encoder(manifest: Manifest, encoder: ModelName, crop_recipe: str)
             f"this library was made with --crop-recipe {manifest.crop_recipe}, not {crop_recipe}. "
             "Leave --crop-recipe out to use the library's own, or choose another --library."
         )
+
+
+def check_same_segmenter(manifest: Manifest, segmenter: ModelName) -> None:
+    """Refuse to mix masks of two segmenters by mistake.
+
+    Raises:
+        MismatchError: the library's photos were cut by another segmenter.
+    """
+    if manifest.segmenter.fingerprint != segmenter.fingerprint:
+        raise MismatchError(
+            f"this library's photos were cut by {manifest.segmenter.name!r} "
+            f"({manifest.segmenter.fingerprint[:12]}), not by {segmenter.name!r} "
+            f"({segmenter.fingerprint[:12]}). Leave --segmenter and --models out to use the "
+            "library's own, or cut all photos anew with `segsearch ingest --resegment`."
+        )

@@ -62,16 +62,16 @@ class Settings(BaseSettings):
     encoder: Annotated[
         str | None, _in("models", f"CLIP-like encoder: hub name or folder [{DEFAULT_ENCODER}].")
     ] = None
-    device: Annotated[
-        Literal["auto", "cuda", "mps", "cpu"], _in("models", "Where models run.")
-    ] = "auto"
+    device: Annotated[Literal["auto", "cuda", "mps", "cpu"], _in("models", "Where models run.")] = (
+        "auto"
+    )
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         _in("models", "auto: bfloat16 on CUDA, float32 elsewhere."),
     ] = "auto"
-    crop_recipe: Annotated[
-        CropRecipe, _in("models", "What the encoder sees of a segment.")
-    ] = "fusion"
+    crop_recipe: Annotated[CropRecipe, _in("models", "What the encoder sees of a segment.")] = (
+        "fusion"
+    )
 
     # masks: SAM2AutomaticMaskGenerator's own names and defaults
     points_per_side: Annotated[int, _in("masks", "Grid points along each side.", gt=0)] = 32
@@ -79,9 +79,9 @@ class Settings(BaseSettings):
         int, _in("masks", "Points decoded at once (fewer for large photos).", gt=0)
     ] = 64
     pred_iou_thresh: Annotated[float, _in("masks", "Keep masks predicted better than this.")] = 0.8
-    stability_score_thresh: Annotated[
-        float, _in("masks", "Keep masks at least this stable.")
-    ] = 0.95
+    stability_score_thresh: Annotated[float, _in("masks", "Keep masks at least this stable.")] = (
+        0.95
+    )
     stability_score_offset: Annotated[
         float, _in("masks", "Shift of the cutoff when stability is measured.")
     ] = 1.0
@@ -118,12 +118,12 @@ class Settings(BaseSettings):
     ] = 4
     decode_workers: Annotated[int, _in("ingest", "Threads that decode photos.", ge=1)] = 2
     embed_batch: Annotated[int, _in("ingest", "Crops encoded at once.", ge=1)] = 64
-    max_pixels: Annotated[
-        int, _in("ingest", "Skip pictures with more pixels than this.", gt=0)
-    ] = 200_000_000
-    max_bytes: Annotated[
-        int, _in("ingest", "Skip files with more bytes than this.", gt=0)
-    ] = 500_000_000
+    max_pixels: Annotated[int, _in("ingest", "Skip pictures with more pixels than this.", gt=0)] = (
+        200_000_000
+    )
+    max_bytes: Annotated[int, _in("ingest", "Skip files with more bytes than this.", gt=0)] = (
+        500_000_000
+    )
 
     # Qdrant server
     shard_number: Annotated[int, _in("server", "Shards of each collection.", ge=1)] = 1
@@ -138,9 +138,9 @@ class Settings(BaseSettings):
     ] = "segsearch"
     grpc: Annotated[bool, _in("server", "Speak gRPC to the server (port 6334).")] = False
     write_batch: Annotated[int, _in("server", "Points per write.", ge=1)] = 256
-    retry_wait_s: Annotated[
-        float, _in("server", "Go on trying a write for this long.", ge=0)
-    ] = 60.0
+    retry_wait_s: Annotated[float, _in("server", "Go on trying a write for this long.", ge=0)] = (
+        60.0
+    )
 
     # serve
     host: Annotated[str, _in("serve", "Address to listen on; loopback only, for now.")] = (

@@ -27,7 +27,9 @@ def paint_landscape(rng: np.random.Generator, canvas: Canvas) -> Stage:
     """Paint a graded sky, perhaps a sun and clouds, and hills that pale with distance."""
     haze = _paint_sky(rng, canvas)
     ridges = int(rng.integers(1, 5))
-    near = shaded(canvas.palette.ground(rng), rng.uniform(0.5, 1.0))
+    near = shaded(canvas.palette.ground(rng), rng.uniform(0.6, 1.0))
+    if canvas.palette.mood != "dusk" and rng.random() < 0.7:
+        near = _land_color(rng)
     heights = np.sort(rng.uniform(0.3, 0.85, ridges))
     for number, height in enumerate(heights, start=1):
         color = mixed(haze, near, (number / ridges) ** 0.8)
@@ -95,6 +97,14 @@ def paint_ground(rng: np.random.Generator, canvas: Canvas) -> Stage:
         style = draw_style(rng, canvas.palette, pattern)
     stamp = full_stamp(canvas.size_wh)
     canvas.paint(stamp, style, _wide_frame(canvas, stamp), casts_shadow=False)
+    return Stage()
+
+
+def paint_meadow(rng: np.random.Generator, canvas: Canvas) -> Stage:
+    """Paint grass, moss or dry earth seen from above."""
+    pattern = str(rng.choice(["mottled", "speckled", "streaked", "patchy"]))
+    style = _ground_style(rng, _land_color(rng), pattern)
+    canvas.paint(full_stamp(canvas.size_wh), style, casts_shadow=False)
     return Stage()
 
 
@@ -167,6 +177,11 @@ def _ground_style(
     return Style(pattern, color, second, int(rng.integers(2**31)), angle=angle)
 
 
+def _land_color(rng: np.random.Generator) -> Rgb:
+    """Return an ochre, olive or green."""
+    return _rgb(rng.uniform(0.42, 0.74), rng.uniform(0.04, 0.12), rng.uniform(70, 148))
+
+
 def _ridge(
     rng: np.random.Generator, canvas: Canvas, at: float, roughness: float, *, sideways: bool = False
 ) -> Stamp:
@@ -204,6 +219,7 @@ BACKDROPS: dict[str, Callable[[np.random.Generator, Canvas], Stage]] = {
     "table": paint_table,
     "sheet": paint_sheet,
     "ground": paint_ground,
+    "meadow": paint_meadow,
     "panels": paint_panels,
 }
 BACKDROP_SHARES = {
@@ -211,6 +227,7 @@ BACKDROP_SHARES = {
     "seaside": 0.12,
     "table": 0.18,
     "sheet": 0.16,
-    "ground": 0.18,
+    "ground": 0.14,
+    "meadow": 0.06,
     "panels": 0.16,
 }

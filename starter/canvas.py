@@ -12,8 +12,10 @@ from starter.shapes import Stamp
 
 MAX_NODES = 65_535  # the label map is uint16
 MIN_AREA_FRACTION = 0.00025  # smaller marks could be neither clicked nor seen
-GRAIN_MIN_PX = 24  # grain on anything smaller would not be seen
-RELIEF_PX = 40  # shading is computed at this size and scaled up: it is smooth anyway
+FAINT_SHADOW = 0.05  # weaker shadows can't be seen
+GRAIN_MIN_PX = 36  # grain on anything smaller would not be seen
+SMALL_BLUR_PX = 1.7  # shadows are shrunk until their blur is so small, then scaled up
+RELIEF_PX = 28  # shading is computed at this size and scaled up: it is smooth anyway
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,15 @@ class Canvas:
         area_px = stamp.area_px
         if area_px < MIN_AREA_FRACTION * self.labels.size or len(self.nodes) >= MAX_NODES:
             return None
-        if casts_shadow:
+        if casts_shadow and self.light.shadow_strength > FAINT_SHADOW:
             self._cast_shadow(stamp)
         height, width = stamp.alpha.shape
         frame = frame or Frame(height, width, (width / 2, height / 2), min(height, width))
         surface = self._surface(stamp, style, replace(frame, angle=style.angle))
         under = self.pixels[stamp.window]
-        under += (stamp.alpha * np.float32(1 / 255))[..., None] * (surface - under)
+        surface -= under
+        surface *= (stamp.alpha * np.float32(1 / 255))[..., None]
+        under += surface
         self.nodes.append(Painted(parent, style, shape, False, area_px))
         self.labels[stamp.window][stamp.alpha > 127] = len(self.nodes) - 1
         return len(self.nodes) - 1
@@ -173,14 +177,15 @@ class Canvas:
 def _soft_alpha(alpha: NDArray[np.uint8], blur: float, margin: int) -> Floats:
     """Return alpha with a margin on each side, blurred, in 0..1; worked out at a small size."""
     height, width = alpha.shape
-    shrink = max(1.0, blur / 2.5)
+    shrink = max(1.0, blur / SMALL_BLUR_PX)
     outer_wh = (width + 2 * margin, height + 2 * margin)
     small_wh = (max(2, round(outer_wh[0] / shrink)), max(2, round(outer_wh[1] / shrink)))
     plate = Image.new("L", outer_wh)
     plate.paste(Image.fromarray(alpha), (margin, margin))
     small = plate.resize(small_wh, Image.Resampling.BOX)
     small = small.filter(ImageFilter.GaussianBlur(blur / shrink))
-    return np.asarray(small.resize(outer_wh, Image.Resampling.BILINEAR), np.float32) / 255
+    scaled = small.resize(outer_wh, Image.Resampling.BILINEAR)
+    return np.asarray(scaled, np.float32) * np.float32(1 / 255)
 
 
 def _slope(shape_hw: tuple[int, int], light: Light) -> Floats:

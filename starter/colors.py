@@ -69,7 +69,7 @@ def name_pixels(pixels: NDArray[np.uint8]) -> tuple[Indices, Indices]:
 @cache
 def _name_table() -> tuple[Indices, Indices]:
     """Return both tables of 32 x 32 x 32 rows: the rule at the middle of each 5-bit step."""
-    steps = (np.arange(32, dtype=np.float32) + np.float32(0.5)) / np.float32(32)
+    steps = (np.arange(32, dtype=np.float32) * 8 + 4) / np.float32(255)
     rgb = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
     return _name_rows(rgb.reshape(-1, 3))
 
@@ -106,7 +106,7 @@ def _modifiers(
     """Return 0, 1 or 2 per row: what counts as dark or light differs between the families."""
 
     def is_named(name: str) -> NDArray[np.bool]:
-        return names == COLOR_NAMES.index(name)
+        return np.equal(names, COLOR_NAMES.index(name))
 
     never = np.zeros(len(names), dtype=bool)
     hue_family = ~(is_named("black") | is_named("white"))
@@ -164,7 +164,9 @@ HUE_STEPS_DEG = {
     "wheel": (0, 72, 144, 216, 288),
 }
 BRIGHTEST_HUE_DEG = 105  # yellow: shown at full chroma only when light, its opposite when dark
-EARTH_HUES_DEG = (40, 95)
+# Red, orange, yellow, green, teal, blue, purple, pink: uniform hues would be a third greens.
+NAMED_HUES_DEG = (27, 58, 98, 143, 195, 260, 305, 352, 387)
+EARTH_HUES_DEG = (20, 80)  # positions on that circle: reds, ochres, yellows
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +179,7 @@ class Palette:
 
     def thing(self, rng: np.random.Generator) -> Rgb:
         """Return one color for a thing: mostly from the palette, now and then any sample."""
-        if rng.random() < 0.1:
+        if rng.random() < 0.12:
             names = list(SAMPLE_COLORS)
             return _jittered(SAMPLE_COLORS[names[rng.integers(len(names))]], rng, 0.05)
         return _jittered(self.things[rng.integers(len(self.things))], rng, 0.025)
@@ -193,7 +195,7 @@ def draw_palette(rng: np.random.Generator, mood: str | None = None) -> Palette:
     ranges = MOODS[mood]
     steps = np.array(HUE_STEPS_DEG[str(rng.choice(list(HUE_STEPS_DEG)))])
     first = rng.uniform(*EARTH_HUES_DEG) if mood == "earthy" else rng.uniform(0, 360)
-    hues = first + steps + rng.normal(0, 6, len(steps))
+    hues = _hues_by_name(first + steps + rng.normal(0, 6, len(steps)))
     things = rgb_from_oklch(
         _settled_lightness(rng.uniform(*ranges.lightness, len(hues)), hues, ranges.lightness),
         rng.uniform(*ranges.chroma, len(hues)),
@@ -202,7 +204,8 @@ def draw_palette(rng: np.random.Generator, mood: str | None = None) -> Palette:
     tone = rng.uniform(*ranges.ground_lightness)
     lightness = np.clip(tone + rng.normal(0, 0.06, 3), 0.12, 0.97)
     grounds = rgb_from_oklch(lightness, rng.uniform(*ranges.ground_chroma, 3), hues[:3])
-    neutral = rgb_from_oklch(rng.uniform(0.2, 0.97, 1), rng.uniform(0, 0.02, 1), hues[:1])
+    gray = rng.choice([rng.uniform(0.1, 0.22), rng.uniform(0.4, 0.7), rng.uniform(0.94, 0.98)])
+    neutral = rgb_from_oklch([gray], rng.uniform(0, 0.015, 1), hues[:1])
     return Palette(mood, np.concatenate([things, neutral]), grounds)
 
 
@@ -226,7 +229,7 @@ def rgb_from_oklch(lightness: ArrayLike, chroma: ArrayLike, hue_deg: ArrayLike) 
     ) @ (cones**3)
     linear = np.clip(linear, 0, 1)
     srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return srgb.T.astype(np.float32)
+    return np.asarray(srgb.T, dtype=np.float32)
 
 
 def shaded(color: Rgb, factor: float) -> Rgb:
@@ -241,6 +244,12 @@ def mixed(first: Rgb, second: Rgb, share: float) -> Rgb:
     """Return `first` at share 0, `second` at share 1, and what lies between."""
     red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
     return (red, green, blue)
+
+
+def _hues_by_name(positions_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return hues so that evenly spread positions on a circle give each color name its turn."""
+    even = np.linspace(0, 360, len(NAMED_HUES_DEG))
+    return np.interp(positions_deg % 360, even, NAMED_HUES_DEG)
 
 
 def _settled_lightness(

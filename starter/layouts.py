@@ -19,19 +19,23 @@ def lay_out_nothing(rng: np.random.Generator, canvas: Canvas, stage: Stage) -> N
         _paint_spread(rng, canvas, stage, 1, (0.12, 0.34))
 
 
+def lay_out_bare(_rng: np.random.Generator, _canvas: Canvas, _stage: Stage) -> None:
+    """Leave the stage to a cast that is painted afterwards."""
+
+
 def lay_out_few(rng: np.random.Generator, canvas: Canvas, stage: Stage) -> None:
     """Put two to six things well apart."""
     _paint_spread(rng, canvas, stage, int(rng.integers(2, 7)), (0.1, 0.28))
 
 
 def lay_out_many(rng: np.random.Generator, canvas: Canvas, stage: Stage) -> None:
-    """Put seven to sixteen things, some before others."""
-    _paint_spread(rng, canvas, stage, int(rng.integers(7, 17)), (0.06, 0.18))
+    """Put six to fourteen things, some before others."""
+    _paint_spread(rng, canvas, stage, int(rng.integers(6, 15)), (0.075, 0.2))
 
 
 def lay_out_pile(rng: np.random.Generator, canvas: Canvas, _stage: Stage) -> None:
     """Cover everything with things, the large ones below."""
-    count = int(rng.integers(14, 44))
+    count = int(rng.integers(12, 34))
     largest = rng.uniform(0.16, 0.34)
     radii = np.sort(np.exp(rng.uniform(np.log(0.035), np.log(largest), count)))[::-1]
     for radius in radii:
@@ -46,7 +50,7 @@ def lay_out_flock(rng: np.random.Generator, canvas: Canvas, stage: Stage) -> Non
     model = draw_thing(rng, canvas.palette)
     middle = rng.uniform(0.3, 0.7, 2) * canvas.size_wh
     reach = rng.uniform(0.14, 0.34) * canvas.unit_px
-    radius = rng.uniform(0.04, 0.1) * canvas.unit_px
+    radius = rng.uniform(0.045, 0.12) * canvas.unit_px
     for _ in range(rng.integers(5, 20)):
         x, y = rng.normal(middle, reach)
         sibling = replace(model, styles=tuple(style.varied(rng) for style in model.styles))
@@ -132,6 +136,7 @@ def _turn(rng: np.random.Generator, stage: Stage) -> float:
 
 
 LAYOUTS: dict[str, Callable[[np.random.Generator, Canvas, Stage], None]] = {
+    "bare": lay_out_bare,
     "nothing": lay_out_nothing,
     "few": lay_out_few,
     "many": lay_out_many,

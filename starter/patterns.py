@@ -97,9 +97,14 @@ def _noise_tile(rng: np.random.Generator) -> Floats:
     return tile
 
 
+def _share(values: Floats) -> Floats:
+    """Return the values cut to 0..1."""
+    return np.clip(values, np.float32(0), np.float32(1))
+
+
 def _edge(signed_px: Floats) -> Floats:
     """Return 0..1 across one pixel around signed distance 0: an anti-aliased edge."""
-    return np.clip(signed_px + 0.5, 0, 1)
+    return _share(signed_px + np.float32(0.5))
 
 
 def _gradient(rng: np.random.Generator, frame: Frame) -> Floats:
@@ -160,14 +165,14 @@ def _dotted(rng: np.random.Generator, frame: Frame) -> Floats:
 def _mottled(rng: np.random.Generator, frame: Frame) -> Floats:
     span = rng.uniform(0.15, 0.6)
     noise = noise_patch(rng, frame.height, frame.width, (span, span))
-    return np.clip(noise * np.float32(rng.uniform(0.16, 0.32)) + np.float32(0.4), 0, 1)
+    return _share(noise * np.float32(rng.uniform(0.16, 0.32)) + np.float32(0.4))
 
 
 def _patchy(rng: np.random.Generator, frame: Frame) -> Floats:
     span = rng.uniform(0.2, 0.6)
     noise = noise_patch(rng, frame.height, frame.width, (span, span))
     level = np.float32(rng.uniform(-0.35, 0.35))
-    return np.clip((noise + level) * np.float32(rng.uniform(3, 9)) + np.float32(0.5), 0, 1)
+    return _share((noise + level) * np.float32(rng.uniform(3, 9)) + np.float32(0.5))
 
 
 def _speckled(rng: np.random.Generator, frame: Frame) -> Floats:
@@ -175,14 +180,14 @@ def _speckled(rng: np.random.Generator, frame: Frame) -> Floats:
     cells = (max(2, int(frame.height / cell)), max(2, int(frame.width / cell)))
     grains = (rng.random(cells, dtype=np.float32) < rng.uniform(0.1, 0.32)).astype(np.float32)
     scaled = Image.fromarray(grains).resize((frame.width, frame.height), Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(scaled) * np.float32(1.3), 0, 1)
+    return _share(np.asarray(scaled) * np.float32(1.3))
 
 
 def _streaked(rng: np.random.Generator, frame: Frame) -> Floats:
     fine, long = rng.uniform(0.5, 1.0), rng.uniform(0.02, 0.07)
     span_xy = (fine, long) if rng.random() < 0.4 else (long, fine)
     noise = noise_patch(rng, frame.height, frame.width, span_xy)
-    return np.clip(noise * np.float32(0.28) + np.float32(0.42), 0, 1)
+    return _share(noise * np.float32(0.28) + np.float32(0.42))
 
 
 PATTERN_MAPS: dict[str, Callable[[np.random.Generator, Frame], Floats]] = {

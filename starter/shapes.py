@@ -99,7 +99,7 @@ def full_stamp(size_wh: tuple[int, int]) -> Stamp:
 
 
 def _angles(count: int) -> NDArray[np.float64]:
-    return np.arange(count) * (2 * np.pi / count)
+    return np.linspace(0, 2 * np.pi, count, endpoint=False)
 
 
 def _polar(angles: NDArray[np.float64], radii: NDArray[np.float64] | float = 1.0) -> Points:
@@ -196,7 +196,7 @@ def _crescent(rng: np.random.Generator) -> Outline:
     shift = rng.uniform(0.35, 0.65)
     meet = np.arccos(shift / 2)
     outer = _polar(np.linspace(meet, 2 * np.pi - meet, 48))
-    inner = _polar(np.linspace(np.pi + meet, np.pi - meet, 48)) + (shift, 0)
+    inner = _polar(np.linspace(np.pi + meet, np.pi - meet, 48)) + np.array([shift, 0])
     return Outline(np.concatenate([outer, inner]))
 
 

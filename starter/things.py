@@ -64,6 +64,9 @@ class Place:
     turn: float = 0.0
 
 
+_BAR = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
+_SPAR = ((-0.03, -1.0), (0.03, -1.0), (0.03, 1.0), (-0.03, 1.0))
+_ROPES = ((-1.0, -1.0), (1.0, -1.0), (0.5, 0.9), (-0.5, 0.9))
 _HULL = ((-1.0, -0.3), (1.0, -0.3), (0.72, 0.3), (-0.66, 0.3))
 _SAIL = ((0.0, -1.0), (0.0, 1.0), (1.0, 1.0))
 _SMALL_SAIL = ((0.0, -1.0), (0.0, 1.0), (-1.0, 1.0))
@@ -79,7 +82,7 @@ _FIR = ((0.0, -1.0), (0.9, 0.9), (-0.9, 0.9))
 
 ASSEMBLIES: dict[str, tuple[Part, ...]] = {
     "boat": (
-        Part("rectangle", (0.02, -0.28), (0.035, 0.72), 3, corners=((-1, -1), (1, -1), (1, 1), (-1, 1))),
+        Part("rectangle", (0.02, -0.28), (0.035, 0.72), 3, corners=_BAR),
         Part("triangle", (0.08, -0.34), (0.62, 0.6), 1, corners=_SAIL),
         Part("triangle", (-0.04, -0.26), (0.42, 0.5), 2, corners=_SMALL_SAIL),
         Part("polygon", (0.0, 0.58), (0.95, 0.8), 0, corners=_HULL),
@@ -102,19 +105,16 @@ ASSEMBLIES: dict[str, tuple[Part, ...]] = {
         Part("triangle", (0.0, -0.14), (0.56, 0.46), 0, corners=_FIR),
         Part("triangle", (0.0, -0.54), (0.4, 0.42), 0, corners=_FIR),
     ),
-    "flower": tuple(
-        Part(
-            "ellipse",
-            (0.56 * float(np.cos(angle)), 0.56 * float(np.sin(angle))),
-            (0.42, 0.4),
-            0,
-            turn=float(angle),
-        )
-        for angle in np.arange(7) * (2 * np.pi / 7)
-    )
-    + (Part("circle", (0.0, 0.0), (0.3, 0.3), 1),),
+    "flower": (
+        *(
+            Part("ellipse", (0.56 * float(np.cos(angle)), 0.56 * float(np.sin(angle))), (0.42, 0.4),
+                 0, turn=float(angle))
+            for angle in np.linspace(0, 2 * np.pi, 7, endpoint=False)
+        ),
+        Part("circle", (0.0, 0.0), (0.3, 0.3), 1),
+    ),
     "balloon": (
-        Part("polygon", (0.0, 0.62), (0.3, 0.4), 3, corners=((-1, -1), (1, -1), (0.5, 0.9), (-0.5, 0.9))),
+        Part("polygon", (0.0, 0.62), (0.3, 0.4), 3, corners=_ROPES),
         Part("circle", (0.0, -0.22), (0.74, 0.76), 0),
         Part("square", (0.0, 0.9), (0.2, 0.16), 2),
     ),
@@ -145,7 +145,7 @@ ASSEMBLIES: dict[str, tuple[Part, ...]] = {
     "kite": (
         Part("curve", (0.1, 0.78), (0.5, 0.3), 2, turn=1.2),
         Part("polygon", (0.0, -0.2), (0.95, 0.75), 0, corners=_KITE),
-        Part("cross", (0.0, -0.34), (1.6, 1.3), 1, on=1, corners=((-0.03, -1), (0.03, -1), (0.03, 1), (-0.03, 1))),
+        Part("rectangle", (0.0, -0.2), (1.6, 0.8), 1, on=1, corners=_SPAR),
     ),
     "butterfly": (
         Part("ellipse", (-0.46, -0.32), (0.52, 0.6), 0, turn=-0.7),
@@ -172,16 +172,14 @@ def draw_style(rng: np.random.Generator, palette: Palette, pattern: str | None =
     return Style(pattern, color, second, int(rng.integers(2**31)), shading, shine)
 
 
-def draw_thing(
-    rng: np.random.Generator, palette: Palette, *, assembly_share: float = 0.25
-) -> Thing:
+def draw_thing(rng: np.random.Generator, palette: Palette, *, assembly_share: float = 0.2) -> Thing:
     """Return a random thing: a plain shape, a shape with parts, or an assembly."""
     seed = int(rng.integers(2**31))
     if rng.random() < assembly_share:
         styles = tuple(draw_style(rng, palette) for _ in range(STYLES_PER_ASSEMBLY))
         return Thing(str(rng.choice(list(ASSEMBLIES))), styles, seed)
     shape = pick(rng, SHAPE_SHARES)
-    parts = int(rng.integers(1, 6)) if rng.random() < 0.4 else 0
+    parts = int(rng.integers(1, 6)) if rng.random() < 0.45 else 0
     return Thing(shape, (draw_style(rng, palette), draw_style(rng, palette)), seed, parts)
 
 

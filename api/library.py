@@ -1,0 +1,282 @@
+"""An open library: its manifest, ledger, index and models, each made when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from api.models import load_encoder, load_segmenter, with_preset
+from api.owner import Ownership, current_owner, owned_index, take_ownership
+from ingest.ledger import Ledger
+from ingest.segmenter import Segmenter
+from ingest.workshop import Workshop
+from search.encoder import Encoder
+from search.errors import LibraryError, MismatchError, OwnedError
+from search.finder import Finder
+from search.index import SegmentIndex
+from search.manifest import (
+    Manifest,
+    ModelName,
+    check_same_encoder,
+    check_same_segmenter,
+    load_manifest,
+    save_manifest,
+)
+from search.settings import Settings
+
+INGEST_LOCK = "ingest.lock"
+
+
+class Library:
+    """One library, as one process sees it. Close it when done (or use it in a `with`)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        command: str,
+        create: bool = False,
+        other_segmenter: bool = False,
+    ) -> None:
+        """Open a library folder.
+
+        Args:
+            settings: what was asked for; what the manifest says goes before the defaults.
+            command: what others are told if they find the library in use.
+            create: make the library if there is none.
+            other_segmenter: allow another segmenter than the library was made with.
+
+        Raises:
+            LibraryError: there is no library, or its manifest can't be read.
+            MismatchError: it was made otherwise than the settings ask for.
+        """
+        self.folder = Path(settings.library).expanduser().absolute()
+        self.manifest = load_manifest(self.folder)
+        if self.manifest is None and not create:
+            raise LibraryError(
+                f"there is no library at {self.folder}. Make one with `segsearch ingest PHOTOS "
+                f"--library {settings.library}`, or name another with --library."
+            )
+        known = self.manifest.defaults() if self.manifest else {}
+        self.asked = settings
+        self.settings = with_preset(settings.with_defaults(known))
+        self._command = command
+        self._other_segmenter = other_segmenter
+        self._lock = threading.RLock()
+        self._local = threading.local()
+        self._index: SegmentIndex | None = None
+        self._ownership: Ownership | None = None
+        self._segmenter: Segmenter | None = None
+        self._encoder: Encoder | None = None
+        self._check_asked()
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened."""
+        with self._lock:
+            if self._index is not None:
+                self._index.close()
+                self._index = None
+            if self._ownership is not None:
+                self._ownership.release()
+                self._ownership = None
+
+    # what it is made with
+
+    def _check_asked(self) -> None:
+        """Refuse at once what names another encoder, recipe or segmenter than the manifest."""
+        if self.manifest is None:
+            return
+        made_with = {
+            "encoder": self.manifest.encoder.name,
+            "crop_recipe": self.manifest.crop_recipe,
+            "qdrant": self.manifest.qdrant,
+        }
+        if not self._other_segmenter:
+            made_with["segmenter"] = self.manifest.segmenter.name
+        asked = with_preset(self.asked) if "models" in self.asked.model_fields_set else self.asked
+        for name, made in made_with.items():
+            given = getattr(asked, name)
+            if name in asked.model_fields_set and given not in (None, made):
+                flag = name.replace("_", "-")
+                raise MismatchError(
+                    f"the library {self.folder} was made with {flag} {made!r}, not {given!r}. "
+                    f"Leave --{flag} (and --models) out to use the library's own, or choose "
+                    "another --library."
+                    + (
+                        " `ingest --resegment` changes the segmenter."
+                        if name == "segmenter"
+                        else ""
+                    )
+                )
+
+    def checked_manifest(self) -> Manifest:
+        """Return the manifest, written now if this library is new.
+
+        Raises:
+            MismatchError: the models' weights are not those that the library was made with.
+        """
+        with self._lock:
+            encoder = self._encoder_name(self.encoder())
+            segmenter = self._segmenter_name(self.segmenter())
+            if self.manifest is None:
+                self.manifest = Manifest(
+                    segmenter=segmenter,
+                    encoder=encoder,
+                    crop_recipe=self.settings.crop_recipe,
+                    dim=self.encoder().dim,
+                    qdrant=self.settings.qdrant,
+                    collection_prefix=self.settings.collection_prefix,
+                    models=self.settings.models,
+                )
+                save_manifest(self.folder, self.manifest)
+            return self.manifest
+
+    def adopt_segmenter(self) -> None:
+        """Make the segmenter in use the library's own (`ingest --resegment`)."""
+        manifest, segmenter = self.checked_manifest(), self._segmenter_name(self.segmenter())
+        if segmenter != manifest.segmenter:
+            self.manifest = manifest.model_copy(update={"segmenter": segmenter})
+            save_manifest(self.folder, self.manifest)
+
+    def _encoder_name(self, encoder: Encoder) -> ModelName:
+        return ModelName(name=self.settings.encoder or "", fingerprint=encoder.fingerprint)
+
+    def _segmenter_name(self, segmenter: Segmenter) -> ModelName:
+        return ModelName(
+            name=self.settings.segmenter or "",
+            fingerprint=segmenter.fingerprint,
+            config=self.settings.segmenter_config,
+        )
+
+    # its parts
+
+    def ledger(self) -> Ledger:
+        """Return this thread's connection to the ledger."""
+        if not hasattr(self._local, "ledger"):
+            self._local.ledger = Ledger(self.folder)
+        ledger: Ledger = self._local.ledger
+        return ledger
+
+    def segmenter(self) -> Segmenter:
+        """Return the segmenter, loaded once.
+
+        Raises:
+            ModelError: it can't be had.
+            MismatchError: the library was made with another one.
+        """
+        with self._lock:
+            if self._segmenter is None:
+                segmenter = load_segmenter(self.settings)
+                if self.manifest is not None and not self._other_segmenter:
+                    check_same_segmenter(self.manifest, self._segmenter_name(segmenter))
+                self._segmenter = segmenter
+            return self._segmenter
+
+    def encoder(self) -> Encoder:
+        """Return the encoder, loaded once.
+
+        Raises:
+            ModelError: it can't be had.
+            MismatchError: the library was made with another one.
+        """
+        with self._lock:
+            if self._encoder is None:
+                encoder = load_encoder(self.settings)
+                if self.manifest is not None:
+                    name = self._encoder_name(encoder)
+                    check_same_encoder(self.manifest, name, self.settings.crop_recipe)
+                self._encoder = encoder
+            return self._encoder
+
+    def index(self) -> SegmentIndex:
+        """Return the index: this process's own, or the one of the process that serves it.
+
+        Raises:
+            OwnedError: another process has it open and does not serve.
+            StoreError: the store can't be opened or reached.
+        """
+        with self._lock:
+            if self._index is None:
+                self._index = self._open_index(self.manifest or self.checked_manifest())
+            return self._index
+
+    def _open_index(self, manifest: Manifest) -> SegmentIndex:
+        if manifest.qdrant:
+            from search.server_index import open_server_index
+
+            return open_server_index(
+                self.settings, vector_name=manifest.vector_name, dim=manifest.dim
+            )
+        self._ownership = take_ownership(self.folder, self._command)
+        if self._ownership is None:
+            return owned_index(current_owner(self.folder))
+        from search.edge_index import EdgeIndex
+
+        try:
+            return EdgeIndex.open(
+                self.folder / "index", vector_name=manifest.vector_name, dim=manifest.dim
+            )
+        except BaseException:
+            self._ownership.release()
+            self._ownership = None
+            raise
+
+    def own_index(self) -> tuple[SegmentIndex, Ownership | None]:
+        """Return the index for a process that will serve it, and the ownership (none of a server).
+
+        Raises:
+            OwnedError: another process owns the library already.
+        """
+        index = self.index()
+        if self._ownership is None and not (self.manifest and self.manifest.qdrant):
+            info = current_owner(self.folder)
+            raise OwnedError(
+                f"the library {self.folder} is served already, by process {info.pid} at "
+                f"{info.address}. Use that one, or stop it first."
+            )
+        return index, self._ownership
+
+    def finder(self) -> Finder:
+        """Return a finder over the library."""
+        return Finder(self.index(), self.encoder, self.settings.crop_recipe)
+
+    def workshop(self) -> Workshop:
+        """Return what ingest works with."""
+        return Workshop(
+            settings=self.settings,
+            open_ledger=lambda: Ledger(self.folder),
+            index=self.index,
+            segmenter=self.segmenter,
+            encoder=self.encoder,
+        )
+
+    @contextmanager
+    def only_writer(self) -> Iterator[None]:
+        """Keep other commands from adding or removing photos meanwhile.
+
+        Raises:
+            OwnedError: another command is at it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.folder / INGEST_LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise OwnedError(
+                f"another command is adding or removing photos in {self.folder}. Wait until it "
+                "ends, then run this one again."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()

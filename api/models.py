@@ -1,0 +1,84 @@
+"""Which models a name means, and loading them once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ingest.segmenter import Segmenter
+from search.encoder import Encoder
+from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Settings
+
+STARTER = "starter"
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {"segmenter": DEFAULT_SEGMENTER, "encoder": DEFAULT_ENCODER},
+    # The starter's IoU head and logits are milder than SAM's: these keep what its card measured.
+    STARTER: {
+        "segmenter": STARTER,
+        "encoder": STARTER,
+        "points_per_side": 16,
+        "pred_iou_thresh": 0.5,
+        "stability_score_thresh": 0.5,
+    },
+}
+
+
+def with_preset(settings: Settings) -> Settings:
+    """Return settings in which the chosen pair of models fills what was not set on purpose."""
+    return settings.with_defaults(PRESETS[settings.models])
+
+
+def load_segmenter(settings: Settings) -> Segmenter:
+    """Load the segmenter that the settings name.
+
+    Raises:
+        ModelError: it can't be had (HubError) or is not a SAM 2 checkpoint.
+    """
+    from ingest.checkpoints import load_segmenter as load
+    from starter import weights_dir
+
+    name = settings.segmenter or DEFAULT_SEGMENTER
+    config: str | Path | None = settings.segmenter_config
+    if name == STARTER:
+        name = str(weights_dir() / "segmenter.pt")
+        config = weights_dir() / "segmenter.yaml"
+    device = torch_device(settings.device)
+    return load(name, config=config, device=device, precision=precision_on(device, settings))
+
+
+def load_encoder(settings: Settings) -> Encoder:
+    """Load the encoder that the settings name.
+
+    Raises:
+        ModelError: it can't be had (HubError) or is not a CLIP-like encoder.
+    """
+    from search.encoder import ClipEncoder
+    from starter import weights_dir
+
+    name = settings.encoder or DEFAULT_ENCODER
+    folder = str(weights_dir() / "encoder") if name == STARTER else name
+    device = torch_device(settings.device)
+    return ClipEncoder.load(
+        folder,
+        device=device,
+        precision=precision_on(device, settings),
+        batch=settings.embed_batch,
+    )
+
+
+def torch_device(device: str) -> str:
+    """Return the device to run on: the best there is for `auto`."""
+    import torch
+
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def precision_on(device: str, settings: Settings) -> Any:  # noqa: ANN401  (a Literal of two)
+    """Return the precision for a device: bfloat16 on CUDA unless told otherwise."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "bfloat16" if device == "cuda" else "float32"

@@ -1,0 +1,241 @@
+"""One owner per library: the embedded store can be open in one process only.
+
+Whoever opens it holds `owner.lock` and writes `owner.json`: pid, what it is, and, if it serves,
+where, with a token that only this user can read. Other commands then speak to the owner over HTTP:
+`OwnedIndex` is the same SegmentIndex, each call one request.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import filelock
+import httpx
+import numpy as np
+from pydantic import ValidationError
+
+from search import errors, records
+from search.errors import OwnedError, SegsearchError, StoreUnreachableError
+from search.index import SegmentIndex
+from search.records import Record
+
+LOCK_NAME = "owner.lock"
+INFO_NAME = "owner.json"
+CALL_PATH = "/internal/index"
+CALL_TIMEOUT_S = 120.0
+# What may be called from outside; close() and optimize() are the owner's own.
+METHODS = frozenset(
+    "put_segments put_photo delete_segments delete_photo update_facts photos segments segments_of "
+    "segment_ids_of segment_vectors photo_vectors sample_vectors nearest_segments nearest_photos "
+    "count iter_segments flush".split()
+)
+RECORDS: dict[str, type[Record]] = {
+    kind.__name__: kind
+    for kind in (
+        records.Photo,
+        records.PhotoFacts,
+        records.Segment,
+        records.Hit,
+        records.PhotoHit,
+        records.SearchFilter,
+    )
+}
+
+
+class OwnerInfo(Record):
+    """Who owns a library."""
+
+    pid: int
+    command: str
+    address: str | None = None  # http://127.0.0.1:8765, if it serves
+    token: str
+
+
+class Ownership:
+    """Held while this process has the embedded store open."""
+
+    def __init__(self, folder: Path, lock: filelock.BaseFileLock, info: OwnerInfo) -> None:
+        self._folder, self._lock, self.info = folder, lock, info
+
+    def announce(self, address: str) -> None:
+        """Say where other commands find this process."""
+        self.info = self.info.model_copy(update={"address": address})
+        _write_info(self._folder, self.info)
+
+    def release(self) -> None:
+        """Let others own the library."""
+        (self._folder / INFO_NAME).unlink(missing_ok=True)
+        self._lock.release()
+
+
+def take_ownership(folder: Path, command: str) -> Ownership | None:
+    """Become the owner of a library; None if another process is."""
+    lock = filelock.FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return None
+    info = OwnerInfo(pid=os.getpid(), command=command, token=secrets.token_urlsafe(32))
+    _write_info(folder, info)
+    return Ownership(folder, lock, info)
+
+
+def current_owner(folder: Path) -> OwnerInfo:
+    """Return who owns a library that could not be taken.
+
+    Raises:
+        OwnedError: the owner does not serve, so that nothing can be asked of it.
+    """
+    try:
+        info = OwnerInfo.model_validate_json((folder / INFO_NAME).read_bytes())
+    except (OSError, ValidationError):
+        info = None
+    if info is None or info.address is None:
+        who = f"`segsearch {info.command}` (process {info.pid})" if info else "another process"
+        raise OwnedError(
+            f"the library {folder} is in use by {who}. Wait until it ends; while `segsearch serve` "
+            "runs, other commands work beside it."
+        )
+    return info
+
+
+def served_owner(folder: Path) -> OwnerInfo | None:
+    """Return the owner of a library if it serves, else None."""
+    lock = filelock.FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        try:
+            return current_owner(folder)
+        except OwnedError:
+            return None
+    lock.release()
+    return None
+
+
+def _write_info(folder: Path, info: OwnerInfo) -> None:
+    """Write the owner's card so that only this user can read its token."""
+    draft = folder / f"{INFO_NAME}.new"
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(info.model_dump_json())
+    draft.replace(folder / INFO_NAME)
+
+
+class OwnedIndex:
+    """A SegmentIndex that lives in another process."""
+
+    def __init__(self, info: OwnerInfo) -> None:
+        self._info = info
+        self._http = httpx.Client(
+            base_url=info.address or "",
+            headers={"Authorization": f"Bearer {info.token}"},
+            timeout=CALL_TIMEOUT_S,
+            trust_env=False,  # a proxy has no business between two processes of one machine
+        )
+
+    def __getattr__(self, method: str) -> Any:  # noqa: ANN401  (whatever the protocol says)
+        if method not in METHODS:
+            raise AttributeError(method)
+
+        def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            return self._call(method, args, kwargs)
+
+        return call
+
+    def _call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        body = wire_from_value({"args": list(args), "kwargs": dict(kwargs)})
+        try:
+            answer = self._http.post(f"{CALL_PATH}/{method}", json=body)
+        except httpx.TransportError as error:
+            raise StoreUnreachableError(
+                f"`segsearch {self._info.command}` (process {self._info.pid}), which has the "
+                f"library open, does not answer at {self._info.address}: {error}. "
+                "What was written so far is kept; run the command again."
+            ) from error
+        if answer.is_success:
+            return value_from_wire(answer.json())
+        raise _error_from_answer(answer)
+
+    def optimize(self) -> bool:
+        """Leave it: the graph is never built in a process that serves."""
+        return False
+
+    def close(self) -> None:
+        """Let go of the connection; the owner keeps the store open."""
+        self._http.close()
+
+
+def owned_index(info: OwnerInfo) -> SegmentIndex:
+    """Return the index of a library that another process has open."""
+    return cast(SegmentIndex, OwnedIndex(info))
+
+
+def call_index(index: SegmentIndex, method: str, body: Any) -> Any:  # noqa: ANN401
+    """Answer a call that came over the wire.
+
+    Raises:
+        UsageError: there is no such method.
+    """
+    if method not in METHODS:
+        raise errors.UsageError(f"the index has no method {method!r}")
+    asked = value_from_wire(body)
+    found = getattr(index, method)(*asked["args"], **asked["kwargs"])
+    return wire_from_value(list(found) if isinstance(found, Iterator) else found)
+
+
+def wire_from_value(value: Any) -> Any:  # noqa: ANN401
+    """Turn records, vectors, sets and plain values into what JSON can say."""
+    match value:
+        case Record():
+            return {"record": type(value).__name__, "fields": value.model_dump(mode="json")}
+        case np.ndarray():
+            raw = np.ascontiguousarray(value, "<f4").tobytes()
+            return {"vectors": base64.b85encode(raw).decode(), "shape": list(value.shape)}
+        case set() | frozenset():
+            return {"set": sorted(value)}
+        case dict():
+            return {"dict": {key: wire_from_value(each) for key, each in value.items()}}
+        case list() | tuple():
+            return [wire_from_value(each) for each in value]
+    return value
+
+
+def value_from_wire(wire: Any) -> Any:  # noqa: ANN401
+    """Undo `wire_from_value`; only known records are made.
+
+    Raises:
+        UsageError: something else came over the wire.
+    """
+    match wire:
+        case {"record": name, "fields": fields} if name in RECORDS:
+            return RECORDS[name].model_validate_json(json.dumps(fields))
+        case {"vectors": text, "shape": shape}:
+            return np.frombuffer(base64.b85decode(text), "<f4").reshape(shape).copy()
+        case {"set": members}:
+            return set(members)
+        case {"dict": members}:
+            return {key: value_from_wire(each) for key, each in members.items()}
+        case list():
+            return [value_from_wire(each) for each in wire]
+        case None | str() | int() | float():
+            return wire
+    raise errors.UsageError("a call of the index could not be understood")
+
+
+def _error_from_answer(answer: httpx.Response) -> SegsearchError:
+    """Return the error that the owner met, as if it had happened here."""
+    try:
+        problem = answer.json()
+        kind = getattr(errors, problem["error"], errors.StoreError)
+        detail = str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        kind, detail = errors.StoreError, f"the owner answered {answer.status_code}"
+    error: SegsearchError = kind(detail)
+    return error

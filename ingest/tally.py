@@ -1,0 +1,78 @@
+"""What a run counts, and what it says at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ingest.photos import shown_path
+from search.records import Record
+
+
+class Skipped(Record):
+    """A file that could not be used, and why."""
+
+    path: str
+    reason: str
+
+
+class IngestSummary(Record):
+    """What a run did."""
+
+    photos_seen: int
+    photos_ingested: int
+    photos_unchanged: int
+    photos_updated: int  # moved, copied or re-tagged: no inference
+    photos_vanished: int
+    photos_skipped: int
+    segments: int
+    seconds: float
+    interrupted: bool
+    skipped: tuple[Skipped, ...]
+    notices: tuple[str, ...]
+
+
+class Progress(Protocol):
+    """Where a run says how far it is."""
+
+    def start(self, photos: int) -> None:
+        """So many photo files were found."""
+
+    def show(self, tally: Tally) -> None:
+        """So far it has come."""
+
+
+@dataclass
+class Tally:
+    """What a run has done so far."""
+
+    found: int = 0
+    ingested: int = 0
+    unchanged: int = 0
+    updated: int = 0
+    vanished: int = 0
+    segments: int = 0
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def through(self) -> int:
+        """Photos that are done with, one way or another."""
+        return self.ingested + self.unchanged + self.updated + len(self.skipped)
+
+    def summary(self, seconds: float, *, interrupted: bool) -> IngestSummary:
+        """Return the whole as a record."""
+        return IngestSummary(
+            photos_seen=self.found,
+            photos_ingested=self.ingested,
+            photos_unchanged=self.unchanged,
+            photos_updated=self.updated,
+            photos_vanished=self.vanished,
+            photos_skipped=len(self.skipped),
+            segments=self.segments,
+            seconds=round(seconds, 3),
+            interrupted=interrupted,
+            skipped=tuple(Skipped(path=shown_path(p), reason=r) for p, r in self.skipped),
+            notices=tuple(self.notices),
+        )

@@ -1,0 +1,295 @@
+"""EdgeIndex: photos and segments kept by Qdrant Edge, in this process and a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import NamedTuple
+
+import numpy as np
+import qdrant_edge as edge
+
+from search.errors import MismatchError, StoreError
+from search.index import (
+    FIELDS,
+    MASK_KEYS,
+    Collection,
+    Condition,
+    Match,
+    NumberRange,
+    Payload,
+    PayloadField,
+    TimeRange,
+)
+from search.points import GRAPH_CANDIDATES, UNREAD, Nearest, Point, PointIndex, Reading
+
+SCROLL_PAGE = 512  # points; masks and all it is a few MB
+
+_SCHEMA = {
+    "keyword": edge.PayloadSchemaType.Keyword,
+    "float": edge.PayloadSchemaType.Float,
+    "datetime": edge.PayloadSchemaType.Datetime,
+    "geo": edge.PayloadSchemaType.Geo,
+}
+_PAYLOAD: dict[Reading, bool | edge.PayloadSelector] = {
+    "ids": False,
+    "vectors": False,
+    "light": edge.PayloadSelector.Exclude(list(MASK_KEYS)),
+    "all": True,
+}
+
+
+class Limits(NamedTuple):
+    """When to hold back."""
+
+    # An exact scan of 100,000 x 512 takes 18 ms on two cores, so 200,000 take about as long as
+    # encoding the words of a query; building the graph takes a minute and a half per 100,000.
+    graph_pays_from_points: int = 200_000
+    # Edge maps its files into memory: on a full disk the next write or opening ends the process
+    # with SIGBUS and no error to catch (seen with 0.9.0), so both stop while there is room.
+    min_free_bytes: int = 200_000_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class EdgeIndex(PointIndex):
+    """A SegmentIndex in a folder. Threads may share it; only one process may open the folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        shards: dict[Collection, edge.EdgeShard],
+        *,
+        vector_name: str,
+        dim: int,
+        limits: Limits,
+    ) -> None:
+        super().__init__(dim)
+        self._folder = folder
+        self._shards = shards
+        self._vector_name = vector_name
+        self._limits = limits
+        # Edge 0.9.0 keeps Python's interpreter lock in every call, so calls can't overlap today,
+        # but its documentation promises nothing about threads. Should a later one let go of it,
+        # this lock keeps close() and writes from meeting a query. Uncontended it costs nothing.
+        self._lock = RLock()
+
+    @classmethod
+    def open(
+        cls, folder: Path, *, vector_name: str, dim: int, limits: Limits = DEFAULT_LIMITS
+    ) -> EdgeIndex:
+        """Open the collections in a folder, creating what is not there yet.
+
+        Raises:
+            StoreError: another process has the folder open, the disk is full, or the folder can't
+                be used.
+            MismatchError: the folder keeps vectors of another name or length.
+        """
+        config = _config(vector_name, dim)
+        with _telling(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        _check_room(folder, limits)
+        shards: dict[Collection, edge.EdgeShard] = {}
+        with ExitStack() as on_failure, _telling(folder):
+            for collection, fields in FIELDS.items():
+                shards[collection] = _open_shard(folder / collection, fields, config)
+                on_failure.callback(shards[collection].close)
+            on_failure.pop_all()
+        return cls(folder, shards, vector_name=vector_name, dim=dim, limits=limits)
+
+    def optimize(self) -> bool:
+        """Build the nearest-neighbor graph where it pays; True if anything was done.
+
+        Slow, and no other thread of the process gets to run meanwhile: never in one that serves.
+        """
+        with self._using_all() as shards:
+            large = [
+                s for s in shards if s.info().points_count >= self._limits.graph_pays_from_points
+            ]
+            return any([shard.optimize() for shard in large])  # a list: all of them, not the first
+
+    def flush(self) -> None:
+        """Put everything written so far on disk."""
+        with self._using_all() as shards:
+            for shard in shards:
+                shard.flush()
+
+    def close(self) -> None:
+        """Flush and let go of the folder; closing twice is no error."""
+        with self._using_all() as shards:
+            for shard in shards:
+                shard.close()
+
+    def _upsert(self, collection: Collection, points: Sequence[Point]) -> None:
+        self._update(
+            collection,
+            edge.UpdateOperation.upsert_points([self._edge_point(point) for point in points]),
+        )
+
+    def _delete(self, collection: Collection, ids: Sequence[str]) -> None:
+        self._update(collection, edge.UpdateOperation.delete_points(list(ids)))
+
+    def _delete_where(self, collection: Collection, conditions: Sequence[Condition]) -> None:
+        chosen = _edge_filter(conditions)
+        self._update(collection, edge.UpdateOperation.delete_points_by_filter(chosen))
+
+    def _set_payload(
+        self, collection: Collection, conditions: Sequence[Condition], payload: Payload
+    ) -> None:
+        # A null deletes the key, which reads as None just the same.
+        chosen = _edge_filter(conditions)
+        self._update(collection, edge.UpdateOperation.set_payload_by_filter(chosen, payload))
+
+    def _update(self, collection: Collection, operation: edge.UpdateOperation) -> None:
+        with self._using(collection) as shard:
+            _check_room(self._folder, self._limits)
+            shard.update(operation)
+
+    def _retrieve(
+        self, collection: Collection, ids: Sequence[str], reading: Reading
+    ) -> list[Point]:
+        with self._using(collection) as shard:
+            records = shard.retrieve(
+                list(ids), with_payload=_PAYLOAD[reading], with_vector=reading == "vectors"
+            )
+        return [self._point(record) for record in records]
+
+    def _scroll(
+        self, collection: Collection, conditions: Sequence[Condition], reading: Reading
+    ) -> Iterator[Point]:
+        page_start: edge.PointId | None = None
+        while True:
+            request = edge.ScrollRequest(
+                offset=page_start,
+                limit=SCROLL_PAGE,
+                filter=_edge_filter(conditions),
+                with_payload=_PAYLOAD[reading],
+                with_vector=reading == "vectors",
+            )
+            with self._using(collection) as shard:  # not over the yields: a reader may take hours
+                records, page_start = shard.scroll(request)
+            yield from map(self._point, records)
+            if page_start is None:
+                return
+
+    def _nearest(self, collection: Collection, question: Nearest) -> list[Point]:
+        request = edge.QueryRequest(
+            query=edge.Query.Nearest(question.vector.tolist(), using=self._vector_name),
+            filter=_edge_filter(question.conditions),
+            limit=question.limit,
+            offset=question.offset,
+            score_threshold=question.min_score,
+            with_payload=_PAYLOAD[question.reading],
+            with_vector=False,
+            params=edge.SearchParams(hnsw_ef=GRAPH_CANDIDATES),
+        )
+        with self._using(collection) as shard:
+            found = shard.query(request)
+        return [Point(str(f.id), f.payload or {}, score=f.score) for f in found]
+
+    def _count(self, collection: Collection, conditions: Sequence[Condition]) -> int:
+        with self._using(collection) as shard:
+            return shard.count(edge.CountRequest(exact=True, filter=_edge_filter(conditions)))
+
+    def _edge_point(self, point: Point) -> edge.Point:
+        return edge.Point(point.point_id, {self._vector_name: point.vector.tolist()}, point.payload)
+
+    def _point(self, record: edge.Record) -> Point:
+        vector = UNREAD
+        if isinstance(record.vector, dict):
+            vector = np.asarray(record.vector[self._vector_name], dtype=np.float32)
+        return Point(str(record.id), record.payload or {}, vector)
+
+    @contextmanager
+    def _using(self, collection: Collection) -> Iterator[edge.EdgeShard]:
+        with self._lock, _telling(self._folder):
+            yield self._shards[collection]
+
+    @contextmanager
+    def _using_all(self) -> Iterator[list[edge.EdgeShard]]:
+        with self._lock, _telling(self._folder):
+            yield list(self._shards.values())
+
+
+def _config(vector_name: str, dim: int) -> edge.EdgeConfig:
+    params = edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine)
+    return edge.EdgeConfig(vectors={vector_name: params}, wal_enabled=True)
+
+
+def _open_shard(
+    folder: Path, fields: Sequence[PayloadField], config: edge.EdgeConfig
+) -> edge.EdgeShard:
+    if not folder.exists():
+        _create_shard(folder, fields, config)
+    return edge.EdgeShard.load(str(folder), config)
+
+
+def _create_shard(folder: Path, fields: Sequence[PayloadField], config: edge.EdgeConfig) -> None:
+    """Create a shard aside and name it when it is whole: a kill leaves nothing half-made behind."""
+    draft = folder.with_name(f"{folder.name}.new")
+    if draft.exists():
+        shutil.rmtree(draft)
+    shard = edge.EdgeShard.create(str(draft), config)
+    for field in fields:
+        shard.update(edge.UpdateOperation.create_field_index(field.key, _SCHEMA[field.kind]))
+    shard.close()  # before it is renamed: an open shard remembers its path
+    draft.rename(folder)
+
+
+def _edge_filter(conditions: Sequence[Condition]) -> edge.Filter:
+    return edge.Filter(must=[_edge_condition(condition) for condition in conditions])
+
+
+def _edge_condition(condition: Condition) -> edge.FieldCondition:
+    if isinstance(condition, Match):
+        return edge.FieldCondition(condition.key, match=edge.MatchAny(list(condition.values)))
+    if isinstance(condition, NumberRange):
+        numbers = edge.RangeFloat(gte=condition.gte, lte=condition.lte)
+        return edge.FieldCondition(condition.key, range=numbers)
+    if isinstance(condition, TimeRange):
+        gte = condition.gte.isoformat() if condition.gte else None
+        lt = condition.lt.isoformat() if condition.lt else None
+        return edge.FieldCondition(condition.key, range=edge.RangeDateTime(gte=gte, lt=lt))
+    center = edge.GeoPoint(lon=condition.circle.center.lon, lat=condition.circle.center.lat)
+    circle = edge.GeoRadius(center, condition.circle.radius_m)
+    return edge.FieldCondition(condition.key, geo_radius=circle)
+
+
+@contextmanager
+def _telling(folder: Path) -> Iterator[None]:
+    """Turn what Edge raises (a plain Exception, whatever it is) into an error that helps."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception and not isinstance(error, OSError):
+            raise  # ours, or a mistake in this program
+        raise _error_from_text(folder, str(error)) from error
+
+
+def _error_from_text(folder: Path, text: str) -> StoreError | MismatchError:
+    if "WouldBlock" in text:  # the lock on its write-ahead log
+        return StoreError(
+            f"{folder} is open in another process, and only one may open it. Stop that one, or let "
+            "it be `segsearch serve`: then the other commands go through it."
+        )
+    if "ncompatible" in text:
+        return MismatchError(
+            f"{folder} keeps vectors of another encoder or crop recipe than asked for ({text}). "
+            "Use the models that made it, or choose another --library."
+        )
+    return StoreError(
+        f"the vectors in {folder} can't be used: {text}. Run the command again; if that does not "
+        "help, restore the library from a backup or ingest into another --library."
+    )
+
+
+def _check_room(folder: Path, limits: Limits) -> None:
+    if shutil.disk_usage(folder).free < limits.min_free_bytes:
+        raise StoreError(
+            f"the disk of {folder} is full: less than {limits.min_free_bytes // 1_000_000} MB are "
+            "free. Make room and run the command again: everything written so far is kept."
+        )

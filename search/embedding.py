@@ -1,0 +1,29 @@
+"""From pixels to the vectors that are stored and searched with: crops, then the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from search.crops import photo_view, views
+from search.encoder import Encoder, encode_segments
+from search.records import Box, Mask, RgbImage, Vectors
+from search.settings import CropRecipe
+
+
+def segment_vectors(
+    encoder: Encoder, rgb: RgbImage, masks: Sequence[tuple[Mask, Box]], recipe: CropRecipe
+) -> Vectors:
+    """Return the (n, dim) vectors of segments of one photo (h, w, 3); none gives (0, dim)."""
+    return encode_segments(
+        encoder,
+        [
+            views(rgb, mask, box, recipe, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
+            for mask, box in masks
+        ],
+    )
+
+
+def photo_vector(encoder: Encoder, rgb: RgbImage) -> Vectors:
+    """Return the (1, dim) vector of a whole photo (h, w, 3)."""
+    view = photo_view(rgb, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
+    return encoder.encode_crops([view])

@@ -1,0 +1,184 @@
+"""Files from the model hub: the cache first, then the network, then one clear error.
+
+HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE work as huggingface_hub documents them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from search.errors import HubError, ModelError
+
+# huggingface_hub tries a dead connection six times over 23 s and says so each time; users are to
+# know within 5 s. So one question goes ahead, whose every phase (names, connecting, answering)
+# fits into this.
+PROBE_TIMEOUT_S = 3.0
+GATEWAY_STATUSES = (502, 503, 504)  # somebody on the way answers, not the hub
+
+
+def hub_file(repo_id: str, filename: str, *, way_out: str, revision: str | None = None) -> Path:
+    """Return the path of one file of a hub repository, from the cache or downloaded.
+
+    Args:
+        repo_id: "owner/name" on the hub.
+        filename: the file's path in the repository.
+        way_out: what a user without a hub can do; it ends the error message.
+        revision: a branch, a reference or a commit; None: main.
+
+    Raises:
+        HubError: the hub can't be reached and the cache has no copy; within 5 seconds.
+        ModelError: the hub has no such repository or file, or doesn't give it to this user.
+
+    """
+    from huggingface_hub import hf_hub_download
+
+    def fetch(*, local_files_only: bool) -> Path:
+        return Path(
+            hf_hub_download(repo_id, filename, revision=revision, local_files_only=local_files_only)
+        )
+
+    return _cached_or_fetched(fetch, repo_id, way_out)
+
+
+def hub_snapshot(
+    repo_id: str,
+    *,
+    allow_patterns: list[str],
+    way_out: str,
+    revision: str | None = None,
+    is_complete: Callable[[Path], bool] = Path.is_dir,
+) -> Path:
+    """Return a folder with the files of a hub repository, from the cache or downloaded.
+
+    Args:
+        repo_id: "owner/name" on the hub.
+        allow_patterns: which files, as in shell patterns.
+        way_out: what a user without a hub can do; it ends the error message.
+        revision: a branch, a reference or a commit; None: main.
+        is_complete: whether a cached folder has all that is needed; other programs may have
+            fetched only a part of it.
+
+    Raises:
+        HubError: the hub can't be reached and the cache has no copy; within 5 seconds.
+        ModelError: the hub has no such repository, or doesn't give it to this user.
+
+    """
+    from huggingface_hub import snapshot_download
+
+    def fetch(*, local_files_only: bool) -> Path:
+        folder = snapshot_download(
+            repo_id,
+            revision=revision,
+            allow_patterns=allow_patterns,
+            local_files_only=local_files_only,
+        )
+        return Path(folder)
+
+    return _cached_or_fetched(fetch, repo_id, way_out, is_complete)
+
+
+def _cached_or_fetched(
+    fetch: Callable[..., Path],
+    repo_id: str,
+    way_out: str,
+    is_complete: Callable[[Path], bool] = Path.exists,
+) -> Path:
+    """Return what `fetch` gives from the cache or, failing that, from the hub."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    with _translated(repo_id, way_out):
+        try:
+            cached = fetch(local_files_only=True)
+            if is_complete(cached):
+                return cached
+        except LocalEntryNotFoundError:
+            pass  # not an error yet: the hub is asked next
+        if constants.HF_HUB_OFFLINE:
+            raise _unreachable(repo_id, "HF_HUB_OFFLINE is set", way_out)
+        if reason := _why_unreachable(constants.ENDPOINT):
+            raise _unreachable(repo_id, reason, way_out)
+        return fetch(local_files_only=False)
+
+
+def _why_unreachable(endpoint: str) -> str | None:
+    """Ask the hub for any answer; return what went wrong, None where it answers.
+
+    Raises nothing. The question is asked in a thread, since looking up a name knows no timeout.
+    """
+    reasons: list[str | None] = []
+    asking = threading.Thread(target=lambda: reasons.append(_probe(endpoint)), daemon=True)
+    asking.start()
+    asking.join(PROBE_TIMEOUT_S + 0.5)
+    return reasons[0] if reasons else f"no answer within {PROBE_TIMEOUT_S:g} s"
+
+
+def _probe(endpoint: str) -> str | None:
+    from huggingface_hub import get_session
+
+    try:  # huggingface_hub's own client: its proxies and certificates count
+        status = get_session().head(endpoint, timeout=PROBE_TIMEOUT_S).status_code
+    except Exception as error:  # whatever a user's network stack raises: it is the reason we tell
+        return str(error) or type(error).__name__
+    return f"status {status}" if status in GATEWAY_STATUSES else None
+
+
+def _unreachable(repo_id: str, reason: str, way_out: str) -> HubError:
+    from huggingface_hub import constants
+
+    return HubError(
+        f"{repo_id} is not in the cache ({constants.HF_HUB_CACHE}), and the model hub "
+        f"{constants.ENDPOINT} can't be reached: {reason}. {way_out}"
+    )
+
+
+@contextmanager
+def _translated(repo_id: str, way_out: str) -> Iterator[None]:
+    """Turn huggingface_hub's errors into ours, and keep its warnings off stderr meanwhile."""
+    from huggingface_hub import errors
+
+    try:
+        with quiet("huggingface_hub"):
+            yield
+    except errors.HFValidationError as error:
+        raise ModelError(f"{repo_id!r} is no name of a model on the hub. {way_out}") from error
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"the hub gives {repo_id} only to those who accepted its terms: do so on its page, "
+            f"then set HF_TOKEN to a token of that account. {way_out}"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(f"the hub has no such revision of {repo_id}. {way_out}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"the hub has no model {repo_id}, or it is private: check the name, and HF_TOKEN if "
+            f"it is yours. {way_out}"
+        ) from error
+    except errors.RemoteEntryNotFoundError as error:
+        raise ModelError(f"{repo_id} on the hub lacks a file: {error}. {way_out}") from error
+    except (OSError, errors.HTTPError) as error:
+        if getattr(error, "errno", None) is not None:  # a disk's, not a network's
+            raise ModelError(f"{repo_id} can't be kept in the hub's cache: {error}") from error
+        raise _unreachable(repo_id, _first_line(error), way_out) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def quiet(*logger_names: str) -> Iterator[None]:
+    """Let these loggers say only errors for a while."""
+    loggers = [logging.getLogger(name) for name in logger_names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,451 @@
+"""From files to upright pixels: formats, modes, orientations, refusals, and the walk."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image, ImageCms
+
+from ingest.photos import (
+    DecodedPhoto,
+    bytes_sha256,
+    decode_bytes,
+    decode_photo,
+    iter_photo_files,
+    pixel_sha256,
+    shown_path,
+)
+from search.errors import PhotoError, TooLargeError, UndecodableError
+
+pillow_heif.register_heif_opener()
+
+ORIENTATION = 0x0112
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+STORED_FROM_UPRIGHT: dict[int, Callable[[Any], Any]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+def noise(height: int = 5, width: int = 7) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(7).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def saved(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, image_format, **options)
+    return file.getvalue()
+
+
+def decode(data: bytes, max_pixels: int = 10**6, max_bytes: int = 10**7) -> DecodedPhoto:
+    return decode_bytes(data, max_pixels=max_pixels, max_bytes=max_bytes, name="a.jpg")
+
+
+def decoded_pixel(image: Image.Image, image_format: str = "PNG", **options: Any) -> list[int]:
+    """The top left pixel after a round trip through a file."""
+    return [int(level) for level in decode(saved(image, image_format, **options)).rgb[0, 0]]
+
+
+# formats
+
+
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [
+        ("PNG", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+        ("AVIF", {"quality": 100, "subsampling": "4:4:4"}),
+        ("HEIF", {"quality": -1, "chroma": 444}),
+        ("JPEG", {"quality": 100, "subsampling": 0}),
+    ],
+)
+def test_every_format_gives_its_pixels_back(image_format: str, options: dict[str, Any]) -> None:
+    pixels = np.kron(noise(4, 6), np.ones((16, 16, 1), np.uint8))
+    photo = decode(saved(Image.fromarray(pixels), image_format, **options))
+    assert photo.size_wh == (96, 64)
+    assert photo.rgb.dtype == np.uint8
+    assert photo.rgb.flags.c_contiguous
+    assert photo.rgb.flags.writeable
+    assert np.abs(photo.rgb.astype(int) - pixels).mean() < 3
+
+
+def test_a_file_is_known_by_its_content_not_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "really-a-png.jpg"
+    path.write_bytes(saved(Image.new("RGB", (3, 2), RED)))
+    assert decode_photo(path, max_pixels=100, max_bytes=1000).rgb.tolist() == [[list(RED)] * 3] * 2
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "TIFF", "PNG", "MPO", "AVIF", "HEIF"])
+def test_of_several_frames_or_pages_the_first_counts(image_format: str) -> None:
+    frames = [Image.new("RGB", (32, 32), color) for color in (RED, BLUE)]
+    data = saved(frames[0], image_format, save_all=True, append_images=frames[1:])
+    assert decode(data).rgb.mean(axis=(0, 1)) == pytest.approx(RED, abs=12)
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (1, 300), (300, 1)])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "AVIF"])
+def test_the_narrowest_pictures_are_pictures(size_wh: tuple[int, int], image_format: str) -> None:
+    assert decode(saved(Image.new("RGB", size_wh), image_format)).size_wh == size_wh
+
+
+# orientation
+
+
+@pytest.mark.parametrize("orientation", STORED_FROM_UPRIGHT)
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": 1})],
+)
+def test_every_orientation_comes_out_upright_to_the_pixel(
+    orientation: int, image_format: str, options: dict[str, Any]
+) -> None:
+    stored = Image.fromarray(np.ascontiguousarray(STORED_FROM_UPRIGHT[orientation](noise())))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    photo = decode(saved(stored, image_format, exif=exif.tobytes(), **options))
+    assert np.array_equal(photo.rgb, noise())
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("image_format", ["JPEG", "HEIF", "AVIF"])
+def test_lossy_formats_are_turned_once_and_not_twice(orientation: int, image_format: str) -> None:
+    upright = np.kron(noise(2, 3), np.ones((32, 32, 1), np.uint8))
+    stored = Image.fromarray(np.ascontiguousarray(STORED_FROM_UPRIGHT[orientation](upright)))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    photo = decode(saved(stored, image_format, exif=exif.tobytes(), quality=95))
+    assert photo.size_wh == (96, 64)
+    assert np.abs(photo.rgb.astype(int) - upright).mean() < 12
+
+
+@pytest.mark.parametrize("nonsense", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_changes_nothing(nonsense: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = nonsense
+    photo = decode(saved(Image.fromarray(noise()), exif=exif.tobytes()))
+    assert np.array_equal(photo.rgb, noise())
+
+
+# modes and colours
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"),
+    [
+        ("1", 1, [255, 255, 255]),
+        ("L", 77, [77, 77, 77]),
+        ("LA", (77, 0), [255, 255, 255]),
+        ("RGBA", (255, 0, 0, 255), [255, 0, 0]),
+        ("RGBA", (255, 0, 0, 0), [255, 255, 255]),
+        ("RGBA", (255, 0, 0, 128), [255, 127, 127]),
+        ("I;16", 0x8080, [128, 128, 128]),
+    ],
+)
+def test_a_png_of_any_mode_becomes_rgb_on_white(mode: str, color: Any, expected: list[int]) -> None:
+    assert decoded_pixel(Image.new(mode, (4, 4), color)) == expected
+
+
+def test_cmyk_becomes_rgb() -> None:
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    assert decoded_pixel(cyan, "JPEG", quality=100) == pytest.approx([0, 255, 255], abs=3)
+
+
+def test_lab_becomes_rgb() -> None:
+    grey = Image.new("LAB", (4, 4), (128, 128, 128))  # a* = b* = 0
+    assert decoded_pixel(grey, "TIFF") == pytest.approx([119, 119, 119], abs=2)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_wide_grey_is_stretched_and_not_clipped(mode: str) -> None:
+    wide = Image.fromarray(np.array([[-1000, 0, 1000, 99000]], np.int32)).convert(mode)
+    assert decode(saved(wide, "TIFF")).rgb[0, :, 0].tolist() == [0, 3, 5, 255]
+
+
+def test_floats_that_are_not_finite_are_black() -> None:
+    odd = Image.fromarray(np.array([[np.nan, np.inf, 0.5, 1.0, 0.0]], np.float32))
+    assert decode(saved(odd, "TIFF")).rgb[0, :, 0].tolist() == [0, 0, 128, 255, 0]
+
+
+def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
+    ramp = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    for image_format in ("PNG", "TIFF"):
+        data = saved(Image.fromarray(ramp), image_format)
+        assert decode(data).rgb[0, :, 1].tolist() == [0, 0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "GIF"])
+def test_a_transparent_palette_colour_is_white(image_format: str) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, *BLUE])
+    image.putpixel((1, 0), 1)
+    rgb = decode(saved(image, image_format, transparency=0)).rgb
+    assert rgb.tolist() == [[[255, 255, 255], list(BLUE)]]
+
+
+def swapped_profile() -> bytes:
+    """A valid RGB profile in which red and green have changed places."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = data.index(b"rXYZ"), data.index(b"gXYZ")
+    data[red : red + 4], data[green : green + 4] = b"gXYZ", b"rXYZ"
+    return bytes(data)
+
+
+def test_an_embedded_profile_is_converted_to_srgb() -> None:
+    pixel = decoded_pixel(Image.new("RGB", (4, 4), RED), icc_profile=swapped_profile())
+    assert pixel == pytest.approx([0, 255, 0], abs=2)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
+        b"not a profile",
+        swapped_profile()[:300],
+    ],
+    ids=["sRGB itself", "of another space", "garbage", "cut short"],
+)
+def test_a_profile_that_says_nothing_useful_changes_no_pixel(profile: bytes) -> None:
+    data = saved(Image.fromarray(noise()), icc_profile=profile)
+    assert np.array_equal(decode(data).rgb, noise())
+
+
+# identity
+
+
+def test_the_same_pixels_in_another_file_are_the_same_photo() -> None:
+    image = Image.fromarray(noise())
+    exif = Image.Exif()
+    exif[0x010F] = "Canon"
+    plain, tagged = decode(saved(image)), decode(saved(image, "TIFF", exif=exif.tobytes()))
+    assert plain.pixel_sha256 == tagged.pixel_sha256 == pixel_sha256(noise())
+
+
+def test_the_same_bytes_in_another_shape_are_another_photo() -> None:
+    assert pixel_sha256(noise(2, 6)) != pixel_sha256(noise(2, 6).reshape(3, 4, 3))
+
+
+def test_a_file_hash_is_that_of_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert bytes_sha256(tmp_path / "a").startswith("ba7816bf")
+    with pytest.raises(PhotoError, match="can't be read: no such file"):
+        bytes_sha256(tmp_path / "absent")
+
+
+# refusals
+
+
+def png_header(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 4) + b"IDATxxxx"
+
+
+def test_a_bomb_is_refused_by_its_header_with_the_limit_in_words() -> None:
+    with pytest.raises(TooLargeError, match=r"60,000 x 60,000 pixels.*limit is 1\.0 million"):
+        decode(png_header(60_000, 60_000))
+
+
+def test_our_own_limit_holds_and_not_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert decode(saved(Image.new("RGB", (50, 50)))).size_wh == (50, 50)
+
+
+def test_exactly_the_limit_is_allowed_and_one_pixel_more_is_not() -> None:
+    data = saved(Image.new("RGB", (10, 10)))
+    assert decode(data, max_pixels=100).size_wh == (10, 10)
+    with pytest.raises(TooLargeError):
+        decode(data, max_pixels=99)
+
+
+def test_too_many_bytes_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "big.jpg"
+    with path.open("wb") as file:
+        file.truncate(10**12)  # sparse
+    with pytest.raises(TooLargeError, match=r"1,000,000\.0 MB; the limit is 500\.0 MB"):
+        decode_photo(path, max_pixels=100, max_bytes=500_000_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty"),
+        (b"Dear diary, today I took no photo.", "is not a picture that segsearch reads"),
+        (saved(Image.new("RGB", (4, 4)), "BMP"), "is not a picture that segsearch reads"),
+        (saved(Image.new("RGB", (4, 4)), "PPM"), "is not a picture that segsearch reads"),
+        (b"8BPS\0\1" + bytes(60), "is not a picture that segsearch reads"),
+        (b"\xff\xd8\xff\xe0" + bytes(400), "is damaged"),
+    ],
+)
+def test_what_is_no_photo_is_refused_in_words(data: bytes, words: str) -> None:
+    with pytest.raises(UndecodableError, match=words) as caught:
+        decode(data)
+    assert str(caught.value).startswith("a.jpg ")
+    assert "leave it out" in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 100, 1500])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_with_bytes_missing_at_its_end_is_cut_short(
+    missing: int, options: dict[str, Any]
+) -> None:
+    data = saved(Image.fromarray(noise(64, 64)), "JPEG", **options)
+    with pytest.raises(UndecodableError, match="cut short: the end of the picture is missing"):
+        decode(data[:-missing])
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF"])
+def test_half_a_file_is_refused_in_every_format(image_format: str) -> None:
+    data = saved(Image.fromarray(noise(64, 64)), image_format)
+    with pytest.raises(UndecodableError):
+        decode(data[: len(data) // 2])
+
+
+def test_a_file_that_cannot_be_opened_is_refused_with_the_systems_reason(tmp_path: Path) -> None:
+    with pytest.raises(PhotoError, match="no such file"):
+        decode_photo(tmp_path / "gone.jpg", max_pixels=100, max_bytes=100)
+    with pytest.raises(PhotoError, match="is not a file"):
+        decode_photo(tmp_path, max_pixels=100, max_bytes=100)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(PhotoError, match="is not a file"):
+        decode_photo(tmp_path / "pipe.jpg", max_pixels=100, max_bytes=100)
+
+
+def test_damaged_exif_spoils_neither_the_photo_nor_the_terminal() -> None:
+    broken = b"Exif\0\0II*\0\x08\0\0\0\x09\0\x0f\x01\x02\0\xff\xff\0\0\xff\xff"
+    data = saved(Image.fromarray(noise()), exif=broken)
+    with ThreadPoolExecutor(4) as threads:  # warnings are errors here, in threads too
+        photos = list(threads.map(decode, [data] * 20))
+    assert all(np.array_equal(photo.rgb, noise()) for photo in photos)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="libtiff's symbols can't be found there")
+def test_libtiff_does_not_print(capfd: pytest.CaptureFixture[str]) -> None:
+    data = saved(Image.fromarray(noise(64, 64)), "TIFF", compression="jpeg")
+    with pytest.raises(UndecodableError):
+        decode(data[:-40])
+    assert capfd.readouterr() == ("", "")
+
+
+# the walk
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def walked(root: Path) -> list[str]:
+    return [str(path.relative_to(root)) for path in iter_photo_files(root)]
+
+
+def test_photos_are_found_by_extension_sorted_at_each_level(tmp_path: Path) -> None:
+    touch(tmp_path, "c.JPG", "b/z.heic", "b/a.Tiff", "a.webp", "b.txt", "d.jpg.part", "e.avif")
+    assert walked(tmp_path) == ["a.webp", "b/a.Tiff", "b/z.heic", "c.JPG", "e.avif"]
+
+
+def test_hidden_files_hidden_folders_and_libraries_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", ".b.jpg", ".trash/c.jpg", "lib/segsearch.json", "lib/thumbs/d.jpg")
+    assert walked(tmp_path) == ["a.jpg"]
+    assert walked(tmp_path / "lib") == []
+
+
+def test_a_hidden_folder_that_is_named_is_walked(tmp_path: Path) -> None:
+    touch(tmp_path, ".photos/a.jpg")
+    assert walked(tmp_path / ".photos") == ["a.jpg"]
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_extension(tmp_path: Path) -> None:
+    touch(tmp_path, "photo.backup")
+    assert list(iter_photo_files(tmp_path / "photo.backup")) == [tmp_path / "photo.backup"]
+
+
+def test_links_are_followed_once_and_real_paths_win(tmp_path: Path) -> None:
+    touch(tmp_path, "in/real/a.jpg", "elsewhere/b.jpg")
+    root = tmp_path / "in"
+    (root / "a-link").symlink_to(root / "real")
+    (root / "loop").symlink_to(root)
+    (root / "real/up").symlink_to(root)
+    (root / "itself.jpg").symlink_to(root / "itself.jpg")
+    (root / "other").symlink_to(tmp_path / "elsewhere")
+    (root / "file.jpg").symlink_to(tmp_path / "elsewhere/b.jpg")
+    assert walked(root) == ["file.jpg", "itself.jpg", "real/a.jpg", "other/b.jpg"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere paths end at 1,024 bytes or less")
+def test_folders_may_nest_deeper_than_the_interpreter_recurses(tmp_path: Path) -> None:
+    depths = range(1, sys.getrecursionlimit() + 100)
+    folders = [tmp_path / "/".join("d" * depth) for depth in depths]
+    for folder in folders:
+        folder.mkdir()
+    photo = folders[-1] / "a.jpg"
+    photo.touch()
+    assert list(iter_photo_files(tmp_path)) == [photo]
+    photo.unlink()
+    for folder in reversed(folders):  # pytest's own cleaning recurses
+        folder.rmdir()
+
+
+def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.jpg", "locked/b.jpg", "z.jpg")
+    scandir = os.scandir
+
+    def refusing(path: Path) -> Any:  # as root, chmod would not lock anything
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    told: list[tuple[Path, str]] = []
+    found = list(iter_photo_files(tmp_path, lambda path, reason: told.append((path, reason))))
+    assert [path.name for path in found] == ["a.jpg", "z.jpg"]
+    locked = tmp_path / "locked"
+    assert told == [(locked, f"{locked} can't be read: permission denied.")]
+
+
+def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert not list(iter_photo_files(tmp_path / "no", lambda _, reason: told.append(reason)))
+    assert "no such file" in told[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only here file names are any bytes")
+def test_a_name_that_is_not_utf8_survives(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    path.write_bytes(saved(Image.fromarray(noise()))[:-200])
+    assert list(iter_photo_files(tmp_path)) == [path]
+    with pytest.raises(UndecodableError) as caught:
+        decode_photo(path, max_pixels=100, max_bytes=10_000)
+    assert str(caught.value).encode()  # can be printed
+    assert r"caf\xe9.jpg" in str(caught.value)
+
+
+def test_control_characters_in_a_name_do_not_reach_the_terminal() -> None:
+    assert shown_path(Path("a\x1b[2J\nb.jpg")) == r"a\x1b[2J\nb.jpg"
+    assert shown_path(Path("été/日本.jpg")) == "été/日本.jpg"

@@ -1,0 +1,175 @@
+"""Dates, cameras and places, from tags and from files."""
+
+from __future__ import annotations
+
+import io
+import os
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
+from PIL.TiffImagePlugin import IFDRational
+
+from ingest.exif import facts_from_exif
+from ingest.photos import decode_bytes, decode_photo
+from search.records import Place
+
+FILE_TIME = datetime(2024, 2, 29, 12, tzinfo=UTC)
+ROME = {1: "N", 2: (41.0, 51.18, 0.0), 3: "E", 4: (12.0, 29.33, 0.0)}
+
+
+def taken_at(date: Any, offset: Any = None) -> datetime:
+    tags = {Base.DateTimeOriginal: date, Base.OffsetTimeOriginal: offset}
+    return facts_from_exif(tags, FILE_TIME).taken_at
+
+
+def camera(make: Any, model: Any) -> str | None:
+    return facts_from_exif({Base.Make: make, Base.Model: model}, FILE_TIME).camera
+
+
+def place(**changed: Any) -> Place | None:
+    names = {"lat_ref": 1, "lat": 2, "lon_ref": 3, "lon": 4}
+    return facts_from_exif(
+        {**ROME, **{names[k]: v for k, v in changed.items()}}, FILE_TIME
+    ).location
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"),
+    [
+        (None, UTC),
+        ("Z", UTC),
+        ("   :  ", UTC),
+        ("+99:00", UTC),
+        (b"\xff", UTC),
+        ("+02:00", timezone(timedelta(hours=2))),
+        ("-03:30\0", timezone(-timedelta(hours=3, minutes=30))),
+    ],
+)
+def test_a_date_has_its_own_offset_or_utc(offset: Any, expected: Any) -> None:
+    assert taken_at("2021:07:04 18:30:05", offset) == datetime(
+        2021, 7, 4, 18, 30, 5, tzinfo=expected
+    )
+    assert taken_at("2021:07:04 18:30:05", offset).hour == 18
+
+
+@pytest.mark.parametrize(
+    "date", ["0000:00:00 00:00:00", "2021:02:30 10:00:00", "    :  :     :  :  ", "", "0001:01:01",
+             "9999:12:31 23:59:59", b"\x00\xff\xfe", 20210704, (1, 2), None],
+)  # fmt: skip
+def test_a_date_that_makes_no_sense_gives_way_to_the_files(date: Any) -> None:
+    assert taken_at(date) == FILE_TIME
+
+
+def test_a_scan_has_the_date_of_its_scanning_and_an_edit_that_of_its_saving() -> None:
+    tags = {Base.DateTimeOriginal: "0000:00:00 00:00:00", Base.DateTime: "2003:05:19 14:18:48"}
+    assert facts_from_exif(tags, FILE_TIME).taken_at.year == 2003
+    tags[Base.DateTimeDigitized] = "2001:01:11 03:28:39"
+    assert facts_from_exif(tags, FILE_TIME).taken_at.year == 2001
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "expected"),
+    [
+        ("Canon", "Canon EOS 70D", "Canon EOS 70D"),
+        ("NIKON CORPORATION", "NIKON D5000", "NIKON D5000"),
+        ("EASTMAN KODAK COMPANY", "KODAK DC3400 ZOOM", "KODAK DC3400 ZOOM"),
+        ("Apple", "iPhone 4", "Apple iPhone 4"),
+        ("RICOH      ", "DC-3Z    ", "RICOH DC-3Z"),
+        ("NIKON", "COOLPIX P7000\0\0", "NIKON COOLPIX P7000"),
+        ("SONY", None, "SONY"),
+        (None, "X100", "X100"),
+        (b"Leica\0garbage", b"M9", "Leica M9"),
+        ("\0", " ", None),
+        (7, (1, 2), None),
+        ("A\x1b[2JB", None, "A [2JB"),
+    ],
+)
+def test_a_camera_is_make_and_model_once(make: Any, model: Any, expected: str | None) -> None:
+    assert camera(make, model) == expected
+
+
+def test_a_name_without_end_is_cut() -> None:
+    assert camera("x" * 10_000, None) == "x" * 100
+
+
+def test_a_place_is_in_decimal_degrees_with_its_hemisphere() -> None:
+    north_east, south_west = place(), place(lat_ref="S", lon_ref="W\0")
+    assert north_east is not None
+    assert south_west is not None
+    assert (north_east.lat, north_east.lon) == pytest.approx((41.853, 12.4888), abs=1e-4)
+    assert (south_west.lat, south_west.lon) == pytest.approx((-41.853, -12.4888), abs=1e-4)
+
+
+def test_seconds_of_nothing_over_nothing_are_none() -> None:
+    found = place(lat=(IFDRational(48), IFDRational(5332358, 100000), IFDRational(0, 0)))
+    assert found is not None
+    assert found.lat == pytest.approx(48.888726, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"lat": (IFDRational(41, 0), IFDRational(51), IFDRational(0))},
+        {"lat": (IFDRational(41), IFDRational(0, 0), IFDRational(0))},
+        {"lat": (91.0, 0.0, 0.0)},
+        {"lon": (180.0, 0.0, 1.0)},
+        {"lon": (-12.0, 0.0, 0.0)},
+        {"lat": (41.0, 51.0)},
+        {"lat": 41.0},
+        {"lat": ("41", "x", "0")},
+        {"lat_ref": None},
+        {"lon_ref": "N"},
+        {"lat": (0.0, 0.0, 0.0), "lon": (0.0, 0.0, 0.0)},
+    ],
+)
+def test_a_place_that_makes_no_sense_is_none(changed: dict[str, Any]) -> None:
+    assert place(**changed) is None
+
+
+ANY_VALUE = st.one_of(
+    st.none(), st.binary(), st.text(), st.integers(), st.floats(), st.tuples(*[st.floats()] * 3)
+)
+
+
+@given(st.dictionaries(st.sampled_from([*range(1, 5), 271, 272, 306, 36867, 36881]), ANY_VALUE))
+def test_no_tag_can_make_it_fail(tags: dict[int, Any]) -> None:
+    assert facts_from_exif(tags, FILE_TIME).taken_at.tzinfo is not None
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+@pytest.mark.parametrize("pages", [1, 2])
+def test_every_format_keeps_its_facts(image_format: str, pages: int) -> None:
+    exif = Image.Exif()
+    exif[Base.Make], exif[Base.Model], exif[Base.Orientation] = "Canon", "Canon EOS 70D", 6
+    exif[IFD.Exif] = {
+        Base.DateTimeOriginal: "2021:07:04 18:30:05",
+        Base.OffsetTimeOriginal: "+02:00",
+    }
+    exif[IFD.GPSInfo] = {
+        **{GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (41.0, 51.18, 0.0)},
+        **{GPS.GPSLongitudeRef: "E", GPS.GPSLongitude: (12.0, 29.33, 0.0)},
+    }
+    file, page = io.BytesIO(), Image.new("RGB", (64, 32))
+    several = {"save_all": True, "append_images": [page]} if pages > 1 else {}
+    page.save(file, image_format, exif=exif.tobytes(), **several)
+    photo = decode_bytes(file.getvalue(), max_pixels=10_000, max_bytes=10**6, name="a")
+    assert photo.size_wh == (32, 64)
+    assert photo.taken_at.isoformat() == "2021-07-04T18:30:05+02:00"
+    assert photo.camera == "Canon EOS 70D"
+    assert photo.location == place()
+
+
+def test_without_exif_the_files_time_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (2, 2)).save(path)
+    for seconds, expected in ((86_400, datetime(1970, 1, 2, tzinfo=UTC)), (10**12, None)):
+        os.utime(path, (seconds, seconds))
+        photo = decode_photo(path, max_pixels=100, max_bytes=10_000)
+        assert photo.taken_at == (expected or datetime(1970, 1, 1, tzinfo=UTC))
+        assert (photo.camera, photo.location) == (None, None)
