@@ -7,6 +7,7 @@ from typing import Any
 
 from ingest.segmenter import Segmenter
 from search.encoder import Encoder
+from search.manifest import load_manifest
 from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Settings
 
 STARTER = "starter"
@@ -26,6 +27,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 def with_preset(settings: Settings) -> Settings:
     """Return settings in which the chosen pair of models fills what was not set on purpose."""
     return settings.with_defaults(PRESETS[settings.models])
+
+
+def settings_for_photo(settings: Settings) -> Settings:
+    """Return settings for work on a single photo: the library's, if there is one."""
+    manifest = load_manifest(settings.library)
+    asked = {"models", "segmenter"} & settings.model_fields_set
+    known = manifest.defaults() if manifest and not asked else {}
+    return with_preset(settings.with_defaults(known))
 
 
 def load_segmenter(settings: Settings) -> Segmenter:

@@ -31,9 +31,25 @@ CALL_PATH = "/internal/index"
 CALL_TIMEOUT_S = 120.0
 # What may be called from outside; close() and optimize() are the owner's own.
 METHODS = frozenset(
-    "put_segments put_photo delete_segments delete_photo update_facts photos segments segments_of "
-    "segment_ids_of segment_vectors photo_vectors sample_vectors nearest_segments nearest_photos "
-    "count iter_segments flush".split()
+    (
+        "put_segments",
+        "put_photo",
+        "delete_segments",
+        "delete_photo",
+        "update_facts",
+        "photos",
+        "segments",
+        "segments_of",
+        "segment_ids_of",
+        "iter_segments",
+        "count",
+        "segment_vectors",
+        "photo_vectors",
+        "sample_vectors",
+        "nearest_segments",
+        "nearest_photos",
+        "flush",
+    )
 )
 RECORDS: dict[str, type[Record]] = {
     kind.__name__: kind
@@ -133,12 +149,7 @@ class OwnedIndex:
 
     def __init__(self, info: OwnerInfo) -> None:
         self._info = info
-        self._http = httpx.Client(
-            base_url=info.address or "",
-            headers={"Authorization": f"Bearer {info.token}"},
-            timeout=CALL_TIMEOUT_S,
-            trust_env=False,  # a proxy has no business between two processes of one machine
-        )
+        self._http = _client(info)
 
     def __getattr__(self, method: str) -> Any:  # noqa: ANN401  (whatever the protocol says)
         if method not in METHODS:
@@ -151,17 +162,9 @@ class OwnedIndex:
 
     def _call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
         body = wire_from_value({"args": list(args), "kwargs": dict(kwargs)})
-        try:
-            answer = self._http.post(f"{CALL_PATH}/{method}", json=body)
-        except httpx.TransportError as error:
-            raise StoreUnreachableError(
-                f"`segsearch {self._info.command}` (process {self._info.pid}), which has the "
-                f"library open, does not answer at {self._info.address}: {error}. "
-                "What was written so far is kept; run the command again."
-            ) from error
-        if answer.is_success:
-            return value_from_wire(answer.json())
-        raise _error_from_answer(answer)
+        return value_from_wire(
+            json.loads(_post(self._http, self._info, f"{CALL_PATH}/{method}", body))
+        )
 
     def optimize(self) -> bool:
         """Leave it: the graph is never built in a process that serves."""
@@ -170,6 +173,40 @@ class OwnedIndex:
     def close(self) -> None:
         """Let go of the connection; the owner keeps the store open."""
         self._http.close()
+
+
+def _client(info: OwnerInfo) -> httpx.Client:
+    return httpx.Client(
+        base_url=info.address or "",
+        headers={"Authorization": f"Bearer {info.token}"},
+        timeout=CALL_TIMEOUT_S,
+        trust_env=False,  # a proxy has no business between two processes of one machine
+    )
+
+
+def _post(http: httpx.Client, info: OwnerInfo, path: str, body: Any) -> bytes:  # noqa: ANN401
+    """Return the owner's answer; what it could not do is raised as if it had happened here."""
+    try:
+        answer = http.post(path, json=body)
+    except httpx.TransportError as error:
+        raise StoreUnreachableError(
+            f"`segsearch {info.command}` (process {info.pid}), which has the library open, does "
+            f"not answer at {info.address}: {error}. What was written so far is kept; run the "
+            "command again."
+        ) from error
+    if not answer.is_success:
+        raise _error_from_answer(answer)
+    return answer.content
+
+
+def ask_owner(info: OwnerInfo, path: str, body: Any) -> bytes:  # noqa: ANN401
+    """Ask the process that serves a library, by one of its public routes.
+
+    Raises:
+        SegsearchError: what it met, or that it does not answer.
+    """
+    with _client(info) as http:
+        return _post(http, info, path, body)
 
 
 def owned_index(info: OwnerInfo) -> SegmentIndex:

@@ -15,6 +15,7 @@ from api.schemas import (
     PromptIn,
     SearchRequest,
     SearchResponse,
+    SegmentOut,
 )
 from ingest.ledger import PhotoRow
 from ingest.photos import decode_bytes, decode_photo, pixel_sha256, shown_path
@@ -245,4 +246,13 @@ def photo_out(row: PhotoRow) -> PhotoOut:
         location=photo.facts.location,
         hidden=photo.facts.hidden,
         segment_count=photo.segment_count,
+    )
+
+
+def segment_out(segment: Segment) -> SegmentOut:
+    """Return a segment as it is shown."""
+    return SegmentOut(
+        **segment.model_dump(exclude={"mask", "bbox_xywh"}),
+        bbox_xywh=segment.bbox_xywh,
+        mask=coco_rle_from_mask(segment.mask) if segment.mask else None,
     )

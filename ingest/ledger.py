@@ -496,6 +496,15 @@ def sort_key(row: PhotoRow) -> tuple[float, str]:
     return row.photo.facts.sort_at.timestamp(), row.photo.photo_id
 
 
+def folder_key(ledger: Ledger, folder: Path) -> str | None:
+    """Return an existing folder as filters name it; None if it is below no root."""
+    path = Path(os.path.realpath(folder))
+    root = ledger.root_for(path)
+    if root is None:
+        return None
+    return FileKey(root, os.fsencode((path / "file").relative_to(root.path))).folder
+
+
 def is_below(path: bytes, folder: bytes) -> bool:
     """Say whether a path is the folder itself or lies below it; b"" holds everything."""
     return not folder or path == folder or path.startswith(folder + b"/")

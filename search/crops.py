@@ -224,10 +224,10 @@ def _framed(patch: Patch, square: Square, size_px: int, fill_rgb: Rgb) -> RgbIma
     bicubic = Image.Resampling.BICUBIC  # as CLIP's own processor
     inner = patch.image.resize((x1 - x0, y1 - y0), bicubic, box=covered)
     if inner.size == (size_px, size_px):
-        return np.asarray(inner)
+        return np.array(inner)  # a copy can be written to, which torch asks for
     framed = Image.new("RGB", (size_px, size_px), fill_rgb)
     framed.paste(inner, (x0, y0))
-    return np.asarray(framed)
+    return np.array(framed)
 
 
 def _span(start: int, stop: int, scale: float, size_px: int) -> tuple[int, int]:

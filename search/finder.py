@@ -20,7 +20,6 @@ from search.records import (
     Hit,
     Mask,
     PhotoHit,
-    Record,
     RgbImage,
     SearchFilter,
     Vectors,

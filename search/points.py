@@ -38,9 +38,9 @@ from search.records import (
     checked_vectors,
 )
 
-# Candidates looked at in a graph (hnsw_ef). Words lie off the cloud of picture vectors, and for such
-# questions the usual 100 finds only half of the true top 10, 512 three quarters to all of them, at
-# about 1 ms more (12,000 x 256 in 8 to 200 clusters, Edge 0.9.0). Exact scans don't use it.
+# Candidates looked at in a graph (hnsw_ef). Words lie off the cloud of picture vectors; for vectors
+# off the cloud the usual 100 finds half of the true top 10 or a little more, 512 three quarters to
+# all of it at about 1 ms more (12,000 x 256 in 8 to 200 clusters). Exact scans don't use it.
 GRAPH_CANDIDATES = 512
 
 Reading = Literal["ids", "vectors", "light", "all"]  # light: the payload without its mask

@@ -74,11 +74,13 @@ def test_what_was_put_is_there_after_a_kill_and_nothing_is_torn(tmp_path: Path) 
     writer = SPAWN.Process(target=_write_and_tell, args=(tmp_path, there))
     writer.start()
     announced = -1
-    while announced < 40 or here.poll():
+    while announced < 40:
+        assert here.poll(STARTUP_S), "the writer came to nothing"
         announced = here.recv()
-        if announced == 40:
-            writer.kill()
+    writer.kill()
     writer.join()
+    while here.poll():
+        announced = here.recv()
 
     sample = make_sample(photo_count=200)
     index = open_edge(tmp_path)

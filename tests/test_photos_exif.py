@@ -142,8 +142,14 @@ def test_no_tag_can_make_it_fail(tags: dict[int, Any]) -> None:
     assert facts_from_exif(tags, FILE_TIME).taken_at.tzinfo is not None
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
-@pytest.mark.parametrize("pages", [1, 2])
+@pytest.mark.parametrize(
+    ("image_format", "pages"),
+    [
+        *[("JPEG", 1), ("PNG", 1), ("WEBP", 1), ("TIFF", 1), ("HEIF", 1), ("AVIF", 1)],
+        # Not AVIF: writing several frames with an orientation crashes Pillow 13.0.
+        *[("MPO", 2), ("PNG", 2), ("WEBP", 2), ("TIFF", 2), ("HEIF", 2)],
+    ],
+)
 def test_every_format_keeps_its_facts(image_format: str, pages: int) -> None:
     exif = Image.Exif()
     exif[Base.Make], exif[Base.Model], exif[Base.Orientation] = "Canon", "Canon EOS 70D", 6
@@ -168,8 +174,8 @@ def test_every_format_keeps_its_facts(image_format: str, pages: int) -> None:
 def test_without_exif_the_files_time_counts(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (2, 2)).save(path)
-    for seconds, expected in ((86_400, datetime(1970, 1, 2, tzinfo=UTC)), (10**12, None)):
+    for seconds in (86_400, -86_400, 0.5):
         os.utime(path, (seconds, seconds))
         photo = decode_photo(path, max_pixels=100, max_bytes=10_000)
-        assert photo.taken_at == (expected or datetime(1970, 1, 1, tzinfo=UTC))
+        assert photo.taken_at == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
         assert (photo.camera, photo.location) == (None, None)

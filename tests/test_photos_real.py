@@ -36,7 +36,6 @@ def expected_size(truth: dict[str, Any]) -> tuple[int, int]:
     return (height, width) if (truth["orient"] or 0) >= 5 else (width, height)
 
 
-@pytest.mark.slow
 def test_every_photo_of_the_library_agrees_with_what_is_known_of_it() -> None:
     library = real_data("library")
     known = json.loads((library / "truth.json").read_text())["images"]

@@ -1,0 +1,63 @@
+"""The command `segsearch`.
+
+Results go to stdout, progress and messages to stderr. Exit code 0: done, 1: failed, 2: wrong
+usage, 3: done, but some photos were skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import click
+
+from api.commands_library import ingest, remove, show, status
+from api.commands_search import search, segment
+from api.commands_serve import demo, serve
+from search.errors import SegsearchError, UsageError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="segsearch", message="segsearch %(version)s")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+def cli(verbose: bool) -> None:
+    """Search a photo library by segment: by words, by example, by a click.
+
+    Begin with `segsearch demo`, or with your own photos: `segsearch ingest PHOTOS`.
+
+    Every setting is also an environment variable (SEGSEARCH_LIBRARY, SEGSEARCH_DEVICE, ...) and a
+    key of segsearch.toml in the working directory.
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+for command in (ingest, search, segment, serve, status, show, remove, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command; a person's mistake ends in a sentence, never in a traceback."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns when we fork
+    try:
+        code = cli.main(standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("segsearch: stopped", err=True)
+        code = EXIT_FAILED
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_USAGE
+    except SegsearchError as error:
+        click.echo(f"segsearch: {error}", err=True)
+        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    except BrokenPipeError:  # as in `segsearch search ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_FAILED
+    sys.exit(code if isinstance(code, int) else 0)

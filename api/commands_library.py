@@ -1,0 +1,184 @@
+"""Commands about what is in a library: ingest, status, show, remove."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from api.options import settings_options
+from search.errors import UnknownIdError, UsageError
+from search.settings import Settings
+
+if TYPE_CHECKING:
+    from api.library import Library
+    from ingest.tally import IngestSummary
+
+EXIT_FAILED = 1
+EXIT_SKIPPED = 3
+SHOWN_SKIPPED = 20  # the rest is in `segsearch status --skipped`
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
+@click.option(
+    "--resegment", is_flag=True, help="Cut photos anew that were cut with other settings."
+)
+@click.option("--retry-skipped", is_flag=True, help="Look again at files that were skipped before.")
+@settings_options("library", "models", "masks", "ingest", "server")
+def ingest(
+    settings: Settings, paths: tuple[Path, ...], as_json: bool, resegment: bool, retry_skipped: bool
+) -> int:
+    """Add the photos below PATHS to the library, and follow what moved, changed or vanished.
+
+    Only new or changed photos cost time; a moved, copied or re-tagged file costs none. Stop it at
+    any moment: the next run goes on where this one stopped.
+    """
+    from api.library import Library
+    from api.progress import IngestProgress
+    from ingest.pipeline import ingest as run
+
+    with (
+        Library(settings, command="ingest", create=True, other_segmenter=resegment) as library,
+        library.only_writer(),
+    ):
+        if resegment:
+            library.adopt_segmenter()
+        with IngestProgress() as progress:
+            summary = run(
+                paths,
+                library.workshop(),
+                progress,
+                resegment=resegment,
+                retry_skipped=retry_skipped,
+            )
+    if as_json:
+        click.echo(summary.model_dump_json(indent=2))
+    else:
+        _tell(summary)
+    if summary.interrupted:
+        return EXIT_FAILED
+    return EXIT_SKIPPED if summary.skipped else 0
+
+
+def _tell(summary: IngestSummary) -> None:
+    for notice in summary.notices:
+        click.echo(notice, err=True)
+    for skipped in summary.skipped[:SHOWN_SKIPPED]:
+        click.echo(f"skipped {skipped.reason}", err=True)
+    if len(summary.skipped) > SHOWN_SKIPPED:
+        more = len(summary.skipped) - SHOWN_SKIPPED
+        click.echo(f"and {more} more: see `segsearch status --skipped`", err=True)
+    if summary.interrupted:
+        click.echo("stopped; run the same command again to go on", err=True)
+    click.echo(
+        f"{summary.photos_seen} photos seen: {summary.photos_ingested} ingested "
+        f"({summary.segments} segments), {summary.photos_unchanged} unchanged, "
+        f"{summary.photos_updated} moved or re-tagged, {summary.photos_vanished} vanished, "
+        f"{summary.photos_skipped} skipped; {summary.seconds:.1f} s"
+    )
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--skipped", is_flag=True, help="List the files that could not be used, and why.")
+@settings_options("library")
+def status(settings: Settings, as_json: bool, skipped: bool) -> None:
+    """Say what the library holds, what made it, and what was skipped."""
+    from api.library import Library
+    from api.overview import library_out, skipped_files
+
+    with Library(settings, command="status") as library:
+        overview = library_out(library)
+        bad = skipped_files(library) if skipped else []
+    if as_json:
+        listed = {"skipped": [s.model_dump() for s in bad]} if skipped else {}
+        click.echo(json.dumps({**overview.model_dump(mode="json"), **listed}, indent=2))
+        return
+    click.echo(f"library    {overview.library}")
+    note = " (starter models: they know colors and shapes, not object names)"
+    click.echo(
+        f"models     {overview.segmenter}, {overview.encoder}, crops: {overview.crop_recipe}"
+        + (note if overview.starter_models else "")
+    )
+    click.echo(f"vectors    {overview.engine}")
+    click.echo(f"photos     {overview.photos} ({overview.photos_hidden} hidden: file missing)")
+    click.echo(f"segments   {overview.segments}")
+    click.echo(
+        f"files      {overview.files} present, {overview.files_vanished} vanished, "
+        f"{overview.files_skipped} skipped"
+    )
+    for root in overview.roots:
+        click.echo(f"root       {root.root_id}  {root.path}{'' if root.present else '  (absent)'}")
+    for each in bad:
+        click.echo(f"skipped    {each.path}: {each.reason}")
+
+
+@click.command()
+@click.argument("record_id", metavar="ID")
+@settings_options("library")
+def show(settings: Settings, record_id: str) -> None:
+    """Print a photo (with its segments) or a segment (with its mask) as JSON, by its id."""
+    from api.library import Library
+
+    with Library(settings, command="show") as library:
+        click.echo(json.dumps(_record(library, record_id), indent=2))
+
+
+def _record(library: Library, record_id: str) -> dict[str, Any]:
+    from api.searching import photo_out, segment_out
+
+    try:
+        photo = photo_out(library.ledger().photo(record_id))
+    except UnknownIdError:
+        found = library.index().segments([_checked_id(record_id)], with_masks=True)
+        if not found:
+            raise UnknownIdError(
+                f"there is no photo or segment {record_id} in this library"
+            ) from None
+        return {"segment": segment_out(found[0]).model_dump(mode="json")}
+    segments = library.index().segments_of(photo.photo_id)
+    return {
+        "photo": photo.model_dump(mode="json"),
+        "segments": [segment_out(s).model_dump(mode="json", exclude={"mask"}) for s in segments],
+    }
+
+
+def _checked_id(text: str) -> str:
+    import uuid
+
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not an id: ids are UUIDs, as search prints them") from error
+
+
+@click.command()
+@click.argument("photo_ids", nargs=-1, metavar="[PHOTO_ID]...")
+@click.option("--missing", is_flag=True, help="Forget all photos whose files are gone.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@settings_options("library")
+def remove(settings: Settings, photo_ids: tuple[str, ...], missing: bool, as_json: bool) -> None:
+    """Forget photos and their segments. Files are never touched.
+
+    A photo whose file is still there comes back with the next ingest.
+    """
+    from api.library import Library
+
+    if not photo_ids and not missing:
+        raise UsageError("name photo ids to forget, or use --missing")
+    with Library(settings, command="remove") as library, library.only_writer():
+        ledger = library.ledger()
+        ids = [ledger.photo(_checked_id(photo_id)).photo.photo_id for photo_id in photo_ids]
+        if missing:
+            ids += ledger.missing_photos()
+        for photo_id in dict.fromkeys(ids):
+            library.index().delete_photo(photo_id)  # first: a killed run leaves it to do again
+            ledger.forget_photo(photo_id)
+    if as_json:
+        click.echo(json.dumps({"photos_removed": list(dict.fromkeys(ids))}, indent=2))
+    else:
+        click.echo(f"{len(set(ids))} photos forgotten")

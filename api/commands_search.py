@@ -1,0 +1,352 @@
+"""Commands that look: search in a library, segment one photo."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic import ValidationError
+
+from api.options import (
+    box_from_text,
+    moment_from_text,
+    near_from_text,
+    point_from_text,
+    sentence_from_validation,
+    settings_options,
+    weighed,
+)
+from api.schemas import ExampleIn, HitOut, PromptIn, SearchRequest, SearchResponse
+from search.errors import PhotoError, UsageError
+from search.records import GeoCircle, Place, SearchFilter
+from search.settings import Settings
+
+if TYPE_CHECKING:
+    from api.library import Library
+    from ingest.segmenter import CutMask
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("--and", "also", multiple=True, metavar="TEXT", help="More words it should match.")
+@click.option("--not", "unlike", multiple=True, metavar="TEXT", help="Words it should not match.")
+@click.option("--segment", "segments", multiple=True, metavar="ID", help="Like this segment.")
+@click.option("--not-segment", "not_segments", multiple=True, metavar="ID", help="Unlike it.")
+@click.option("--photo", "photos", multiple=True, metavar="ID", help="Like this whole photo.")
+@click.option("--image", metavar="FILE", help="Like this picture, or what is meant in it:")
+@click.option(
+    "--point", "points", multiple=True, metavar="X,Y[,0]", help="a point in --image (0: not this)"
+)
+@click.option("--box", metavar="X,Y,W,H", help="a box in --image.")
+@click.option("--not-image", metavar="FILE", help="Unlike this picture.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Only photos below this folder.")
+@click.option("--from", "taken_from", metavar="DATE", help="Only photos taken then or later.")
+@click.option("--before", "taken_before", metavar="DATE", help="Only photos taken before.")
+@click.option("--camera", metavar="NAME", help="Only photos of this camera.")
+@click.option("--near", metavar="LAT,LON,RADIUS_M", help="Only photos taken near this place.")
+@click.option("--in-photo", "in_photos", multiple=True, metavar="ID", help="Only in this photo.")
+@click.option("--min-area", type=float, help="Smallest part of the photo, 0..1.")
+@click.option("--max-area", type=float, help="Largest part of the photo, 0..1.")
+@click.option("--min-iou", type=float, help="Lowest predicted IoU of the mask.")
+@click.option("--min-stability", type=float, help="Lowest stability score of the mask.")
+@click.option("--limit", type=int, default=20, show_default=True, help="How many.")
+@click.option("--cursor", help="Go on where the last page ended.")
+@click.option(
+    "--min-score", type=float, help="Lowest score (cosine; words score lower than pictures)."
+)
+@click.option(
+    "--diversity",
+    type=float,
+    default=0.0,
+    help="0: the most similar; to 1: more unlike each other.",
+)
+@click.option("--group", is_flag=True, help="Group hits by photo.")
+@click.option("--masks", is_flag=True, help="With --json: the masks too, as COCO RLE.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path), metavar="OUT.png", help="Draw the hits on a sheet."
+)
+@settings_options("library", "models", "server")
+def search(settings: Settings, as_json: bool, sheet: Path | None, **given: Any) -> None:  # noqa: ANN401
+    r"""Find segments: by words, by a segment, by a picture, by any mix.
+
+    \b
+    segsearch search "red mug"
+    segsearch search --segment ID --not "red"
+    segsearch search --image mug.jpg --box 40,60,200,180
+    segsearch search "striped*0.5" --segment ID
+
+    Any example may end in *WEIGHT.
+    """
+    from api.library import Library
+
+    with Library(settings, command="search") as library:
+        request = _request(library, given)
+        response = answer(library, request)
+        if sheet is not None:
+            from api.sheet import save_sheet
+
+            save_sheet(library, response, sheet)
+    if as_json:
+        click.echo(response.model_dump_json(indent=2))
+    else:
+        _print_hits(response)
+
+
+def answer(library: Library, request: SearchRequest) -> SearchResponse:
+    """Search here, or let the process answer that serves the library: its models are warm."""
+    from api.owner import ask_owner, served_owner
+    from api.searching import search as search_here
+
+    owner = None if library.settings.qdrant else served_owner(library.folder)
+    if owner is None:
+        return search_here(library, request)
+    sent = request.model_dump(mode="json")
+    return SearchResponse.model_validate_json(ask_owner(owner, "/v1/search", sent))
+
+
+def _request(library: Library, given: dict[str, Any]) -> SearchRequest:
+    try:
+        return SearchRequest(
+            text=None,
+            positive=tuple(_positive(given)),
+            negative=tuple(_negative(given)),
+            filter=_filter(library, given),
+            group_by_photo=given["group"],
+            limit=given["limit"],
+            cursor=given["cursor"],
+            min_score=given["min_score"],
+            diversity=given["diversity"],
+            with_masks=given["masks"],
+        )
+    except ValidationError as error:
+        raise UsageError(sentence_from_validation(error.errors())) from error
+
+
+def _positive(given: dict[str, Any]) -> list[ExampleIn]:
+    words = [given["text"]] if given["text"] is not None else []
+    found = [_weighed("text", each) for each in [*words, *given["also"]]]
+    found += [_weighed("segment_id", each) for each in given["segments"]]
+    found += [_weighed("photo_id", each) for each in given["photos"]]
+    prompt = PromptIn(
+        points=tuple(point_from_text(text) for text in given["points"]),
+        box_xywh=box_from_text(given["box"]) if given["box"] else None,
+    )
+    if given["image"]:
+        found.append(_picture(given["image"], prompt))
+    elif not prompt.is_empty:
+        raise UsageError("--point and --box say what is meant in a picture: give --image too")
+    if not found:
+        raise UsageError("what to look for? Give words, --segment, --photo or --image")
+    return found
+
+
+def _negative(given: dict[str, Any]) -> list[ExampleIn]:
+    found = [_weighed("text", each) for each in given["unlike"]]
+    found += [_weighed("segment_id", each) for each in given["not_segments"]]
+    if given["not_image"]:
+        found.append(_picture(given["not_image"], PromptIn()))
+    return found
+
+
+def _weighed(kind: str, text: str) -> ExampleIn:
+    what, weight = weighed(text)
+    return ExampleIn.model_validate({kind: what, "weight": weight})
+
+
+def _picture(text: str, prompt: PromptIn) -> ExampleIn:
+    name, weight = (text, 1.0) if Path(text).exists() else weighed(text)
+    try:
+        sent = base64.b64encode(Path(name).read_bytes()).decode()
+    except OSError as error:
+        raise UsageError(f"--image {name}: {error.strerror or error}") from error
+    return ExampleIn(image_base64=sent, prompt=prompt, weight=weight)
+
+
+def _filter(library: Library, given: dict[str, Any]) -> SearchFilter:
+    near = near_from_text(given["near"]) if given["near"] else None
+    circle = GeoCircle(center=Place(lat=near[0], lon=near[1]), radius_m=near[2]) if near else None
+    return SearchFilter(
+        photo_ids=given["in_photos"] or None,
+        folder=_folder(library, given["folder"]) if given["folder"] else None,
+        taken_from=moment_from_text(given["taken_from"]) if given["taken_from"] else None,
+        taken_before=moment_from_text(given["taken_before"]) if given["taken_before"] else None,
+        camera=given["camera"],
+        near=circle,
+        min_area_fraction=given["min_area"],
+        max_area_fraction=given["max_area"],
+        min_predicted_iou=given["min_iou"],
+        min_stability_score=given["min_stability"],
+    )
+
+
+def _folder(library: Library, folder: Path) -> str:
+    """Return a folder as filters name it."""
+    from ingest.ledger import folder_key
+
+    key = folder_key(library.ledger(), folder)
+    if key is None:
+        raise UsageError(
+            f"{folder} is in none of the library's folders; `segsearch status` lists them"
+        )
+    return key
+
+
+def _print_hits(response: SearchResponse) -> None:
+    if response.groups is not None:
+        for group in response.groups:
+            click.echo(f"{group.path or '(no file in reach)'}  photo {group.photo_id}")
+            for hit in group.hits:
+                click.echo(f"  {_line(hit, with_path=False)}")
+    for hit in response.hits:
+        click.echo(_line(hit, with_path=True))
+    if not response.hits and not response.groups:
+        click.echo("nothing found", err=True)
+    if response.cursor:
+        click.echo(f"more: --cursor {response.cursor}", err=True)
+
+
+def _line(hit: HitOut, *, with_path: bool) -> str:
+    box = ",".join(f"{edge:g}" for edge in hit.bbox_xywh)
+    path = f"  {hit.path or '(no file in reach)'}" if with_path else ""
+    return f"{hit.score:.3f}{path}  {box}  {hit.segment_id}"
+
+
+@click.command()
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option(
+    "--point",
+    "points",
+    multiple=True,
+    metavar="X,Y[,0]",
+    help="A point inside (0: outside) what is meant.",
+)
+@click.option("--box", metavar="X,Y,W,H", help="A box around what is meant.")
+@click.option(
+    "--mask",
+    type=click.Path(path_type=Path),
+    metavar="MASK.png",
+    help="A mask to refine (white is inside).",
+)
+@click.option(
+    "--candidates",
+    type=click.Choice(["1", "3"]),
+    default="3",
+    help="Masks for a prompt.",
+    show_default=True,
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the masks as one JSON document.")
+@click.option(
+    "--overlay",
+    type=click.Path(path_type=Path),
+    metavar="OUT.png",
+    help="Draw the masks on the photo.",
+)
+@click.option(
+    "--cutout",
+    type=click.Path(path_type=Path),
+    metavar="OUT.png",
+    help="Cut out, transparent around: a prompt's best mask, or all masks, numbered.",
+)
+@settings_options("library", "models", "masks")
+def segment(
+    settings: Settings,
+    photo: Path,
+    points: tuple[str, ...],
+    box: str | None,
+    mask: Path | None,
+    candidates: str,
+    as_json: bool,
+    overlay: Path | None,
+    cutout: Path | None,
+) -> None:
+    """Show the masks of one PHOTO: all of them, or those that points, a box or a mask ask for.
+
+    The photo need not be in a library; if --library is one, its models are used.
+    """
+    from api import pictures
+    from api.models import load_segmenter, settings_for_photo
+    from api.searching import prompt_from_request
+    from ingest.photos import decode_photo
+    from ingest.segmenter import MaskParameters
+    from search.masks import array_from_mask
+
+    settings = settings_for_photo(settings)
+    rgb = decode_photo(photo, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes).rgb
+    prompt = PromptIn(
+        points=tuple(point_from_text(text) for text in points),
+        box_xywh=box_from_text(box) if box else None,
+        mask=_mask_from_file(mask) if mask else None,
+    )
+    segmenter = load_segmenter(settings)
+    if prompt.is_empty:
+        found = segmenter.automatic(rgb, MaskParameters.from_settings(settings))
+    else:
+        found = segmenter.encode(rgb).masks(prompt_from_request(prompt), candidates=int(candidates))
+    arrays = [array_from_mask(cut.mask) for cut in found]
+    if overlay:
+        _save(overlay, pictures.png_bytes(pictures.overlay(rgb, arrays)))
+    if cutout:
+        chosen = arrays[:1] if not prompt.is_empty else arrays
+        for path, array in zip(_numbered(cutout, len(chosen)), chosen, strict=True):
+            _save(path, pictures.png_bytes(pictures.cutout(rgb, array)))
+    if as_json:
+        height, width = rgb.shape[:2]
+        masks = [sam_fields(cut) for cut in found]
+        click.echo(json.dumps({"path": str(photo), "size_wh": [width, height], "masks": masks}))
+    else:
+        _print_masks(found)
+
+
+def sam_fields(cut: CutMask) -> dict[str, Any]:
+    """Return a mask under SAM's field names; boxes say their format."""
+    from search.masks import coco_rle_from_mask
+
+    return {
+        "segmentation": coco_rle_from_mask(cut.mask),
+        "area": cut.area_px,
+        "bbox_xywh": list(cut.bbox_xywh),
+        "predicted_iou": cut.predicted_iou,
+        "point_coords": [list(cut.point_xy)] if cut.point_xy else [],
+        "stability_score": cut.stability_score,
+        "crop_box_xywh": list(cut.crop_box_xywh),
+    }
+
+
+def _mask_from_file(path: Path) -> Any:  # noqa: ANN401  (a Mask; records load with the rest)
+    import numpy as np
+    from PIL import Image
+
+    from search.masks import mask_from_array
+
+    try:
+        with Image.open(path) as image:
+            return mask_from_array(np.asarray(image.convert("L")) >= 128)
+    except OSError as error:
+        raise PhotoError(f"--mask {path} can't be read as a picture: {error}") from error
+
+
+def _numbered(path: Path, count: int) -> list[Path]:
+    if count == 1:
+        return [path]
+    return [path.with_stem(f"{path.stem}-{number:03d}") for number in range(count)]
+
+
+def _save(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def _print_masks(found: list[CutMask]) -> None:
+    for cut in found:
+        box = ",".join(f"{edge:g}" for edge in cut.bbox_xywh)
+        click.echo(
+            f"predicted_iou {cut.predicted_iou:.3f}  stability {cut.stability_score:.3f}  "
+            f"area {cut.area_px}  box {box}"
+        )
+    click.echo(f"{len(found)} masks", err=True)

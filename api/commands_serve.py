@@ -1,0 +1,130 @@
+"""Commands that set something up: serve, demo."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from api.options import settings_options
+from api.schemas import ExampleIn, SearchRequest
+from search.errors import UsageError
+from search.settings import Settings
+
+if TYPE_CHECKING:
+    from api.library import Library
+
+DEMO_SEARCHES = ("red", "green circle", "blue", "yellow", "striped")
+
+
+@click.command()
+@settings_options("library", "models", "serve", "server")
+def serve(settings: Settings) -> None:
+    """Serve the HTTP API of a library on this machine.
+
+    While it runs, the other commands go through it and work the same.
+    """
+    import uvicorn
+
+    from api.app import create_app
+    from api.library import Library
+
+    listening = listen(settings.host, settings.port)
+    address = address_of(listening)
+    with Library(settings, command="serve") as library, listening:
+        _, ownership = library.own_index()
+        app = create_app(library, ownership=ownership, warm=True)
+        if ownership is not None:
+            ownership.announce(address)
+        click.echo(f"serving {library.folder} at {address} (stop with Ctrl-C)", err=True)
+        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on a loopback address.
+
+    Raises:
+        UsageError: another address (that would need keys), or the port is taken.
+    """
+    if not is_loopback(host):
+        raise UsageError(
+            f"--host {host}: segsearch serves this machine only (127.0.0.1); it has no keys yet "
+            "with which others could be let in. Put a proxy with a login before it."
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise UsageError(f"--port {port} can't be used: {error.strerror}. Try --port 0.") from error
+    listening.listen(128)
+    return listening
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name means this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return the URL of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("segsearch-demo"))
+@click.option("--photos", type=int, default=24, show_default=True, help="How many to draw.")
+def demo(folder: Path, photos: int) -> None:
+    """Draw a sample library into FOLDER, ingest it with the starter models, and search it.
+
+    Needs no network: the starter models come with segsearch. They know colors, and something of
+    patterns and shapes; they know no names of objects.
+    """
+    from api.commands_search import answer
+    from api.library import Library
+    from api.progress import IngestProgress
+    from api.sheet import save_sheet
+    from ingest.pipeline import ingest
+    from starter.sample_library import draw_sample_library
+
+    click.echo(f"drawing {photos} photos into {folder / 'photos'}", err=True)
+    draw_sample_library(folder / "photos", photos=photos)
+    settings = Settings(library=folder / "library", models="starter")
+    with Library(settings, command="demo", create=True) as library:
+        with library.only_writer(), IngestProgress() as progress:
+            summary = ingest([folder / "photos"], library.workshop(), progress)
+        click.echo(
+            f"{summary.photos_ingested} photos ingested, {library.ledger().counts()['segments']} "
+            f"segments in {summary.seconds:.0f} s\n"
+        )
+        for text in DEMO_SEARCHES:
+            request = SearchRequest(positive=(ExampleIn(text=text),), limit=12)
+            response = answer(library, request)
+            sheet = folder / f"{text.replace(' ', '-')}.png"
+            save_sheet(library, response, sheet)
+            best = response.hits[0] if response.hits else None
+            where = f"best: {best.score:.2f} {best.path}" if best else "nothing found"
+            click.echo(f'"{text}"  {len(response.hits)} hits, {where}, sheet: {sheet}')
+        click.echo(_how_to_go_on(library))
+
+
+def _how_to_go_on(library: Library) -> str:
+    name = f"--library {library.settings.library}"
+    return (
+        "\nGo on with:\n"
+        f'  segsearch search "orange" {name} --sheet orange.png\n'
+        f"  segsearch status {name}\n"
+        f"  segsearch serve {name}\n"
+        "With your own photos (downloads SAM 2 and CLIP once):\n"
+        "  segsearch ingest ~/Pictures"
+    )

@@ -1,0 +1,32 @@
+"""What a library holds, in one record."""
+
+from __future__ import annotations
+
+from api.library import Library
+from api.models import STARTER
+from api.schemas import LibraryOut, RootOut
+from ingest.photos import shown_path
+from ingest.tally import Skipped
+
+
+def library_out(library: Library) -> LibraryOut:
+    """Return the library's models, engine, counts and roots; no model is loaded for it."""
+    settings, ledger = library.settings, library.ledger()
+    return LibraryOut(
+        library=shown_path(library.folder),
+        segmenter=settings.segmenter or "",
+        encoder=settings.encoder or "",
+        crop_recipe=settings.crop_recipe,
+        starter_models=settings.encoder == STARTER,
+        engine=f"Qdrant server {settings.qdrant}" if settings.qdrant else "Qdrant Edge, embedded",
+        roots=tuple(
+            RootOut(root_id=root.root_id, path=shown_path(root.path), present=root.path.is_dir())
+            for root in ledger.roots()
+        ),
+        **ledger.counts(),
+    )
+
+
+def skipped_files(library: Library) -> list[Skipped]:
+    """Return every file that could not be used, and why."""
+    return [Skipped(path=shown_path(p), reason=r) for p, r in library.ledger().skipped()]

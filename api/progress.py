@@ -1,0 +1,65 @@
+"""How far an ingest is: a bar on a terminal, a line now and then in a log file."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ingest.tally import Tally
+
+LINE_EVERY_S = 10.0
+
+
+class IngestProgress:
+    """Shows photos, photos/s, segments and time left, on stderr."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("[bold]ingest"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]} photos/s, {task.fields[segments]} segments"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("ingest", total=None, rate="-", segments=0)
+        self._photos = 0
+        self._started = self._said_at = time.monotonic()
+
+    def __enter__(self) -> IngestProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def start(self, photos: int) -> None:
+        """So many photo files were found."""
+        self._photos = photos
+        self._started = self._said_at = time.monotonic()
+        self._bar.update(self._task, total=photos)
+
+    def show(self, tally: Tally) -> None:
+        """So far it has come."""
+        seconds = time.monotonic() - self._started
+        rate = f"{tally.ingested / seconds:.2f}" if seconds > 1 else "-"
+        self._bar.update(self._task, completed=tally.through, rate=rate, segments=tally.segments)
+        if not self._console.is_terminal and time.monotonic() - self._said_at >= LINE_EVERY_S:
+            self._said_at = time.monotonic()
+            left = (self._photos - tally.through) * seconds / max(1, tally.through)
+            self._console.print(
+                f"{tally.through} of {self._photos} photos, {rate} photos/s, "
+                f"{tally.segments} segments, about {left / 60:.0f} min left",
+                highlight=False,
+                soft_wrap=True,
+            )

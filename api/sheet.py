@@ -1,0 +1,82 @@
+"""Search results on one picture: each segment lit within its photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from api.library import Library
+from api.schemas import HitOut, SearchResponse
+from api.searching import photo_pixels
+from search.crops import square_around
+from search.errors import PhotoError, UsageError
+from search.masks import array_from_mask, resized
+from search.records import Mask, RgbImage
+
+TILE_PX = 220
+CAPTION_PX = 26
+COLUMNS = 6
+AROUND = 2.0  # side of a tile in longer sides of the segment's box: the segment and where it is
+DIMMED = 0.45  # brightness of what is not the segment
+PAPER = (250, 249, 246)
+INK = (60, 58, 54)
+
+
+def save_sheet(library: Library, response: SearchResponse, path: Path) -> None:
+    """Draw the hits of a response and write them as a picture; the suffix says the format.
+
+    Raises:
+        UsageError: the path can't be written, or its suffix is no picture's.
+    """
+    hits = list(response.hits)
+    hits += [hit for group in response.groups or () for hit in group.hits]
+    sheet = sheet_of([(f"{hit.score:.2f}", _tile(library, hit)) for hit in hits])
+    try:
+        sheet.save(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the sheet can't be written to {path}: {error}") from error
+
+
+def sheet_of(tiles: Sequence[tuple[str, RgbImage]], columns: int = COLUMNS) -> Image.Image:
+    """Return captioned tiles, each (TILE_PX, TILE_PX, 3), row by row on one picture."""
+    columns = max(1, min(columns, len(tiles)))
+    rows = max(1, -(-len(tiles) // columns))
+    gap = 10
+    step_x, step_y = TILE_PX + gap, TILE_PX + CAPTION_PX + gap
+    sheet = Image.new("RGB", (columns * step_x + gap, rows * step_y + gap), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
+    for number, (caption, tile) in enumerate(tiles):
+        left, top = gap + number % columns * step_x, gap + number // columns * step_y
+        sheet.paste(Image.fromarray(tile), (left, top))
+        draw.text((left + 2, top + TILE_PX + 4), caption, INK, font)
+    return sheet
+
+
+def _tile(library: Library, hit: HitOut) -> RgbImage:
+    """Return a hit as a square picture; a photo out of reach gives an empty one."""
+    try:
+        rgb = photo_pixels(library, library.ledger().photo(hit.photo_id))
+    except PhotoError:
+        return np.full((TILE_PX, TILE_PX, 3), PAPER, np.uint8)
+    segment = library.index().segments([hit.segment_id], with_masks=True)[0]
+    return lit_tile(rgb, segment.mask, hit) if segment.mask else rgb
+
+
+def lit_tile(rgb: RgbImage, mask: Mask, hit: HitOut) -> RgbImage:
+    """Return the surroundings of a segment, dimmed, and the segment as it is."""
+    height, width = rgb.shape[:2]
+    inside = resized(array_from_mask(mask), (width, height))
+    shade = np.where(inside[..., None], 1.0, DIMMED)
+    square = square_around(hit.bbox_xywh, AROUND)
+    side = min(square.side, max(width, height))
+    left = min(max(0, square.left), max(0, width - side))
+    top = min(max(0, square.top), max(0, height - side))
+    part = (slice(top, top + side), slice(left, left + side))
+    lit = Image.fromarray((rgb[part] * shade[part]).astype(np.uint8))
+    lit.thumbnail((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
+    tile = Image.new("RGB", (TILE_PX, TILE_PX), (232, 230, 224))
+    tile.paste(lit, ((TILE_PX - lit.width) // 2, (TILE_PX - lit.height) // 2))
+    return np.asarray(tile)

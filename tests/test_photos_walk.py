@@ -1,0 +1,99 @@
+"""Which files of a folder are taken for photos, and in which order."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.photos import iter_photo_files, shown_path
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def walked(root: Path) -> list[str]:
+    return [str(path.relative_to(root)) for path in iter_photo_files(root)]
+
+
+def test_photos_are_found_by_extension_sorted_at_each_level(tmp_path: Path) -> None:
+    touch(tmp_path, "c.JPG", "b/z.heic", "b/a.Tiff", "a.webp", "b.txt", "d.jpg.part", "e.avif")
+    assert walked(tmp_path) == ["a.webp", "b/a.Tiff", "b/z.heic", "c.JPG", "e.avif"]
+
+
+def test_hidden_files_hidden_folders_and_libraries_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", ".b.jpg", ".trash/c.jpg", "lib/segsearch.json", "lib/thumbs/d.jpg")
+    assert walked(tmp_path) == ["a.jpg"]
+    assert walked(tmp_path / "lib") == []
+
+
+def test_a_hidden_folder_that_is_named_is_walked(tmp_path: Path) -> None:
+    touch(tmp_path, ".photos/a.jpg")
+    assert walked(tmp_path / ".photos") == ["a.jpg"]
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_extension(tmp_path: Path) -> None:
+    touch(tmp_path, "photo.backup")
+    assert list(iter_photo_files(tmp_path / "photo.backup")) == [tmp_path / "photo.backup"]
+
+
+def test_links_are_followed_once_and_real_paths_win(tmp_path: Path) -> None:
+    touch(tmp_path, "in/real/a.jpg", "elsewhere/b.jpg")
+    root = tmp_path / "in"
+    (root / "a-link").symlink_to(root / "real")
+    (root / "loop").symlink_to(root)
+    (root / "real/up").symlink_to(root)
+    (root / "itself.jpg").symlink_to(root / "itself.jpg")
+    (root / "other").symlink_to(tmp_path / "elsewhere")
+    (root / "file.jpg").symlink_to(tmp_path / "elsewhere/b.jpg")
+    assert walked(root) == ["file.jpg", "itself.jpg", "real/a.jpg", "other/b.jpg"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere paths end at 1,024 bytes or less")
+def test_folders_may_nest_deeper_than_the_interpreter_recurses(tmp_path: Path) -> None:
+    depths = range(1, sys.getrecursionlimit() + 100)
+    folders = [tmp_path / "/".join("d" * depth) for depth in depths]
+    for folder in folders:
+        folder.mkdir()
+    photo = folders[-1] / "a.jpg"
+    photo.touch()
+    assert list(iter_photo_files(tmp_path)) == [photo]
+    photo.unlink()
+    for folder in reversed(folders):  # pytest's own cleaning recurses
+        folder.rmdir()
+
+
+def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.jpg", "locked/b.jpg", "z.jpg")
+    scandir = os.scandir
+
+    def refusing(path: Path) -> Any:  # as root, chmod would not lock anything
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    told: list[tuple[Path, str]] = []
+    found = list(iter_photo_files(tmp_path, lambda path, reason: told.append((path, reason))))
+    assert [path.name for path in found] == ["a.jpg", "z.jpg"]
+    locked = tmp_path / "locked"
+    assert told == [(locked, f"{locked} can't be read: permission denied.")]
+
+
+def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert not list(iter_photo_files(tmp_path / "no", lambda _, reason: told.append(reason)))
+    assert "no such file" in told[0]
+
+
+def test_control_characters_in_a_name_do_not_reach_the_terminal() -> None:
+    assert shown_path(Path("a\x1b[2J\nb.jpg")) == r"a\x1b[2J\nb.jpg"
+    assert shown_path(Path("été/日本.jpg")) == "été/日本.jpg"
