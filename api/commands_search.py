@@ -26,7 +26,7 @@ from search.settings import Settings
 
 if TYPE_CHECKING:
     from api.library import Library
-    from ingest.segmenter import CutMask
+    from ingest.cutting import CutMask
 
 
 @click.command()
@@ -271,7 +271,7 @@ def segment(
     from api.models import load_segmenter, settings_for_photo
     from api.searching import prompt_from_request
     from ingest.photos import decode_photo
-    from ingest.segmenter import MaskParameters
+    from ingest.cutting import MaskParameters
     from search.masks import array_from_mask
 
     settings = settings_for_photo(settings)

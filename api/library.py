@@ -9,6 +9,7 @@ from pathlib import Path
 
 import filelock
 
+from api.encoded import EncodedPhotos
 from api.models import load_encoder, load_segmenter, with_preset
 from api.owner import Ownership, current_owner, owned_index, take_ownership
 from ingest.ledger import Ledger
@@ -41,6 +42,8 @@ class Library:
         command: str,
         create: bool = False,
         other_segmenter: bool = False,
+        segmenter: Segmenter | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         """Open a library folder.
 
@@ -49,6 +52,8 @@ class Library:
             command: what others are told if they find the library in use.
             create: make the library if there is none.
             other_segmenter: allow another segmenter than the library was made with.
+            segmenter: use this one instead of loading the one that is named.
+            encoder: use this one instead of loading the one that is named.
 
         Raises:
             LibraryError: there is no library, or its manifest can't be read.
@@ -70,8 +75,9 @@ class Library:
         self._local = threading.local()
         self._index: SegmentIndex | None = None
         self._ownership: Ownership | None = None
-        self._segmenter: Segmenter | None = None
-        self._encoder: Encoder | None = None
+        self._segmenter = segmenter
+        self._encoder = encoder
+        self.encoded = EncodedPhotos(self.segmenter)
         self._check_asked()
 
     def __enter__(self) -> Library:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from search.finder import MAX_LIMIT
+from search.masks import runs_from_counts
 from search.records import Box, Fraction, Id, Mask, Place, Record, SearchFilter
+
+MAX_MASK_PIXELS = 100_000_000  # of a mask that is sent; a few characters can claim any size
+MAX_POINTS = 100
+MAX_CURSOR_CHARS = 13  # `after-` and seven digits: nobody pages further, and a store may not either
 
 
 class Point(Record):
@@ -22,9 +27,20 @@ class Point(Record):
 class PromptIn(Record):
     """What is meant in a picture: points, a box, a mask to refine, or a mix."""
 
-    points: tuple[Point, ...] = ()
+    points: Annotated[tuple[Point, ...], Field(max_length=MAX_POINTS)] = ()
     box_xywh: Box | None = None
     mask: Mask | None = None
+
+    @field_validator("mask")
+    @classmethod
+    def _is_whole(cls, mask: Mask | None) -> Mask | None:
+        if mask is not None:
+            width, height = mask.size_wh
+            if width * height > MAX_MASK_PIXELS:
+                raise ValueError(f"a mask may have {MAX_MASK_PIXELS:,} pixels at most")
+            if runs_from_counts(mask.counts).sum() != width * height:
+                raise ValueError(f"the runs of the mask do not fill {width} x {height} pixels")
+        return mask
 
     @property
     def is_empty(self) -> bool:
@@ -55,19 +71,38 @@ class ExampleIn(Record):
         return self
 
 
-class SearchRequest(Record):
+class SearchOptions(Record):
+    """Where to look, and how the results should come."""
+
+    filter: SearchFilter = SearchFilter()
+    group_by_photo: bool = False
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 20
+    cursor: Annotated[str, Field(max_length=MAX_CURSOR_CHARS)] | None = None
+    min_score: Annotated[float, Field(ge=-1, le=1)] | None = None
+    diversity: Fraction = 0.0
+    with_masks: bool = False
+
+
+class SearchRequest(SearchOptions):
     """A search: words in `text`, more examples in `positive`, what it must not be in `negative`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"text": "red mug", "limit": 10},
+                {
+                    "positive": [{"segment_id": "6f1c2a52-5d0e-5c3b-9c0a-0c2f3f0f7a11"}],
+                    "negative": [{"text": "wood", "weight": 0.5}],
+                    "filter": {"taken_from": "2024-05-01T00:00:00+02:00"},
+                    "group_by_photo": True,
+                },
+            ]
+        }
+    )
 
     text: Annotated[str, Field(max_length=1000)] | None = None
     positive: Annotated[tuple[ExampleIn, ...], Field(max_length=32)] = ()
     negative: Annotated[tuple[ExampleIn, ...], Field(max_length=32)] = ()
-    filter: SearchFilter = SearchFilter()
-    group_by_photo: bool = False
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 20
-    cursor: str | None = None
-    min_score: Annotated[float, Field(ge=-1, le=1)] | None = None
-    diversity: Fraction = 0.0
-    with_masks: bool = False
 
     @model_validator(mode="after")
     def _looks_for_something(self) -> SearchRequest:
@@ -142,6 +177,12 @@ class SegmentOut(Record):
     mask: dict[str, Any] | None = None
 
 
+class SegmentsResponse(Record):
+    """Every segment of a photo, largest first."""
+
+    segments: tuple[SegmentOut, ...]
+
+
 class CandidateOut(Record):
     """A mask that a prompt asked for, at the photo's full size."""
 
@@ -154,6 +195,18 @@ class CandidateOut(Record):
 
 class SegmentRequest(Record):
     """A prompt on a photo of the library or on a picture; how many candidates to return."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "photo_id": "0e3f6f0c-3f5e-5b55-8d0b-5b3c0f0d9a77",
+                    "prompt": {"points": [{"x": 320, "y": 240}, {"x": 10, "y": 10, "label": 0}]},
+                },
+                {"image_base64": "/9j/4AAQ...", "prompt": {"box_xywh": [40, 60, 200, 180]}},
+            ]
+        }
+    )
 
     photo_id: Id | None = None
     image_base64: str | None = None
@@ -200,6 +253,19 @@ class LibraryOut(Record):
     files_vanished: int
     files_skipped: int
     roots: tuple[RootOut, ...]
+
+
+class HealthOut(Record):
+    """The process is alive."""
+
+    alive: bool = True
+
+
+class ReadyOut(Record):
+    """Whether searches would be answered now; parts are `ready`, `loading`, or say what failed."""
+
+    ready: bool
+    parts: dict[str, str]
 
 
 class Problem(Record):

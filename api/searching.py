@@ -13,13 +13,15 @@ from api.schemas import (
     HitOut,
     PhotoOut,
     PromptIn,
+    SearchOptions,
     SearchRequest,
     SearchResponse,
     SegmentOut,
 )
 from ingest.ledger import PhotoRow
 from ingest.photos import decode_bytes, decode_photo, pixel_sha256, shown_path
-from ingest.segmenter import CutMask, EncodedPhoto, Prompt
+from ingest.cutting import CutMask, Prompt
+from ingest.segmenter import EncodedPhoto
 from search.errors import PhotoError, UsageError
 from search.finder import (
     Example,
@@ -53,9 +55,18 @@ def search(library: Library, request: SearchRequest) -> SearchResponse:
         UsageError, UnknownIdError: the request makes no sense in this library.
         PhotoError: a picture in it can't be decoded.
     """
-    query = query_from_request(library, request)
+    return answer(library, examples_from_request(library, request), request)
+
+
+def answer(library: Library, examples: Sequence[Example], options: SearchOptions) -> SearchResponse:
+    """Search for examples.
+
+    Raises:
+        UsageError, UnknownIdError: the examples or options make no sense in this library.
+    """
+    query = _query(examples, options)
     finder = library.finder()
-    if request.group_by_photo:
+    if options.group_by_photo:
         page = finder.search_grouped(query)
         hits = hits_out(library, [hit for group in page.groups for hit in group.hits])
         by_photo: dict[str, list[HitOut]] = {}
@@ -70,21 +81,25 @@ def search(library: Library, request: SearchRequest) -> SearchResponse:
     return SearchResponse(hits=tuple(hits_out(library, flat.hits)), cursor=flat.cursor)
 
 
-def query_from_request(library: Library, request: SearchRequest) -> Query:
-    """Turn a request into a query: pictures are decoded, prompts become masks."""
+def examples_from_request(library: Library, request: SearchRequest) -> list[Example]:
+    """Return what a request looks for: pictures are decoded, prompts become masks."""
     examples: list[Example] = []
     if request.text is not None:
         examples.append(TextExample(request.text))
     examples += [_example(library, each, each.weight) for each in request.positive]
     examples += [_example(library, each, -each.weight) for each in request.negative]
+    return examples
+
+
+def _query(examples: Sequence[Example], options: SearchOptions) -> Query:
     return Query(
         examples=examples,
-        where=request.filter,
-        limit=request.limit,
-        cursor=request.cursor,
-        min_score=request.min_score,
-        diversity=request.diversity,
-        with_masks=request.with_masks,
+        where=options.filter,
+        limit=options.limit,
+        cursor=options.cursor,
+        min_score=options.min_score,
+        diversity=options.diversity,
+        with_masks=options.with_masks,
     )
 
 
@@ -96,12 +111,29 @@ def _example(library: Library, example: ExampleIn, weight: float) -> Example:
     if example.photo_id is not None and example.prompt.is_empty:
         return PhotoExample(example.photo_id, weight)
     rgb = picture(library, example.photo_id, example.image_base64)
-    if example.prompt.is_empty:
+    return picture_example(library, rgb, example.prompt, weight, example.photo_id)
+
+
+def picture_example(
+    library: Library,
+    rgb: RgbImage,
+    prompt: PromptIn,
+    weight: float = 1.0,
+    photo_id: str | None = None,
+) -> Example:
+    """Return the whole picture (h, w, 3) or the segment under a prompt as an example.
+
+    What is a segment of the library already becomes that segment.
+
+    Raises:
+        UsageError: nothing is under the prompt, or it lies outside the picture.
+    """
+    if prompt.is_empty:
         return PictureExample(rgb, weight=weight)
-    cut = cut_under_prompt(library.segmenter().encode(rgb), example.prompt)
-    photo_id = example.photo_id or photo_id_from_digest(pixel_sha256(rgb))
+    photo_id = photo_id or photo_id_from_digest(pixel_sha256(rgb))
+    cut = cut_under_prompt(library.encoded.get(photo_id, lambda: rgb), prompt)
     stored = library.index().segments_of(photo_id, with_masks=True)
-    same = stored_segment(stored, cut, example.prompt.box_xywh)
+    same = stored_segment(stored, cut, prompt.box_xywh)
     if same is not None:
         return SegmentExample(same.segment_id, weight)
     return PictureExample(rgb, cut.mask, cut.bbox_xywh, weight)
@@ -135,7 +167,12 @@ def photo_pixels(library: Library, row: PhotoRow) -> RgbImage:
             "`segsearch ingest`, or forget it with `segsearch remove --missing`."
         )
     settings = library.settings
-    return decode_photo(row.path, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes).rgb
+    decoded = decode_photo(row.path, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes)
+    if decoded.size_wh != row.photo.size_wh:
+        raise PhotoError(
+            f"{shown_path(row.path)} has changed since it was ingested. Run `segsearch ingest`."
+        )
+    return decoded.rgb
 
 
 def decode_upload(library: Library, sent: bytes, name: str) -> RgbImage:

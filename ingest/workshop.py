@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+from ingest.cutting import CutMask, MaskParameters
 from ingest.ledger import Ledger
 from ingest.photos import DecodedPhoto
 from ingest.scan import NewFile
-from ingest.segmenter import CutMask, MaskParameters, Segmenter
+from ingest.segmenter import Segmenter
 from search.crops import recipe_fingerprint
 from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder

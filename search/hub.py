@@ -34,14 +34,17 @@ def hub_file(repo_id: str, filename: str, *, way_out: str, revision: str | None 
         ModelError: the hub has no such repository or file, or doesn't give it to this user.
 
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    def fetch(*, local_files_only: bool) -> Path:
-        return Path(
-            hf_hub_download(repo_id, filename, revision=revision, local_files_only=local_files_only)
-        )
+    def cached() -> Path | None:  # hf_hub_download(local_files_only=True) does ask the network
+        path = try_to_load_from_cache(repo_id, filename, revision=revision)
+        return Path(path) if isinstance(path, str) else None
 
-    return _cached_or_fetched(fetch, repo_id, way_out)
+    def fetched() -> Path:
+        return Path(hf_hub_download(repo_id, filename, revision=revision))
+
+    with _translated(repo_id, way_out):
+        return cached() or _from_network(fetched, repo_id, way_out)
 
 
 def hub_snapshot(
@@ -68,41 +71,36 @@ def hub_snapshot(
 
     """
     from huggingface_hub import snapshot_download
-
-    def fetch(*, local_files_only: bool) -> Path:
-        folder = snapshot_download(
-            repo_id,
-            revision=revision,
-            allow_patterns=allow_patterns,
-            local_files_only=local_files_only,
-        )
-        return Path(folder)
-
-    return _cached_or_fetched(fetch, repo_id, way_out, is_complete)
-
-
-def _cached_or_fetched(
-    fetch: Callable[..., Path],
-    repo_id: str,
-    way_out: str,
-    is_complete: Callable[[Path], bool] = Path.exists,
-) -> Path:
-    """Return what `fetch` gives from the cache or, failing that, from the hub."""
-    from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    with _translated(repo_id, way_out):
+    def cached() -> Path | None:
         try:
-            cached = fetch(local_files_only=True)
-            if is_complete(cached):
-                return cached
+            folder = snapshot_download(
+                repo_id,
+                revision=revision,
+                allow_patterns=allow_patterns,
+                local_files_only=True,
+            )
         except LocalEntryNotFoundError:
-            pass  # not an error yet: the hub is asked next
-        if constants.HF_HUB_OFFLINE:
-            raise _unreachable(repo_id, "HF_HUB_OFFLINE is set", way_out)
-        if reason := _why_unreachable(constants.ENDPOINT):
-            raise _unreachable(repo_id, reason, way_out)
-        return fetch(local_files_only=False)
+            return None
+        return Path(folder) if is_complete(Path(folder)) else None
+
+    def fetched() -> Path:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=allow_patterns))
+
+    with _translated(repo_id, way_out):
+        return cached() or _from_network(fetched, repo_id, way_out)
+
+
+def _from_network(fetched: Callable[[], Path], repo_id: str, way_out: str) -> Path:
+    """Fetch, unless there is no hub to fetch from."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise _unreachable(repo_id, "HF_HUB_OFFLINE is set", way_out)
+    if reason := _why_unreachable(constants.ENDPOINT):
+        raise _unreachable(repo_id, reason, way_out)
+    return fetched()
 
 
 def _why_unreachable(endpoint: str) -> str | None:

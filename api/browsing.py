@@ -1,0 +1,117 @@
+"""Going through the photos of a library, newest first, page by page."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from api.library import Library
+from api.schemas import PhotosResponse
+from api.searching import photo_out
+from ingest.ledger import sort_key
+from search.errors import FilterError, UsageError
+from search.records import GeoCircle, Place, Record, SearchFilter
+
+MAX_PHOTOS = 1000
+
+
+def _with_plus(text: object) -> object:
+    """Give a time in an address its plus sign back: unescaped, it arrives as a space."""
+    return re.sub(r" (\d\d:?\d\d)$", r"+\1", text) if isinstance(text, str) else text
+
+
+Moment = Annotated[datetime, BeforeValidator(_with_plus)]
+
+
+class PhotosQuery(Record):
+    """Which photos, and which page of them."""
+
+    folder: Annotated[
+        str | None, Field(description="`ROOT_ID` or `ROOT_ID/sub/folder`; what lies below counts.")
+    ] = None
+    camera: str | None = None
+    taken_from: Annotated[
+        Moment | None, Field(description="With a UTC offset, as in 2024-05-01T00:00:00Z.")
+    ] = None
+    taken_before: Annotated[
+        Moment | None, Field(description="With a UTC offset, as in 2024-06-01T00:00:00Z.")
+    ] = None
+    near: Annotated[
+        str | None, Field(description="`lat,lon,radius_m`, as in `52.52,13.40,5000`.")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PHOTOS)] = 100
+    cursor: Annotated[str | None, Field(description="That of the page before.")] = None
+
+    def where(self) -> SearchFilter:
+        """Return the filter.
+
+        Raises:
+            FilterError: it contradicts itself, or a part can't be read.
+        """
+        try:
+            return SearchFilter(
+                folder=self.folder,
+                camera=self.camera,
+                taken_from=self.taken_from,
+                taken_before=self.taken_before,
+                near=circle_from_text(self.near) if self.near else None,
+            )
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise FilterError(str(problem["msg"]).removeprefix("Value error, ")) from error
+
+
+def circle_from_text(text: str) -> GeoCircle:
+    """Read `lat,lon,radius_m`.
+
+    Raises:
+        FilterError: it is something else, or no place on Earth.
+    """
+    try:
+        lat, lon, radius_m = (float(part) for part in text.split(","))
+        return GeoCircle(center=Place(lat=lat, lon=lon), radius_m=radius_m)
+    except ValueError as error:  # pydantic's ValidationError is one
+        raise FilterError(
+            f"near is lat,lon,radius_m in degrees and metres, as in 52.52,13.40,5000; not {text!r}"
+        ) from error
+
+
+def photos_page(library: Library, query: PhotosQuery) -> PhotosResponse:
+    """Return one page of photos that are not hidden.
+
+    Raises:
+        UsageError: the filter or the cursor can't be read.
+    """
+    after = key_from_cursor(query.cursor) if query.cursor else None
+    rows = library.ledger().photos(query.where(), limit=query.limit + 1, after=after)
+    shown = rows[: query.limit]
+    more = cursor_from_key(sort_key(shown[-1])) if len(rows) > query.limit else None
+    return PhotosResponse(photos=tuple(photo_out(row) for row in shown), cursor=more)
+
+
+def cursor_from_key(key: tuple[float, str]) -> str:
+    """Return the cursor of the page that begins after a photo, from its `sort_key`."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def key_from_cursor(cursor: str) -> tuple[float, str]:
+    """Return the `sort_key` in a cursor.
+
+    Raises:
+        UsageError: it is not a cursor of ours.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        seconds, photo_id = json.loads(base64.urlsafe_b64decode(padded.encode()))
+        if isinstance(photo_id, str) and math.isfinite(seconds):
+            return float(seconds), photo_id
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        """Said below."""
+    raise UsageError(f"{cursor!r} is not a cursor; pass on the one of the page before")

@@ -1,0 +1,1 @@
+"""The HTTP routes, by what they are about; each is a few lines over a function of its own."""

@@ -1,0 +1,37 @@
+"""Is it alive, is it ready, what does it hold?"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from api.overview import library_out
+from api.readiness import Readiness
+from api.routes.shared import LibraryHere
+from api.schemas import HealthOut, LibraryOut, ReadyOut
+
+router = APIRouter(tags=["library"])
+
+
+@router.get("/health", summary="Whether the process is alive")
+async def health() -> HealthOut:
+    """Answer as long as the process can answer at all."""
+    return HealthOut()
+
+
+@router.get(
+    "/ready",
+    summary="Whether searches would be answered now",
+    responses={503: {"model": ReadyOut, "description": "Not yet: `parts` says what is missing."}},
+)
+def ready(request: Request, response: Response) -> ReadyOut:
+    """Look at the index and the models; those that are not loaded begin to load."""
+    readiness: Readiness = request.app.state.readiness
+    found = readiness.now()
+    response.status_code = 200 if found.ready else 503
+    return found
+
+
+@router.get("/v1/library", summary="What the library holds and what made it")
+def library(library: LibraryHere) -> LibraryOut:
+    """Return models, engine, counts and the folders that photos come from."""
+    return library_out(library)

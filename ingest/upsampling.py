@@ -1,0 +1,177 @@
+"""Areas, boxes and runs of upsampled masks, without upsampling them.
+
+SAM decodes a mask at 256 x 256 logits (a quarter of the model's size) and sam2 upsamples each to
+the photo's size, bilinearly, to threshold and measure it: at 12 MP that is 48 MB a mask, three
+masks a point. But an upsampled value is a convex mix of the four logits around it. Where those lie
+on one side of a threshold, so does every pixel between them; only cells that a threshold runs
+through need to be evaluated pixel by pixel (under 1% of pixels). The arithmetic is that of torch's
+`interpolate(mode="bilinear", align_corners=False)` in float32, operation for operation.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+Function = TypeVar("Function")
+
+# Rounding moves a mix of four logits (SAM clamps them to +-32) by less than this from their range.
+MARGIN = np.float32(1e-5)
+
+
+def _compiled(function: Function) -> Function:
+    """Compile by numba: machine code is kept beside the file, other threads run meanwhile."""
+    return cast(Function, numba.njit(cache=True, nogil=True)(function))
+
+
+class Axis(NamedTuple):
+    """How output pixels along one axis mix the logits along it."""
+
+    first: NDArray[np.int64]  # (out,) index of the logit before
+    second: NDArray[np.int64]  # (out,) and of the one after, the same at the end
+    first_weight: NDArray[np.float32]  # (out,)
+    second_weight: NDArray[np.float32]  # (out,)
+    starts: NDArray[np.int64]  # (in + 1,) outputs starts[k]:starts[k + 1] have first == k
+
+
+class Measured(NamedTuple):
+    """What n masks measure at full size."""
+
+    area_px: NDArray[np.int64]  # (n,) pixels over the threshold
+    stability_score: NDArray[np.float32]  # (n,) NaN where the union is empty, as in sam2
+    boxes_xyxy: NDArray[np.int64]  # (n, 4) outermost pixels; an empty mask gives zeros
+
+
+@lru_cache(maxsize=64)
+def axis(size_in: int, size_out: int) -> Axis:
+    """Return the bilinear mix from `size_in` logits to `size_out` pixels (torch's rule)."""
+    scale = np.float32(size_in) / np.float32(size_out)
+    centers = np.arange(size_out, dtype=np.float32) + np.float32(0.5)
+    source = np.maximum(scale * centers - np.float32(0.5), np.float32(0))
+    first = np.minimum(source.astype(np.int64), size_in - 1)
+    second = np.minimum(first + 1, size_in - 1)
+    second_weight = np.clip(source - first.astype(np.float32), 0, 1).astype(np.float32)
+    starts = np.searchsorted(first, np.arange(size_in + 1))
+    return Axis(first, second, np.float32(1) - second_weight, second_weight, starts)
+
+
+def measure(logits: Logits, size_wh: tuple[int, int], threshold: float, offset: float) -> Measured:
+    """Measure n masks as they would be at the photo's size.
+
+    Args:
+        logits: (n, h, w) float32, C-contiguous.
+        size_wh: width and height of the photo.
+        threshold: logits above it are inside.
+        offset: SAM's stability is area over threshold + offset / area over threshold - offset.
+    """
+    width, height = size_wh
+    levels = np.array([threshold, threshold + offset, threshold - offset], np.float32)
+    areas, boxes = _measure(
+        logits, axis(logits.shape[1], height), axis(logits.shape[2], width), levels
+    )
+    with np.errstate(invalid="ignore"):
+        stability = areas[:, 1].astype(np.float32) / areas[:, 2].astype(np.float32)
+    return Measured(areas[:, 0], stability, boxes)
+
+
+def runs(logits_hw: Logits, size_wh: tuple[int, int], threshold: float) -> list[int]:
+    """Return the column-major runs of one mask at the photo's size, the first of background."""
+    width, height = size_wh
+    down, across = axis(logits_hw.shape[0], height), axis(logits_hw.shape[1], width)
+    found: NDArray[np.int64] = _runs(logits_hw, down, across, np.float32(threshold))
+    return cast("list[int]", found.tolist())
+
+
+@_compiled
+def _measure(logits: Any, down: Any, across: Any, levels: Any) -> Any:  # noqa: ANN401
+    """Return (n, 3) areas over each level and (n, 4) boxes at the first."""
+    count, rows, columns = logits.shape
+    areas = np.zeros((count, 3), np.int64)
+    boxes = np.zeros((count, 4), np.int64)
+    for n in range(count):
+        left, top, right, bottom = 1 << 60, 1 << 60, -1, -1
+        for y in range(rows):
+            y0, y1 = down.starts[y], down.starts[y + 1]
+            if y0 == y1:
+                continue
+            below = min(y + 1, rows - 1)
+            for x in range(columns):
+                x0, x1 = across.starts[x], across.starts[x + 1]
+                if x0 == x1:
+                    continue
+                after = min(x + 1, columns - 1)
+                a, b = logits[n, y, x], logits[n, y, after]
+                c, d = logits[n, below, x], logits[n, below, after]
+                low, high = min(min(a, b), min(c, d)), max(max(a, b), max(c, d))
+                mixed = False
+                for level in levels:
+                    mixed |= low <= level + MARGIN and high >= level - MARGIN
+                if not mixed:
+                    pixels = (y1 - y0) * (x1 - x0)
+                    for k in range(3):
+                        if low > levels[k]:
+                            areas[n, k] += pixels
+                    if low > levels[0]:
+                        left, right = min(left, x0), max(right, x1 - 1)
+                        top, bottom = min(top, y0), max(bottom, y1 - 1)
+                    continue
+                for px in range(x0, x1):
+                    upper = across.first_weight[px] * a + across.second_weight[px] * b
+                    lower = across.first_weight[px] * c + across.second_weight[px] * d
+                    for py in range(y0, y1):
+                        value = down.first_weight[py] * upper + down.second_weight[py] * lower
+                        areas[n, 1] += value > levels[1]
+                        areas[n, 2] += value > levels[2]
+                        if value > levels[0]:
+                            areas[n, 0] += 1
+                            left, right = min(left, px), max(right, px)
+                            top, bottom = min(top, py), max(bottom, py)
+        if right >= 0:
+            boxes[n] = (left, top, right, bottom)
+    return areas, boxes
+
+
+@_compiled
+def _runs(logits: Any, down: Any, across: Any, level: Any) -> Any:  # noqa: ANN401
+    """Return the column-major run lengths of one mask over a level."""
+    rows = logits.shape[0]
+    height, width = down.first.shape[0], across.first.shape[0]
+    found = [0]
+    found.pop()
+    column = np.empty(rows, np.float32)
+    inside, since = False, 0
+    for px in range(width):
+        first, second = across.first[px], across.second[px]
+        for y in range(rows):
+            column[y] = (
+                across.first_weight[px] * logits[y, first]
+                + across.second_weight[px] * logits[y, second]
+            )
+        for y in range(rows):
+            y0, y1 = down.starts[y], down.starts[y + 1]
+            if y0 == y1:
+                continue
+            upper, lower = column[y], column[min(y + 1, rows - 1)]
+            low, high = min(upper, lower), max(upper, lower)
+            if low > level + MARGIN:
+                if not inside:
+                    found.append(px * height + y0 - since)
+                    inside, since = True, px * height + y0
+                continue
+            if high < level - MARGIN:
+                if inside:
+                    found.append(px * height + y0 - since)
+                    inside, since = False, px * height + y0
+                continue
+            for py in range(y0, y1):
+                value = down.first_weight[py] * upper + down.second_weight[py] * lower
+                if (value > level) != inside:
+                    found.append(px * height + py - since)
+                    inside, since = not inside, px * height + py
+    found.append(width * height - since)
+    return np.array(found)
