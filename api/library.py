@@ -15,6 +15,7 @@ from api.owner import Ownership, current_owner, owned_index, take_ownership
 from ingest.ledger import Ledger
 from ingest.segmenter import Segmenter
 from ingest.workshop import Workshop
+from search.crops import recipe_fingerprint
 from search.encoder import Encoder
 from search.errors import LibraryError, MismatchError, OwnedError
 from search.finder import Finder
@@ -139,6 +140,7 @@ class Library:
                     segmenter=segmenter,
                     encoder=encoder,
                     crop_recipe=self.settings.crop_recipe,
+                    crop_fingerprint=recipe_fingerprint(self.settings.crop_recipe),
                     dim=self.encoder().dim,
                     qdrant=self.settings.qdrant,
                     collection_prefix=self.settings.collection_prefix,
@@ -199,8 +201,13 @@ class Library:
             if self._encoder is None:
                 encoder = load_encoder(self.settings)
                 if self.manifest is not None:
-                    name = self._encoder_name(encoder)
-                    check_same_encoder(self.manifest, name, self.settings.crop_recipe)
+                    recipe = self.settings.crop_recipe
+                    check_same_encoder(
+                        self.manifest,
+                        self._encoder_name(encoder),
+                        recipe,
+                        recipe_fingerprint(recipe),
+                    )
                 self._encoder = encoder
             return self._encoder
 

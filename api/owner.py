@@ -162,9 +162,10 @@ class OwnedIndex:
 
     def _call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
         body = wire_from_value({"args": list(args), "kwargs": dict(kwargs)})
-        return value_from_wire(
+        found = value_from_wire(
             json.loads(_post(self._http, self._info, f"{CALL_PATH}/{method}", body))
         )
+        return iter(found) if method.startswith("iter_") else found
 
     def optimize(self) -> bool:
         """Leave it: the graph is never built in a process that serves."""
@@ -266,10 +267,12 @@ def value_from_wire(wire: Any) -> Any:  # noqa: ANN401
     raise errors.UsageError("a call of the index could not be understood")
 
 
-def _error_from_answer(answer: httpx.Response) -> SegsearchError:
+def _error_from_answer(answer: httpx.Response) -> SegsearchError | ValueError:
     """Return the error that the owner met, as if it had happened here."""
     try:
         problem = answer.json()
+        if problem["error"] == ValueError.__name__:  # vectors that are not what the index keeps
+            return ValueError(problem["detail"])
         kind = getattr(errors, problem["error"], errors.StoreError)
         detail = str(problem["detail"])
     except (ValueError, KeyError, TypeError):

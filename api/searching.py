@@ -18,9 +18,9 @@ from api.schemas import (
     SearchResponse,
     SegmentOut,
 )
+from ingest.cutting import CutMask, Prompt
 from ingest.ledger import PhotoRow
 from ingest.photos import decode_bytes, decode_photo, pixel_sha256, shown_path
-from ingest.cutting import CutMask, Prompt
 from ingest.segmenter import EncodedPhoto
 from search.errors import PhotoError, UsageError
 from search.finder import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from api.library import Library
 from api.schemas import CandidateOut, PromptIn, SegmentRequest, SegmentResponse
 from api.searching import picture, prompt_from_request
-from ingest.photos import pixel_sha256
 from ingest.cutting import CutMask
+from ingest.photos import pixel_sha256
 from ingest.segmenter import EncodedPhoto
 from search.errors import UsageError
 from search.masks import coco_rle_from_mask

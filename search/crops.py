@@ -214,12 +214,11 @@ def _shown(
 def _framed(patch: Patch, square: Square, size_px: int, fill_rgb: Rgb) -> RgbImage:
     """Return the patch where it lies in the square, the rest filled: (size_px, size_px, 3).
 
-    Its edges fall on whole pixels of the view, at most half a pixel off.
+    Its edges fall on whole pixels of the view, so its size is at most half a pixel off.
     """
     left, top, right, bottom = patch.region
-    scale = size_px / square.side
-    x0, x1 = _span(left - square.left, right - square.left, scale, size_px)
-    y0, y1 = _span(top - square.top, bottom - square.top, scale, size_px)
+    x0, x1 = _span(left - square.left, right - square.left, square.side, size_px)
+    y0, y1 = _span(top - square.top, bottom - square.top, square.side, size_px)
     covered = (0, 0, (right - left) / patch.shrink, (bottom - top) / patch.shrink)
     bicubic = Image.Resampling.BICUBIC  # as CLIP's own processor
     inner = patch.image.resize((x1 - x0, y1 - y0), bicubic, box=covered)
@@ -230,7 +229,10 @@ def _framed(patch: Patch, square: Square, size_px: int, fill_rgb: Rgb) -> RgbIma
     return np.array(framed)
 
 
-def _span(start: int, stop: int, scale: float, size_px: int) -> tuple[int, int]:
-    """Return where start..stop lies in the view: at least one pixel, and within it."""
-    first = min(round(start * scale), size_px - 1)
-    return first, max(first + 1, round(stop * scale))
+def _span(start: int, stop: int, side: int, size_px: int) -> tuple[int, int]:
+    """Return where start..stop of a square's side lies in the view: at least one pixel of it."""
+    length = max(1, round((stop - start) * size_px / side))
+    if stop == side:  # it reaches the view's edge, so no padding may show there
+        return size_px - length, size_px
+    first = min(round(start * size_px / side), size_px - length)
+    return first, first + length

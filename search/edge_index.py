@@ -45,8 +45,9 @@ _PAYLOAD: dict[Reading, bool | edge.PayloadSelector] = {
 class Limits(NamedTuple):
     """When to hold back."""
 
-    # An exact scan of 100,000 x 512 takes 18 ms on two cores, so 200,000 take about as long as
-    # encoding the words of a query; building the graph takes a minute and a half per 100,000.
+    # An exact scan of 100,000 x 512 takes 15 ms on two cores, so 200,000 take about as long as
+    # encoding the words of a query. Building the graph takes 2 minutes per 100,000 on an idle
+    # machine, 8 on a busy one; looking at 512 candidates in it then takes a few ms.
     graph_pays_from_points: int = 200_000
     # Edge maps its files into memory: on a full disk the next write or opening ends the process
     # with SIGBUS and no error to catch (seen with 0.9.0), so both stop while there is room.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from PIL import Image
+
 from search.crops import photo_view, views
 from search.encoder import Encoder, encode_segments
 from search.records import Box, Mask, RgbImage, Vectors
@@ -14,10 +16,11 @@ def segment_vectors(
     encoder: Encoder, rgb: RgbImage, masks: Sequence[tuple[Mask, Box]], recipe: CropRecipe
 ) -> Vectors:
     """Return the (n, dim) vectors of segments of one photo (h, w, 3); none gives (0, dim)."""
+    photo = Image.fromarray(rgb)  # once: cutting from an array would copy it for each segment
     return encode_segments(
         encoder,
         [
-            views(rgb, mask, box, recipe, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
+            views(photo, mask, box, recipe, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
             for mask, box in masks
         ],
     )

@@ -225,7 +225,8 @@ class Finder:
         sample = self._index.sample_vectors(CALIBRATION_SAMPLE)
         if len(sample) < 2:
             return np.ones(len(rows), np.float32)
-        return np.maximum((sample @ rows.T).std(axis=0), 1e-4).astype(np.float32)
+        spreads = (sample @ rows.T).std(axis=0)
+        return np.maximum(spreads, 1e-4, dtype=np.float32)
 
     def _nearest(self, query: Query, vector: Vectors, limit: int, offset: int) -> list[Hit]:
         return self._index.nearest_segments(

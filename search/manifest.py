@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from search.errors import LibraryError, MismatchError
 from search.records import Record
+from search.settings import CropRecipe
 
 MANIFEST_NAME = "segsearch.json"
 FORMAT = 1
@@ -30,7 +31,8 @@ class Manifest(Record):
     format: int = FORMAT
     segmenter: ModelName
     encoder: ModelName
-    crop_recipe: str
+    crop_recipe: CropRecipe
+    crop_fingerprint: str  # of the recipe's numbers
     dim: int
     qdrant: str | None = None  # None: vectors are in the library folder
     collection_prefix: str = "segsearch"
@@ -39,7 +41,7 @@ class Manifest(Record):
     @property
     def vector_name(self) -> str:
         """Return the active vector's name: encoder and crop recipe, short and stable."""
-        return f"{self.crop_recipe}_{fingerprint(self.encoder.fingerprint, self.crop_recipe)[:12]}"
+        return f"{self.crop_recipe}_{fingerprint(self.encoder.fingerprint, self.crop_fingerprint)[:12]}"
 
     def defaults(self) -> dict[str, Any]:
         """Return the settings that this library goes before the defaults with."""
@@ -92,7 +94,9 @@ def save_manifest(library: Path, manifest: Manifest) -> None:
     draft.replace(library / MANIFEST_NAME)
 
 
-def check_same_encoder(manifest: Manifest, encoder: ModelName, crop_recipe: str) -> None:
+def check_same_encoder(
+    manifest: Manifest, encoder: ModelName, crop_recipe: CropRecipe, crop_fingerprint: str
+) -> None:
     """Refuse to mix vectors of two encoders or crop recipes.
 
     Raises:
@@ -105,9 +109,10 @@ def check_same_encoder(manifest: Manifest, encoder: ModelName, crop_recipe: str)
             f"({encoder.fingerprint[:12]}). Leave --encoder and --models out to use the library's "
             "own, or choose another --library for the other encoder."
         )
-    if manifest.crop_recipe != crop_recipe:
+    if (manifest.crop_recipe, manifest.crop_fingerprint) != (crop_recipe, crop_fingerprint):
         raise MismatchError(
-            f"this library was made with --crop-recipe {manifest.crop_recipe}, not {crop_recipe}. "
+            f"this library was made with --crop-recipe {manifest.crop_recipe} "
+            f"({manifest.crop_fingerprint[:12]}), not {crop_recipe} ({crop_fingerprint[:12]}). "
             "Leave --crop-recipe out to use the library's own, or choose another --library."
         )
 

@@ -95,11 +95,9 @@ class ColorPhoto:
         found = self._region(prompt)
         if found is None:
             return []
-        filled = ndimage.binary_fill_holes(found)
-        whole = np.ones_like(found)
-        return [_cut(m, iou) for m, iou in zip((found, filled, whole), (0.9, 0.8, 0.7))][
-            :candidates
-        ]
+        nested = (found, ndimage.binary_fill_holes(found), np.ones_like(found))
+        cut = [_cut(mask, iou) for mask, iou in zip(nested, (0.9, 0.8, 0.7), strict=True)]
+        return cut[: 3 if candidates > 1 else 1]
 
     def _region(self, prompt: Prompt) -> MaskArray | None:
         if prompt.box_xywh is not None:

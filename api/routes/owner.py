@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from api.owner import CALL_PATH, call_index
+from api.problems import ProblemResponse
 from api.routes.shared import LibraryHere
 
 router = APIRouter(prefix=CALL_PATH, include_in_schema=False)
@@ -42,6 +43,9 @@ Call = Annotated[Any, Depends(_body_of_owner)]
 
 
 @router.post("/{method}")
-def call(library: LibraryHere, method: str, body: Call) -> JSONResponse:
-    """Call a method of the index."""
-    return JSONResponse(call_index(library.index(), method, body))
+def call(library: LibraryHere, method: str, body: Call) -> Response:
+    """Call a method of the index; a ValueError of its contract travels under its own name."""
+    try:
+        return JSONResponse(call_index(library.index(), method, body))
+    except ValueError as error:
+        return ProblemResponse(422, str(error), ValueError.__name__)
