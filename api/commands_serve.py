@@ -32,7 +32,7 @@ def serve(settings: Settings) -> None:
     from api.app import create_app
     from api.library import Library
 
-    listening = listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port, trust_network=settings.trust_network)
     address = address_of(listening)
     with Library(settings, command="serve") as library, listening:
         _, ownership = library.own_index()
@@ -44,16 +44,17 @@ def serve(settings: Settings) -> None:
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on a loopback address.
+def listen(host: str, port: int, *, trust_network: bool = False) -> socket.socket:
+    """Return a socket that listens on a loopback address, or on any if the network is trusted.
 
     Raises:
-        UsageError: another address (that would need keys), or the port is taken.
+        UsageError: another address (that would need keys), or it or the port can't be had.
     """
-    if not is_loopback(host):
+    if not (trust_network or is_loopback(host)):
         raise UsageError(
             f"--host {host}: segsearch serves this machine only (127.0.0.1); it has no keys yet "
-            "with which others could be let in. Put a proxy with a login before it."
+            "with which others could be let in. Put a proxy with a login before it. (In a "
+            "container whose port is published on loopback alone: --trust-network.)"
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -76,8 +77,9 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(listening: socket.socket) -> str:
-    """Return the URL of a listening socket."""
+    """Return the URL of a listening socket, as this machine reaches it."""
     host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

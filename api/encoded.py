@@ -6,10 +6,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ingest.cutting import CutMask, Prompt
-from ingest.segmenter import EncodedPhoto, Segmenter
 from search.records import RgbImage
+
+if TYPE_CHECKING:
+    from ingest.segmenter import EncodedPhoto, Segmenter
 
 KEPT = 4  # SAM 2 keeps 17 MB of features a photo at 1,024 px; encoding takes a second on a CPU
 

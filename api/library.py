@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 
@@ -13,7 +14,6 @@ from api.encoded import EncodedPhotos
 from api.models import load_encoder, load_segmenter, with_preset
 from api.owner import Ownership, current_owner, owned_index, take_ownership
 from ingest.ledger import Ledger
-from ingest.segmenter import Segmenter
 from ingest.workshop import Workshop
 from search.crops import recipe_fingerprint
 from search.encoder import Encoder
@@ -29,6 +29,9 @@ from search.manifest import (
     save_manifest,
 )
 from search.settings import Settings
+
+if TYPE_CHECKING:  # it imports torch, and most commands need no model
+    from ingest.segmenter import Segmenter
 
 INGEST_LOCK = "ingest.lock"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ingest.segmenter import Segmenter
 from search.encoder import Encoder
 from search.manifest import load_manifest
 from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Settings
+
+if TYPE_CHECKING:
+    from ingest.segmenter import Segmenter
 
 STARTER = "starter"
 PRESETS: dict[str, dict[str, Any]] = {

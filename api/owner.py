@@ -13,10 +13,9 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import filelock
-import httpx
 import numpy as np
 from pydantic import ValidationError
 
@@ -24,6 +23,9 @@ from search import errors, records
 from search.errors import OwnedError, SegsearchError, StoreUnreachableError
 from search.index import SegmentIndex
 from search.records import Record
+
+if TYPE_CHECKING:  # a tenth of a second, which only those who ask an owner need
+    import httpx
 
 LOCK_NAME = "owner.lock"
 INFO_NAME = "owner.json"
@@ -177,6 +179,8 @@ class OwnedIndex:
 
 
 def _client(info: OwnerInfo) -> httpx.Client:
+    import httpx
+
     return httpx.Client(
         base_url=info.address or "",
         headers={"Authorization": f"Bearer {info.token}"},
@@ -187,6 +191,8 @@ def _client(info: OwnerInfo) -> httpx.Client:
 
 def _post(http: httpx.Client, info: OwnerInfo, path: str, body: Any) -> bytes:  # noqa: ANN401
     """Return the owner's answer; what it could not do is raised as if it had happened here."""
+    import httpx
+
     try:
         answer = http.post(path, json=body)
     except httpx.TransportError as error:

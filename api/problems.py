@@ -100,8 +100,8 @@ def sentence_from_validation(problems: Sequence[Any]) -> str:
     """Say in one sentence what is wrong with a request, and in which field."""
     first, more = problems[0], len(problems) - 1
     rest = f" (and {more} more)" if more else ""
-    if first["type"] == "json_invalid":
-        return f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}"
+    if first["type"] == "json_invalid" and isinstance(first["loc"][-1], int):
+        return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     return f"{where}: {_said(first)}{rest}"
 

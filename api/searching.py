@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from api.library import Library
 from api.schemas import (
@@ -21,7 +22,6 @@ from api.schemas import (
 from ingest.cutting import CutMask, Prompt
 from ingest.ledger import PhotoRow
 from ingest.photos import decode_bytes, decode_photo, pixel_sha256, shown_path
-from ingest.segmenter import EncodedPhoto
 from search.errors import PhotoError, UsageError
 from search.finder import (
     Example,
@@ -40,6 +40,9 @@ from search.masks import (
     resized,
 )
 from search.records import Box, Hit, Mask, RgbImage, Segment, photo_id_from_digest
+
+if TYPE_CHECKING:
+    from ingest.segmenter import EncodedPhoto
 
 # A cut this like a stored segment is that segment.
 SAME_MASK_IOU = 0.8

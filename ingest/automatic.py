@@ -134,7 +134,7 @@ def _crop_candidates(
 ) -> Candidates:
     """Return the masks of one crop that pass all filters, without duplicates."""
     x0, y0, x1, y1 = crop.box_xyxy
-    predictor.set_image(np.ascontiguousarray(rgb[y0:y1, x0:x1]))
+    predictor.set_image(rgb[y0:y1, x0:x1].copy())  # torch wants it writable
     points_xy = grid * np.array(crop.size_wh)  # (n, 2)
     parts = [
         _batch_candidates(predictor, points_xy[i : i + points_per_batch], crop, rgb, parameters)

@@ -79,7 +79,7 @@ def _checkpoint_file(name: str) -> tuple[Path, str | None]:
         known = ", ".join(sorted(HF_MODEL_ID_TO_FILENAMES))
         raise ModelError(f"there is no SAM 2 model or file {name!r}. Known names: {known}.")
     config, filename = HF_MODEL_ID_TO_FILENAMES[name]
-    return hub_file(name, filename, way_out=WAY_OUT), Path(config).stem
+    return hub_file(name, filename, way_out=WAY_OUT), config
 
 
 def _read_state(path: Path) -> State:
@@ -107,7 +107,7 @@ def _read_state(path: Path) -> State:
 
 def _config_path(config: str | None, state: State) -> Path:
     """Return the file of a config that ships with sam2, by name or by the checkpoint's shapes."""
-    name = Path(config).stem if config else _config_name(state)
+    name = Path(config).name.removesuffix(".yaml") if config else _config_name(state)
     found = {
         path.stem: path
         for path in sorted(SAM2_CONFIGS.glob("sam2*/sam2*hiera_*.yaml"))

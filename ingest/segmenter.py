@@ -93,7 +93,7 @@ class Sam2Segmenter:
         """Encode a photo, so that it answers prompts."""
         predictor = copy.copy(self._predictor)  # shares the model, keeps its own features
         with self._inference():
-            predictor.set_image(rgb)
+            predictor.set_image(rgb.copy())  # torch wants it writable
         return Sam2EncodedPhoto(self, predictor, (rgb.shape[1], rgb.shape[0]))
 
     @contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from ingest.cutting import CutMask, MaskParameters
 from ingest.ledger import Ledger
 from ingest.photos import DecodedPhoto
 from ingest.scan import NewFile
-from ingest.segmenter import Segmenter
 from search.crops import recipe_fingerprint
 from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder
@@ -25,6 +25,9 @@ from search.records import (
     segment_id_from_mask,
 )
 from search.settings import Settings
+
+if TYPE_CHECKING:  # it imports torch, and a run without new photos needs no model
+    from ingest.segmenter import Segmenter
 
 
 @dataclass

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
-from scipy import ndimage
 
 from search.records import Box, Mask, MaskArray
 
@@ -67,7 +66,7 @@ def runs_from_counts(counts: str) -> NDArray[np.int64]:
     Raises:
         ValueError: the text ends within a number, or a run is negative or absurdly long.
     """
-    bits = np.frombuffer(counts.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
+    bits = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
     last = (bits & 0x20) == 0  # the last character of each number
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -142,6 +141,8 @@ def without_small_regions(
     `remove_small_regions` of segment-anything's utils/amg.py, by scipy instead of opencv, with the
     same order of labels, so that ties fall alike.
     """
+    from scipy import ndimage  # a seventh of a second, which most commands can do without
+
     working = ~mask_hw if mode == "holes" else mask_hw
     labels, count = ndimage.label(working, structure=EIGHT_NEIGHBORS)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]

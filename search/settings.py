@@ -143,9 +143,15 @@ class Settings(BaseSettings):
     )
 
     # serve
-    host: Annotated[str, _in("serve", "Address to listen on; loopback only, for now.")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[str, _in("serve", "Address to listen on.")] = "127.0.0.1"
+    trust_network: Annotated[
+        bool,
+        _in(
+            "serve",
+            "Let --host be more than loopback, without keys: whoever reaches the port reads the "
+            "library. For a container whose port is published on loopback.",
+        ),
+    ] = False
     port: Annotated[int, _in("serve", "Port to listen on; 0 picks a free one.", ge=0)] = 8765
     max_upload_bytes: Annotated[
         int, _in("serve", "Largest picture that a client may send.", gt=0)

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 from fakes import ColorSegmenter, Quiet, add_photos, make_library
+from PIL import Image
 from served import serving
 
 from api.app import create_app
@@ -97,3 +99,19 @@ def served_sample(folder: Path) -> Iterator[Served]:
         ):
             photos = {row.below: row.photo.photo_id for row in rows if row.below}
             yield Served(library, segmenter, http, photos, str(rows[0].root_id))
+
+
+def pixels(answer: httpx.Response) -> np.ndarray:
+    assert answer.status_code == 200, answer.text
+    return np.asarray(Image.open(BytesIO(answer.content)))
+
+
+def assert_problem(answer: httpx.Response, status: int, *words: str) -> None:
+    """A problem as RFC 9457 has it, with a sentence that says these words."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail", "error"}
+    assert problem["status"] == status
+    for word in words:
+        assert word in problem["detail"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import httpx
 import numpy as np
 import pytest
-from fakes import ColorEncoder, make_library
+from fakes import ColorEncoder, ColorSegmenter
 from index_samples import DIM
 from served import serving
 
@@ -28,30 +28,34 @@ from search.settings import Settings
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
-def _owned(folder: Path, closing: ExitStack) -> SegmentIndex:
-    """The index of a new library that another part of this process serves."""
-    library = closing.enter_context(
-        Library(
+class ServedIndex(OwnedIndex):
+    """The index of a new library that a server of its own has open; both close with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.closing = ExitStack()
+        library = Library(
             Settings(library=folder),
             command="serve",
             create=True,
-            segmenter=make_library(folder / "unused").segmenter(),
+            segmenter=ColorSegmenter(),
             encoder=replace(ColorEncoder(), dim=DIM),
         )
-    )
-    _, ownership = library.own_index()
-    assert ownership is not None
-    ownership.announce(closing.enter_context(serving(create_app(library, ownership=ownership))))
-    index = owned_index(ownership.info)
-    closing.callback(index.close)
-    return index
+        self.closing.enter_context(library)
+        _, ownership = library.own_index()
+        assert ownership is not None
+        app = create_app(library, ownership=ownership)
+        ownership.announce(self.closing.enter_context(serving(app)))
+        super().__init__(ownership.info)
+
+    def close(self) -> None:
+        super().close()
+        self.closing.close()
 
 
 @pytest.fixture(scope="module")
-def make_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Maker]:
+def make_index(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     """A function that makes an empty index, each behind a server of its own."""
-    with ExitStack() as closing:
-        yield lambda: _owned(tmp_path_factory.mktemp("owned"), closing)
+    return lambda: cast(SegmentIndex, ServedIndex(tmp_path_factory.mktemp("owned")))
 
 
 @pytest.fixture
@@ -100,10 +104,10 @@ def test_a_body_that_is_no_call_is_refused(info: OwnerInfo) -> None:
 
 
 def test_an_owner_that_has_gone_is_named(tmp_path: Path) -> None:
-    with ExitStack() as closing:
-        index = _owned(tmp_path, closing)
-        assert index.count("photos") == 0
-        gone = owned_index(index._info)  # type: ignore[attr-defined]
+    served = ServedIndex(tmp_path)
+    index = owned_index(served._info)
+    assert index.count("photos") == 0
+    served.close()
     with pytest.raises(StoreUnreachableError, match="does not answer"):
-        gone.count("photos")
-    gone.close()
+        index.count("photos")
+    index.close()

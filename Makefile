@@ -1,0 +1,75 @@
+# The front door: `make demo` tries segsearch out, `make test` checks it, `make` lists the rest.
+# Needs GNU make and Python 3.11 or newer: PYTHON=python3.12 make demo names another one.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip
+LIBRARY ?= segsearch-library
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install serve test lint types layers unit wheel clean
+
+help: ## list what there is to make
+	@echo "make TARGET, where TARGET is one of"
+	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sort \
+		| awk -F ':.* ## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
+	@echo "and, for speed: $(BENCHES)"
+
+demo: .venv/installed ## draw a sample library in ./demo, ingest it and search it (needs no network)
+	$(BIN)/segsearch demo demo
+
+install: .venv/installed ## install into .venv; the command is then .venv/bin/segsearch
+
+serve: .venv/installed ## serve a library: make serve LIBRARY=demo/library
+	$(BIN)/segsearch serve --library "$(LIBRARY)"
+
+test: lint types layers unit ## install what tests need; then lint, types, layers and unit
+
+lint: .venv/installed-dev ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed-dev ## mypy, strict
+	$(BIN)/mypy
+
+layers: .venv/installed-dev ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+unit: .venv/installed-dev ## pytest; ARGS="-k name" passes arguments on
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+# Each bench/NAME.py is `make bench-NAME`.
+BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard bench/[a-z]*.py))
+.PHONY: $(BENCHES)
+$(BENCHES): bench-%: .venv/installed-dev
+	$(BIN)/python -m bench.$* $(ARGS)
+
+wheel: .venv/installed-dev ## build wheel and source archive into dist/
+	$(PIP) wheel -q --no-deps --no-build-isolation -w dist .
+	$(BIN)/python -m hatchling build -t sdist
+
+clean: ## remove what was built here: .venv, demo, dist, caches (never a library of yours)
+	rm -rf .venv demo dist build .coverage .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is installed. The stamps are older than pyproject.toml or constraints.txt once those change.
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "segsearch needs Python 3.11 or newer, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo "no virtual environment could be made (on Debian: apt install python3-venv)" >&2; \
+		exit 1; }
+
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing segsearch into .venv: some minutes and some GB, PyTorch most of all"
+	$(PIP) install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing segsearch and what its tests need into .venv: some minutes the first time"
+	$(PIP) install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/installed
