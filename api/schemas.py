@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from search.finder import MAX_LIMIT
 from search.masks import runs_from_counts
+from search.query import MAX_LIMIT
 from search.records import Box, Fraction, Id, Mask, Place, Record, SearchFilter
 
 MAX_MASK_PIXELS = 100_000_000  # of a mask that is sent; a few characters can claim any size

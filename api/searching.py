@@ -23,14 +23,6 @@ from ingest.cutting import CutMask, Prompt
 from ingest.ledger import PhotoRow
 from ingest.photos import decode_bytes, decode_photo, pixel_sha256, shown_path
 from search.errors import PhotoError, UsageError
-from search.finder import (
-    Example,
-    PhotoExample,
-    PictureExample,
-    Query,
-    SegmentExample,
-    TextExample,
-)
 from search.masks import (
     array_from_mask,
     box_iou,
@@ -38,6 +30,14 @@ from search.masks import (
     iou,
     mask_from_array,
     resized,
+)
+from search.query import (
+    Example,
+    PhotoExample,
+    PictureExample,
+    Query,
+    SegmentExample,
+    TextExample,
 )
 from search.records import Box, Hit, Mask, RgbImage, Segment, photo_id_from_digest
 

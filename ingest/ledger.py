@@ -1,31 +1,40 @@
 """The ledger: which files are known, which photos they show, what was skipped and why.
 
 One SQLite file in the library folder, also when vectors live on a server. Files are known as root
-+ path below it, so that a disk mounted elsewhere changes one row. A photo is finished when its row
-says what it was segmented with; that is written last. A photo whose files changed is `stale` until
-the index has been told, so that a killed run leaves nothing half said.
++ path below it, so that a disk mounted elsewhere changes one row. A photo is begun before the
+index hears of it and finished when its row says what it was segmented with, which is written last:
+what a killed run left half done is known by name. A photo whose files changed is `stale` until the
+index has been told.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from ingest.browsing import distance_m, photo_clauses, photo_columns, photo_row
+from ingest.files import (
+    FileKey,
+    FileRow,
+    FileStamp,
+    FileState,
+    PhotoRow,
+    Root,
+    folders_around,
+    is_below,
+)
 from search.errors import LibraryError, UnknownIdError, UsageError
-from search.records import NAMESPACE, Photo, PhotoFacts, Place, SearchFilter, folder_chain
+from search.records import NAMESPACE, Photo, PhotoFacts, SearchFilter
 
 LEDGER_NAME = "ledger.sqlite"
 FORMAT = 1
-EARTH_RADIUS_M = 6_371_000.0
-FileState = Literal["present", "vanished", "skipped"]
+BUSY_S = 30.0  # another command's writes take milliseconds
 
 SCHEMA = """
 CREATE TABLE roots (
@@ -41,7 +50,7 @@ CREATE TABLE photos (
     camera TEXT,
     lat REAL,
     lon REAL,
-    segmented_with TEXT NOT NULL,
+    segmented_with TEXT,            -- null: begun, not finished
     segment_count INTEGER NOT NULL,
     hidden INTEGER NOT NULL DEFAULT 0,
     stale INTEGER NOT NULL DEFAULT 0
@@ -66,67 +75,13 @@ CREATE INDEX files_by_photo ON files (photo_id);
 CREATE INDEX files_by_folder ON files (folder);
 """
 
-
-@dataclass(frozen=True)
-class Root:
-    """A folder that photos are taken from."""
-
-    root_id: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class FileKey:
-    """A file as root and path below it."""
-
-    root: Root
-    below: bytes
-
-    @property
-    def path(self) -> Path:
-        """Where the file is now."""
-        return self.root.path / os.fsdecode(self.below)
-
-    @property
-    def folder(self) -> str:
-        """The folder as filters name it, `ROOT_ID/sub/folder`."""
-        parent = Path(os.fsdecode(self.below)).parent.as_posix()
-        name = parent.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return self.root.root_id if parent == "." else f"{self.root.root_id}/{name}"
-
-
-@dataclass(frozen=True)
-class FileStamp:
-    """What tells cheaply whether a file has changed."""
-
-    bytes: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> FileStamp:
-        """Read the stamp of a file."""
-        status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns)
-
-
-@dataclass(frozen=True)
-class FileRow:
-    """What the ledger knows of a file."""
-
-    stamp: FileStamp
-    photo_id: str | None
-    state: FileState
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class PhotoRow:
-    """What the ledger knows of a photo: enough to browse without the vector store."""
-
-    photo: Photo
-    path: Path | None  # a file that is present, if any
-    root_id: str | None
-    below: str | None
+PUT_PHOTO = """
+INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.height,
+    sort_at = excluded.sort_at, sort_utc = excluded.sort_utc, camera = excluded.camera,
+    lat = excluded.lat, lon = excluded.lon, segmented_with = excluded.segmented_with,
+    segment_count = excluded.segment_count, hidden = excluded.hidden, stale = 1
+"""
 
 
 class Ledger:
@@ -136,46 +91,71 @@ class Ledger:
         """Open the ledger, and create it where there is none.
 
         Raises:
-            LibraryError: the file is not a ledger of this format.
+            LibraryError: the file is not a ledger of this format, or can't be used.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / LEDGER_NAME
+        with self._telling():
+            self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
         try:
-            self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
             self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA foreign_keys = ON")
             self._db.create_function("distance_m", 4, distance_m, deterministic=True)
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+                self._execute(f"PRAGMA {pragma}")
             self._create()
-        except sqlite3.DatabaseError as error:
-            raise LibraryError(
-                f"{self.path} can't be used as a ledger: {error}. Restore it from a backup, or "
-                "start a new library with --library."
-            ) from error
+        except BaseException:
+            self._db.close()
+            raise
 
     def _create(self) -> None:
+        version = self._execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._create_tables()
+        elif version != FORMAT:
+            raise LibraryError(
+                f"{self.path} has format {version}, this segsearch reads {FORMAT}. Use the "
+                "segsearch that made it."
+            )
+
+    def _create_tables(self) -> None:
         with self._transaction():
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
+            if self._execute("PRAGMA user_version").fetchone()[0] == 0:  # else another was faster
                 for statement in SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {FORMAT}")
-            elif version != FORMAT:
-                raise LibraryError(
-                    f"{self.path} has format {version}, this segsearch reads {FORMAT}. Use the "
-                    "segsearch that made it."
-                )
+                    self._execute(statement)
+                self._execute(f"PRAGMA user_version = {FORMAT}")
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _telling(self) -> Iterator[None]:
+        """Turn what SQLite says of the disk or the file into an error that helps."""
         try:
-            yield self._db
+            yield
+        except sqlite3.DatabaseError as error:
+            if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
+                raise  # a mistake in this program
+            raise LibraryError(
+                f"{self.path} can't be used as a ledger: {error}. If the disk is full, make room; "
+                "if the file is damaged, restore it from a backup, or start a new library with "
+                "--library."
+            ) from error
+
+    def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        with self._telling():
+            return self._db.execute(sql, values)
+
+    def _execute_each(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        with self._telling():
+            self._db.executemany(sql, rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:
+                self._execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Close the ledger."""
@@ -185,8 +165,9 @@ class Ledger:
 
     def roots(self) -> list[Root]:
         """Return every root, by path."""
-        rows = self._db.execute("SELECT * FROM roots ORDER BY path")
-        return [Root(row["root_id"], Path(os.fsdecode(row["path"]))) for row in rows]
+        rows = self._execute("SELECT * FROM roots ORDER BY path")
+        paths = {row["root_id"]: Path(os.fsdecode(row["path"])) for row in rows}
+        return [Root(root_id, path, _within(path, paths)) for root_id, path in paths.items()]
 
     def root_for(self, folder: Path) -> Root | None:
         """Return the innermost root that holds an absolute path, or None."""
@@ -195,13 +176,14 @@ class Ledger:
 
     def add_root(self, folder: Path) -> Root:
         """Make an absolute folder a root; one that is a root already is returned as it is."""
-        root_id = str(uuid.uuid5(NAMESPACE, f"root:{os.fsencode(folder).hex()}"))[:8]
-        self._db.execute(
-            "INSERT OR IGNORE INTO roots VALUES (?, ?)", (root_id, os.fsencode(folder))
-        )
-        found = self.root_for(folder)
-        assert found is not None
-        return found
+        known = {root.path: root for root in self.roots()}
+        if folder in known:
+            return known[folder]
+        root_id = _new_root_id(folder, {root.root_id for root in known.values()})
+        with self._transaction():
+            self._execute("INSERT INTO roots VALUES (?, ?)", (root_id, os.fsencode(folder)))
+            self._mark_roots_stale(folder)
+        return next(root for root in self.roots() if root.path == folder)
 
     def move_root(self, old: Path, new: Path) -> None:
         """Say that a root is now found elsewhere (a disk mounted at another place).
@@ -209,43 +191,102 @@ class Ledger:
         Raises:
             UsageError: `old` is no root, or `new` is one already.
         """
-        if new in {root.path for root in self.roots()}:
+        known = {root.path for root in self.roots()}
+        if new in known:
             raise UsageError(f"{new} is a root already")
-        changed = self._db.execute(
-            "UPDATE roots SET path = ? WHERE path = ?", (os.fsencode(new), os.fsencode(old))
-        )
-        if not changed.rowcount:
+        if old not in known:
             raise UsageError(f"{old} is not a root; `segsearch status` lists them")
+        with self._transaction():
+            self._mark_roots_stale(old)
+            self._execute(
+                "UPDATE roots SET path = ? WHERE path = ?", (os.fsencode(new), os.fsencode(old))
+            )
+            self._mark_roots_stale(new)
+
+    def forget_root(self, root: Root) -> list[str]:
+        """Forget a root and its files, and return the photos that no other file shows."""
+        with self._transaction():
+            rows = self._execute(
+                "SELECT DISTINCT photo_id FROM files WHERE root_id = ? AND photo_id IS NOT NULL",
+                (root.root_id,),
+            )
+            shown = {row["photo_id"] for row in rows}
+            self._mark_roots_stale(root.path)
+            self._execute("DELETE FROM files WHERE root_id = ?", (root.root_id,))
+            self._execute("DELETE FROM roots WHERE root_id = ?", (root.root_id,))
+        return sorted(shown & set(self.missing_photos()))
+
+    def _mark_roots_stale(self, folder: Path) -> None:
+        """Mark the photos of all roots at or below a folder: their folders get other names."""
+        inside = [root.root_id for root in self.roots() if root.path.is_relative_to(folder)]
+        self._execute_each(
+            "UPDATE photos SET stale = 1 WHERE photo_id IN "
+            "(SELECT photo_id FROM files WHERE root_id = ?)",
+            [(root_id,) for root_id in inside],
+        )
 
     # files
 
     def file(self, key: FileKey) -> FileRow | None:
         """Return what is known of a file, or None."""
-        row = self._db.execute(
+        row = self._execute(
             "SELECT * FROM files WHERE root_id = ? AND path = ?", (key.root.root_id, key.below)
         ).fetchone()
         if row is None:
             return None
         stamp = FileStamp(row["bytes"], row["mtime_ns"])
-        return FileRow(stamp, row["photo_id"], row["state"], row["reason"])
+        return FileRow(stamp, row["sha256"], row["photo_id"], row["state"], row["reason"])
 
     def photo_of_content(self, sha256: str) -> str | None:
-        """Return the photo that a file with this content shows, if it is known and finished."""
-        row = self._db.execute(
+        """Return the photo that a file with this content shows, if it is known."""
+        row = self._execute(
             "SELECT photo_id FROM files WHERE sha256 = ? AND photo_id IS NOT NULL LIMIT 1",
             (sha256,),
         ).fetchone()
         return row["photo_id"] if row else None
 
-    def put_file(self, key: FileKey, stamp: FileStamp, sha256: str, photo_id: str) -> None:
-        """Note that a file is there and shows a photo; that photo and its last one turn stale."""
+    def files_of(self, photo_id: str) -> list[FileKey]:
+        """Return the files that show a photo, as far as is known."""
+        roots = {root.root_id: root for root in self.roots()}
+        rows = self._execute(
+            "SELECT root_id, path FROM files WHERE photo_id = ? AND state = 'present' "
+            "ORDER BY root_id, path",
+            (photo_id,),
+        )
+        return [FileKey(roots[row["root_id"]], row["path"]) for row in rows]
+
+    def put_file(
+        self,
+        key: FileKey,
+        stamp: FileStamp,
+        sha256: str,
+        photo_id: str,
+        facts: PhotoFacts | None = None,
+    ) -> None:
+        """Note that a file is there and shows a photo, and what the file says of it, if given.
+
+        That photo, and the one that the file showed before, turn stale.
+        """
         with self._transaction():
             self._put_file(key, stamp, sha256, photo_id, "present", None)
+            if facts is not None:
+                self._execute(
+                    "UPDATE photos SET sort_at = ?, sort_utc = ?, camera = ?, lat = ?, lon = ? "
+                    "WHERE photo_id = ?",
+                    (*photo_columns(facts), photo_id),
+                )
 
     def skip_file(self, key: FileKey, stamp: FileStamp, reason: str) -> None:
         """Note that a file can't be used, and why."""
         with self._transaction():
             self._put_file(key, stamp, None, None, "skipped", reason)
+
+    def restamp_file(self, key: FileKey, stamp: FileStamp) -> None:
+        """Note that a file was touched and still holds the same."""
+        self._execute(
+            "UPDATE files SET bytes = ?, mtime_ns = ? WHERE root_id = ? AND path = ?",
+            (stamp.bytes, stamp.mtime_ns, key.root.root_id, key.below),
+        )
 
     def _put_file(
         self,
@@ -257,8 +298,7 @@ class Ledger:
         reason: str | None,
     ) -> None:
         before = self.file(key)
-        touched = {photo_id, before.photo_id if before else None} - {None}
-        self._db.execute(
+        self._execute(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 key.root.root_id,
@@ -273,53 +313,38 @@ class Ledger:
                 datetime.now(UTC).isoformat(timespec="seconds"),
             ),
         )
-        self._mark_stale(touched)
+        self._mark_stale({photo_id, before.photo_id if before else None})
 
     def _mark_stale(self, photo_ids: Iterable[str | None]) -> None:
-        self._db.executemany(
-            "UPDATE photos SET stale = 1 WHERE photo_id = ?", [(i,) for i in photo_ids]
+        self._execute_each(
+            "UPDATE photos SET stale = 1 WHERE photo_id = ?", [(i,) for i in photo_ids if i]
         )
 
-    def mark_vanished(
-        self, root: Root, below: bytes, seen: set[bytes], kept: Sequence[bytes]
-    ) -> int:
-        """Note that files below a folder of a root are gone, and return how many.
-
-        Args:
-            root: a root that is present.
-            below: the folder (or single file) that was looked through, b"" for the whole root.
-            seen: paths below the root that were found.
-            kept: folders that could not be read, so that nothing is known of what is in them.
-        """
-        rows = self._db.execute(
-            "SELECT path, photo_id FROM files WHERE root_id = ? AND state != 'vanished'",
-            (root.root_id,),
+    def known_below(self, root: Root, folder: bytes) -> list[bytes]:
+        """Return the files thought to be there below a folder of a root (b"": all of it)."""
+        rows = self._execute(
+            "SELECT path FROM files WHERE root_id = ? AND state != 'vanished'", (root.root_id,)
         )
-        gone = [
-            (row["path"], row["photo_id"])
-            for row in rows
-            if row["path"] not in seen
-            and is_below(row["path"], below)
-            and not any(is_below(row["path"], folder) for folder in kept)
-        ]
+        return [row["path"] for row in rows if is_below(row["path"], folder)]
+
+    def mark_vanished(self, root: Root, paths: Sequence[bytes]) -> int:
+        """Note that files are gone; return how many photos no file shows any more."""
+        keys = [(root.root_id, path) for path in paths]
         with self._transaction():
-            self._db.executemany(
-                "UPDATE files SET state = 'vanished' WHERE root_id = ? AND path = ?",
-                [(root.root_id, path) for path, _ in gone],
+            missing_before = len(self.missing_photos())
+            self._execute_each(
+                "UPDATE photos SET stale = 1 WHERE photo_id = "
+                "(SELECT photo_id FROM files WHERE root_id = ? AND path = ?)",
+                keys,
             )
-            self._mark_stale({photo_id for _, photo_id in gone})
-        return len(gone)
-
-    def file_count(self, root: Root) -> int:
-        """Return how many files of a root are thought to be there."""
-        row = self._db.execute(
-            "SELECT count(*) FROM files WHERE root_id = ? AND state != 'vanished'", (root.root_id,)
-        )
-        return int(row.fetchone()[0])
+            self._execute_each(
+                "UPDATE files SET state = 'vanished' WHERE root_id = ? AND path = ?", keys
+            )
+            return len(self.missing_photos()) - missing_before
 
     def skipped(self) -> list[tuple[Path, str]]:
         """Return every file that could not be used, and why, by path."""
-        rows = self._db.execute(
+        rows = self._execute(
             "SELECT r.path AS root, f.path, f.reason FROM files f JOIN roots r USING (root_id) "
             "WHERE f.state = 'skipped' ORDER BY r.path, f.path"
         )
@@ -332,10 +357,27 @@ class Ledger:
 
     def is_finished(self, photo_id: str, segmented_with: str | None = None) -> bool:
         """Say whether a photo's segments are all in the index (made with this fingerprint)."""
-        row = self._db.execute(
+        row = self._execute(
             "SELECT segmented_with FROM photos WHERE photo_id = ?", (photo_id,)
         ).fetchone()
-        return row is not None and segmented_with in (None, row["segmented_with"])
+        if row is None or row["segmented_with"] is None:
+            return False
+        return segmented_with in (None, row["segmented_with"])
+
+    def begin_photo(self, photo: Photo) -> None:
+        """Note that the index is about to change; until it is finished the photo is to be done.
+
+        A new photo is hidden until then, a known one stays as it is.
+        """
+        hidden = photo.facts.model_copy(update={"hidden": True})
+        new = photo.model_copy(update={"segmented_with": None, "facts": hidden})
+        with self._transaction():
+            known = self._execute(
+                "UPDATE photos SET segmented_with = NULL, stale = 1 WHERE photo_id = ?",
+                (photo.photo_id,),
+            )
+            if not known.rowcount:
+                self._put_photo(new)
 
     def finish_photo(self, photo: Photo, key: FileKey, stamp: FileStamp, sha256: str) -> None:
         """Note that a photo is in the index with all its segments, and the file that shows it.
@@ -350,47 +392,21 @@ class Ledger:
             self._put_file(key, stamp, sha256, photo.photo_id, "present", None)
 
     def _put_photo(self, photo: Photo) -> None:
-        facts, place = photo.facts, photo.facts.location
-        self._db.execute(
-            "INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1) "
-            "ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, "
-            "height = excluded.height, sort_at = excluded.sort_at, sort_utc = excluded.sort_utc, "
-            "camera = excluded.camera, lat = excluded.lat, lon = excluded.lon, "
-            "segmented_with = excluded.segmented_with, segment_count = excluded.segment_count, "
-            "stale = 1",
+        self._execute(
+            PUT_PHOTO,
             (
                 photo.photo_id,
                 *photo.size_wh,
-                facts.sort_at.isoformat(),
-                facts.sort_at.timestamp(),
-                facts.camera,
-                place.lat if place else None,
-                place.lon if place else None,
+                *photo_columns(photo.facts),
                 photo.segmented_with,
                 photo.segment_count,
-                facts.hidden,
-            ),
-        )
-
-    def retag_photo(self, photo_id: str, facts: PhotoFacts) -> None:
-        """Replace date, camera and place of a photo."""
-        place = facts.location
-        self._db.execute(
-            "UPDATE photos SET sort_at = ?, sort_utc = ?, camera = ?, lat = ?, lon = ?, stale = 1 "
-            "WHERE photo_id = ?",
-            (
-                facts.sort_at.isoformat(),
-                facts.sort_at.timestamp(),
-                facts.camera,
-                place.lat if place else None,
-                place.lon if place else None,
-                photo_id,
+                photo.facts.hidden,
             ),
         )
 
     def stale_photos(self) -> list[str]:
         """Return the photos whose facts the index may not know yet."""
-        rows = self._db.execute("SELECT photo_id FROM photos WHERE stale ORDER BY photo_id")
+        rows = self._execute("SELECT photo_id FROM photos WHERE stale ORDER BY photo_id")
         return [row["photo_id"] for row in rows]
 
     def facts_now(self, photo_id: str) -> PhotoFacts:
@@ -400,17 +416,13 @@ class Ledger:
             UnknownIdError: there is no such photo.
         """
         photo = self.photo(photo_id).photo
-        rows = self._db.execute(
-            "SELECT DISTINCT folder FROM files WHERE photo_id = ? AND state = 'present'",
-            (photo_id,),
-        )
-        chains = [folder_chain(row["folder"]) for row in rows]
-        folders = tuple(sorted({folder for chain in chains for folder in chain}))
+        found = {folder for key in self.files_of(photo_id) for folder in key.folders}
+        folders = tuple(sorted(found))
         return photo.facts.model_copy(update={"folders": folders, "hidden": not folders})
 
     def index_told(self, photo_id: str, facts: PhotoFacts) -> None:
         """Note that the index knows a photo's facts."""
-        self._db.execute(
+        self._execute(
             "UPDATE photos SET stale = 0, hidden = ? WHERE photo_id = ?", (facts.hidden, photo_id)
         )
 
@@ -439,7 +451,8 @@ class Ledger:
             limit: how many at most.
             after: `sort_key` of the last photo of the page before.
         """
-        clauses, values = _photo_clauses(where)
+        folders = self._names_of_folder(where.folder) if where.folder is not None else []
+        clauses, values = photo_clauses(where, folders)
         if after is not None:
             clauses.append("(p.sort_utc < ? OR (p.sort_utc = ? AND p.photo_id > ?))")
             values += [after[0], after[0], after[1]]
@@ -448,6 +461,18 @@ class Ledger:
             [*values, limit],
         )
 
+    def _names_of_folder(self, folder: str) -> list[str]:
+        """Return what `files.folder` says, or begins with, for all that lies below a folder."""
+        roots = self.roots()
+        names = {folder}
+        for root in roots:
+            for outside in root.within:  # "OUTER/sub", where this root is
+                if f"{outside}/".startswith(f"{folder}/"):
+                    names.add(root.root_id)
+                elif f"{folder}/".startswith(f"{outside}/"):
+                    names.add(root.root_id + folder.removeprefix(outside))
+        return sorted(names)
+
     def paths(self, photo_ids: Sequence[str]) -> dict[str, PhotoRow]:
         """Return the rows of those of the photos that are known, by id."""
         marks = ",".join("?" * len(photo_ids))
@@ -455,18 +480,21 @@ class Ledger:
         return {row.photo.photo_id: row for row in rows}
 
     def _photo_rows(self, rest: str, values: Sequence[Any]) -> list[PhotoRow]:
-        rows = self._db.execute(
+        """Return photos, each with one of its files: one whose root is there, if there is any."""
+        absent = [root.root_id for root in self.roots() if root.is_absent]
+        rows = self._execute(
             "SELECT p.*, f.path AS below, r.path AS root, f.root_id FROM photos p "
             "LEFT JOIN files f ON (f.root_id, f.path) = (SELECT root_id, path FROM files "
-            "  WHERE photo_id = p.photo_id AND state = 'present' ORDER BY root_id, path LIMIT 1) "
+            "  WHERE photo_id = p.photo_id AND state = 'present' "
+            f"  ORDER BY root_id IN ({','.join('?' * len(absent))}), root_id, path LIMIT 1) "
             f"LEFT JOIN roots r ON r.root_id = f.root_id {rest}",
-            values,
+            [*absent, *values],
         )
-        return [_photo_row(row) for row in rows]
+        return [photo_row(row) for row in rows]
 
     def missing_photos(self) -> list[str]:
         """Return the photos none of whose files is there any more."""
-        rows = self._db.execute(
+        rows = self._execute(
             "SELECT photo_id FROM photos p WHERE NOT EXISTS (SELECT 1 FROM files f "
             "WHERE f.photo_id = p.photo_id AND f.state = 'present') ORDER BY photo_id"
         )
@@ -475,12 +503,12 @@ class Ledger:
     def forget_photo(self, photo_id: str) -> None:
         """Forget a photo and the files that showed it."""
         with self._transaction():
-            self._db.execute("DELETE FROM files WHERE photo_id = ?", (photo_id,))
-            self._db.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
+            self._execute("DELETE FROM files WHERE photo_id = ?", (photo_id,))
+            self._execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
 
     def counts(self) -> dict[str, int]:
         """Return how many photos, hidden photos, segments, files and skipped files there are."""
-        row = self._db.execute(
+        row = self._execute(
             "SELECT (SELECT count(*) FROM photos WHERE NOT hidden) AS photos, "
             "(SELECT count(*) FROM photos WHERE hidden) AS photos_hidden, "
             "(SELECT coalesce(sum(segment_count), 0) FROM photos WHERE NOT hidden) AS segments, "
@@ -505,63 +533,18 @@ def folder_key(ledger: Ledger, folder: Path) -> str | None:
     return FileKey(root, os.fsencode((path / "file").relative_to(root.path))).folder
 
 
-def is_below(path: bytes, folder: bytes) -> bool:
-    """Say whether a path is the folder itself or lies below it; b"" holds everything."""
-    return not folder or path == folder or path.startswith(folder + b"/")
+def _new_root_id(folder: Path, taken: set[str]) -> str:
+    """Return an id that follows from the folder, unless a root that moved away has it still."""
+    name = f"root:{os.fsencode(folder).hex()}"
+    while (root_id := str(uuid.uuid5(NAMESPACE, name))[:8]) in taken:
+        name += "+"
+    return root_id
 
 
-def distance_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
-    """Return the distance of two places along the Earth, in metres (haversine formula)."""
-    a, b, c, d = (math.radians(angle) for angle in (lat_a, lon_a, lat_b, lon_b))
-    h = math.sin((a - c) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((b - d) / 2) ** 2
-    return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(h)))
-
-
-def _photo_clauses(where: SearchFilter) -> tuple[list[str], list[Any]]:
-    """Spell the photo parts of a filter as SQL."""
-    clauses: list[str] = ["NOT p.hidden"]
-    values: list[Any] = []
-    if where.photo_ids is not None:
-        clauses.append(f"p.photo_id IN ({','.join('?' * len(where.photo_ids))})")
-        values += where.photo_ids
-    if where.camera is not None:
-        clauses.append("p.camera = ?")
-        values.append(where.camera)
-    if where.taken_from is not None:
-        clauses.append("p.sort_utc >= ?")
-        values.append(where.taken_from.timestamp())
-    if where.taken_before is not None:
-        clauses.append("p.sort_utc < ?")
-        values.append(where.taken_before.timestamp())
-    if where.folder is not None:
-        clauses.append(
-            "EXISTS (SELECT 1 FROM files g WHERE g.photo_id = p.photo_id AND g.state = 'present' "
-            "AND (g.folder = ? OR substr(g.folder, 1, ?) = ?))"
-        )
-        values += [where.folder, len(where.folder) + 1, f"{where.folder}/"]
-    if where.near is not None:
-        clauses.append("p.lat IS NOT NULL AND distance_m(p.lat, p.lon, ?, ?) <= ?")
-        center = where.near.center
-        values += [center.lat, center.lon, where.near.radius_m]
-    return clauses, values
-
-
-def _photo_row(row: sqlite3.Row) -> PhotoRow:
-    place = Place(lat=row["lat"], lon=row["lon"]) if row["lat"] is not None else None
-    facts = PhotoFacts(
-        sort_at=datetime.fromisoformat(row["sort_at"]),
-        camera=row["camera"],
-        location=place,
-        hidden=bool(row["hidden"]),
+def _within(path: Path, paths: dict[str, Path]) -> tuple[str, ...]:
+    """Return a root's folder as the roots around it name it."""
+    return tuple(
+        FileKey(Root(root_id, around), os.fsencode((path / "file").relative_to(around))).folder
+        for root_id, around in paths.items()
+        if path != around and path.is_relative_to(around)
     )
-    photo = Photo(
-        photo_id=row["photo_id"],
-        size_wh=(row["width"], row["height"]),
-        facts=facts,
-        segmented_with=row["segmented_with"],
-        segment_count=row["segment_count"],
-    )
-    if row["below"] is None:
-        return PhotoRow(photo, None, None, None)
-    below = os.fsdecode(row["below"])
-    return PhotoRow(photo, Path(os.fsdecode(row["root"])) / below, row["root_id"], below)

@@ -7,7 +7,7 @@ knows files, HTTP or SAM: a picture comes with the mask of what is meant in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,103 +15,35 @@ from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder, encode_query
 from search.errors import UsageError
 from search.index import SegmentIndex
-from search.records import (
-    Box,
-    Hit,
-    Mask,
-    PhotoHit,
-    RgbImage,
-    SearchFilter,
-    Vectors,
+from search.query import (
+    MAX_LIMIT,
+    Example,
+    GroupPage,
+    Page,
+    PhotoExample,
+    PhotoGroup,
+    PictureExample,
+    Query,
+    SegmentExample,
+    TextExample,
+    cursor_from_offset,
+    offset_from_cursor,
 )
+from search.records import Hit, PhotoHit, Vectors
 from search.settings import CropRecipe
 
-MAX_LIMIT = 1000
-CURSOR_PREFIX = "after-"
 # Spread of scores is judged on this many segments: the standard deviation is then known to 4%.
 CALIBRATION_SAMPLE = 512
-# Group search reads pages of this many hits a group wanted until it has enough groups.
+# All scores alike to this degree say nothing; dividing by less would make noise count.
+NO_SPREAD = 1e-4
+# Grouped search reads this many hits for each group wanted, then twice as many each time, until it
+# has seen enough photos; no reading is larger than the last of these.
 HITS_A_GROUP = 4
+MAX_READING = 10_000
+# A mix shorter than this is rounding errors: float32 keeps seven digits.
+CANCELLED = 1e-6
 # With diversity, so many times more candidates are looked at than are returned.
 DIVERSITY_POOL = 5
-
-
-@dataclass(frozen=True)
-class TextExample:
-    """Words."""
-
-    text: str
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class SegmentExample:
-    """A segment of the library."""
-
-    segment_id: str
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class PhotoExample:
-    """A whole photo of the library."""
-
-    photo_id: str
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class PictureExample:
-    """Any picture: the segment under `mask`, or without one the whole of it."""
-
-    rgb: RgbImage
-    mask: Mask | None = None
-    bbox_xywh: Box | None = None
-    weight: float = 1.0
-
-
-Example = TextExample | SegmentExample | PhotoExample | PictureExample
-
-
-@dataclass(frozen=True)
-class Query:
-    """What to look for, where, and how much of it.
-
-    A negative weight means: less like this. Scores are cosines of the mixed vector; those of words
-    and of pictures differ in scale (words score lower), so choose `min_score` by kind of query.
-    """
-
-    examples: Sequence[Example]
-    where: SearchFilter = field(default_factory=SearchFilter)
-    limit: int = 20
-    cursor: str | None = None
-    min_score: float | None = None
-    diversity: float = 0.0  # 0: by similarity alone; towards 1: the more unlike each other
-    with_masks: bool = False
-
-
-@dataclass(frozen=True)
-class Page:
-    """Hits, best first, and where the next page begins (None: that was all)."""
-
-    hits: list[Hit]
-    cursor: str | None
-
-
-@dataclass(frozen=True)
-class PhotoGroup:
-    """The hits within one photo, best first."""
-
-    photo_id: str
-    hits: list[Hit]
-
-
-@dataclass(frozen=True)
-class GroupPage:
-    """Photos with their hits, the photo of the best hit first."""
-
-    groups: list[PhotoGroup]
-    cursor: str | None
 
 
 class Finder:
@@ -128,12 +60,15 @@ class Finder:
         """Return one page of segments.
 
         Raises:
-            UsageError: no example, a limit out of range, or a cursor from elsewhere.
+            UsageError: no example, a limit out of range, a cursor from elsewhere, or a second page
+                of diverse results.
             UnknownIdError: an example names a segment or photo that is not in the library.
         """
         _check(query)
         vector, offset = self.query_vector(query.examples), offset_from_cursor(query.cursor)
         if query.diversity > 0:
+            if offset:
+                raise UsageError("diverse results have one page: ask for a higher limit instead")
             return Page(self._diverse(query, vector), None)
         found = self._nearest(query, vector, query.limit + 1, offset)
         hits = found[: query.limit]
@@ -144,26 +79,41 @@ class Finder:
         """Return `limit` photos with up to `hits_per_photo` hits each.
 
         Raises:
-            UsageError, UnknownIdError: as `search`.
+            UsageError, UnknownIdError: as `search`; and diversity, which is for single segments.
         """
         _check(query)
+        if query.diversity > 0:
+            raise UsageError("diversity is for single segments: leave it out, or the grouping")
         vector, start = self.query_vector(query.examples), offset_from_cursor(query.cursor)
-        seen: dict[str, list[Hit]] = {}
-        step = (query.limit + start) * HITS_A_GROUP
-        offset = 0
-        while len(seen) <= start + query.limit:
-            page = self._nearest(query, vector, step, offset)
-            for hit in page:
-                seen.setdefault(hit.segment.photo_id, []).append(hit)
-            offset += len(page)
-            if len(page) < step:
+        end = start + query.limit
+        found = self._hits_by_photo(query, vector, end + 1)
+        groups = [
+            PhotoGroup(photo_id, self._best_of(photo_id, hits, query, vector, hits_per_photo))
+            for photo_id, hits in list(found.items())[start:end]
+        ]
+        return GroupPage(groups, cursor_from_offset(end) if len(found) > end else None)
+
+    def _hits_by_photo(self, query: Query, vector: Vectors, photos: int) -> dict[str, list[Hit]]:
+        """Return the hits of so many photos or more, best first, as far as they had to be read."""
+        found: dict[str, list[Hit]] = {}
+        offset, step = 0, photos * HITS_A_GROUP
+        while len(found) < photos:
+            hits = self._nearest(query, vector, step, offset)
+            for hit in hits:
+                found.setdefault(hit.segment.photo_id, []).append(hit)
+            if len(hits) < step:
                 break
-        groups = [PhotoGroup(photo, hits[:hits_per_photo]) for photo, hits in seen.items()]
-        more = len(groups) > start + query.limit
-        return GroupPage(
-            groups[start : start + query.limit],
-            cursor_from_offset(start + query.limit) if more else None,
-        )
+            offset, step = offset + step, min(2 * step, MAX_READING)
+        return found
+
+    def _best_of(
+        self, photo_id: str, seen: list[Hit], query: Query, vector: Vectors, wanted: int
+    ) -> list[Hit]:
+        """Return a photo's best hits; those that were not seen yet are looked for."""
+        if len(seen) >= wanted:
+            return seen[:wanted]
+        here = query.where.model_copy(update={"photo_ids": (photo_id,)})
+        return self._nearest(replace(query, where=here), vector, wanted, 0)
 
     def search_photos(self, query: Query) -> list[PhotoHit]:
         """Return whole photos, best first.
@@ -198,7 +148,7 @@ class Finder:
             weights /= self._spreads(rows)
         mixed = weights @ rows
         length = float(np.linalg.norm(mixed))
-        if length < 1e-6:
+        if not length >= CANCELLED:  # so that NaN, too, ends here
             raise UsageError("the examples cancel each other out: nothing is left to look for")
         return np.asarray(mixed[None] / length, np.float32)
 
@@ -226,7 +176,7 @@ class Finder:
         if len(sample) < 2:
             return np.ones(len(rows), np.float32)
         spreads = (sample @ rows.T).std(axis=0)
-        return np.maximum(spreads, 1e-4, dtype=np.float32)
+        return np.asarray(np.maximum(spreads, NO_SPREAD), np.float32)
 
     def _nearest(self, query: Query, vector: Vectors, limit: int, offset: int) -> list[Hit]:
         return self._index.nearest_segments(
@@ -239,41 +189,29 @@ class Finder:
         )
 
     def _diverse(self, query: Query, vector: Vectors) -> list[Hit]:
-        """Choose one by one what is like the query and unlike what was chosen.
-
-        Maximal marginal relevance (Carbonell and Goldstein, 1998).
-        """
+        """Return hits that are like the query and unlike each other."""
         pool = self._nearest(query, vector, query.limit * DIVERSITY_POOL, 0)
         rows = self._index.segment_vectors([hit.segment.segment_id for hit in pool])
-        relevance = (1 - query.diversity) * np.array([hit.score for hit in pool], np.float32)
-        nearest_chosen = np.zeros(len(pool), np.float32)
-        chosen: list[int] = []
-        while len(chosen) < min(query.limit, len(pool)):
-            gain = relevance - query.diversity * nearest_chosen
-            gain[chosen] = -np.inf
-            best = int(np.argmax(gain))
-            chosen.append(best)
-            nearest_chosen = np.maximum(nearest_chosen, rows @ rows[best])
-        return [pool[i] for i in chosen]
+        scores = np.array([hit.score for hit in pool], np.float32)
+        return [pool[i] for i in diverse_order(scores, rows, query.limit, query.diversity)]
 
 
-def offset_from_cursor(cursor: str | None) -> int:
-    """Return how many results a cursor skips; None skips none.
+def diverse_order(scores: Vectors, rows: Vectors, limit: int, diversity: float) -> list[int]:
+    """Return up to `limit` places, chosen one by one: like the query and unlike what was chosen.
 
-    Raises:
-        UsageError: it is not a cursor of ours.
+    Maximal marginal relevance (Carbonell and Goldstein, 1998), from 0: by score, to 1: by
+    difference alone, after the best. `scores` are (n,), best first; `rows` (n, dim) unit vectors.
     """
-    if cursor is None:
-        return 0
-    number = cursor.removeprefix(CURSOR_PREFIX)
-    if number == cursor or not number.isdecimal():
-        raise UsageError(f"{cursor!r} is not a cursor; pass on the one of the page before")
-    return int(number)
-
-
-def cursor_from_offset(offset: int) -> str:
-    """Return the cursor of the page that begins after `offset` results."""
-    return f"{CURSOR_PREFIX}{offset}"
+    relevance = (1 - diversity) * scores
+    likeness = np.zeros(len(scores), np.float32)  # to the nearest that was chosen
+    chosen: list[int] = []
+    while len(chosen) < min(limit, len(scores)):
+        gain = relevance - diversity * likeness
+        gain[chosen] = -np.inf
+        best = int(np.argmax(gain))
+        likeness = np.maximum(likeness, rows @ rows[best]) if chosen else rows @ rows[best]
+        chosen.append(best)
+    return chosen
 
 
 def _check(query: Query) -> None:

@@ -43,12 +43,14 @@ def load_model(folder: Path, device: str, precision: str) -> Any:  # noqa: ANN40
 
 
 def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401
+    """Load a model's tokenizer."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def load_image_processor(folder: Path) -> Any:  # noqa: ANN401
+    """Load a model's image processor; this imports torchvision, which takes a second."""
     from transformers import AutoImageProcessor
 
     return AutoImageProcessor.from_pretrained(

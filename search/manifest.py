@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class Manifest(Record):
     @property
     def vector_name(self) -> str:
         """Return the active vector's name: encoder and crop recipe, short and stable."""
-        return f"{self.crop_recipe}_{fingerprint(self.encoder.fingerprint, self.crop_fingerprint)[:12]}"
+        made_with = fingerprint(self.encoder.fingerprint, self.crop_fingerprint)
+        return f"{self.crop_recipe}_{made_with[:12]}"
 
     def defaults(self) -> dict[str, Any]:
         """Return the settings that this library goes before the defaults with."""
@@ -70,27 +72,42 @@ def load_manifest(library: Path) -> Manifest | None:
     """
     path = library / MANIFEST_NAME
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        stored = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (ValidationError, OSError) as error:
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise _unreadable(path, str(error)) from error
+    made_as = stored.get("format") if isinstance(stored, dict) else None
+    if isinstance(made_as, int) and made_as != FORMAT:  # its other keys may differ, too
         raise LibraryError(
-            f"{path} can't be read as a segsearch manifest: {error}. "
-            "Restore it from a backup, or start a new library with --library."
-        ) from error
-    if manifest.format != FORMAT:
-        raise LibraryError(
-            f"{path} has format {manifest.format}, this segsearch writes {FORMAT}. "
+            f"{path} has format {made_as}, this segsearch reads {FORMAT}. "
             "Use the segsearch that made it, or start a new library with --library."
         )
-    return manifest
+    try:
+        return Manifest.model_validate(stored)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _unreadable(path, f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def _unreadable(path: Path, reason: str) -> LibraryError:
+    return LibraryError(
+        f"{path} can't be read as a segsearch manifest ({reason}). "
+        "Restore it from a backup, or start a new library with --library."
+    )
 
 
 def save_manifest(library: Path, manifest: Manifest) -> None:
     """Write the manifest, all of it or nothing."""
     library.mkdir(parents=True, exist_ok=True)
     draft = library / f"{MANIFEST_NAME}.new"
-    draft.write_text(manifest.model_dump_json(indent=2) + "\n")
+    with draft.open("w") as file:
+        file.write(manifest.model_dump_json(indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut may leave the name and not the text
     draft.replace(library / MANIFEST_NAME)
 
 

@@ -84,7 +84,7 @@ class PhotoFacts(Record):
     @property
     def year_month(self) -> str:
         """`YYYY-MM`, in the photo's own local time."""
-        return f"{self.sort_at:%Y-%m}"
+        return f"{self.sort_at.year:04}-{self.sort_at.month:02}"  # %Y does not pad in every C
 
 
 class Photo(Record):
@@ -184,7 +184,8 @@ def checked_vectors(vectors: NDArray[Any], count: int) -> Vectors:
         raise ValueError("a vector holds a value that is not finite")
     lengths = np.linalg.norm(rows, axis=1)
     if count and not np.allclose(lengths, 1.0, atol=1e-3):
-        raise ValueError(f"vectors must have unit length, got {lengths.min():.4g} or more")
+        worst = lengths[np.argmax(np.abs(lengths - 1.0))]
+        raise ValueError(f"vectors must have unit length, got one of {worst:.4g}")
     return rows
 
 

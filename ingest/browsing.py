@@ -1,0 +1,87 @@
+"""Photos as SQLite keeps them: filters as SQL, rows as records."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ingest.files import PhotoRow
+from search.records import Photo, PhotoFacts, Place, SearchFilter
+
+EARTH_RADIUS_M = 6_371_000.0
+
+
+def photo_clauses(where: SearchFilter, folders: Sequence[str]) -> tuple[list[str], list[Any]]:
+    """Spell the photo parts of a filter as SQL; `folders` are the names that its folder has."""
+    clauses: list[str] = ["NOT p.hidden"]
+    values: list[Any] = []
+    if where.photo_ids is not None:
+        clauses.append(f"p.photo_id IN ({','.join('?' * len(where.photo_ids))})")
+        values += where.photo_ids
+    if where.camera is not None:
+        clauses.append("p.camera = ?")
+        values.append(where.camera)
+    if where.taken_from is not None:
+        clauses.append("p.sort_utc >= ?")
+        values.append(where.taken_from.timestamp())
+    if where.taken_before is not None:
+        clauses.append("p.sort_utc < ?")
+        values.append(where.taken_before.timestamp())
+    if where.folder is not None:
+        one_of = " OR ".join(["g.folder = ? OR substr(g.folder, 1, ?) = ?"] * len(folders))
+        clauses.append(
+            "EXISTS (SELECT 1 FROM files g WHERE g.photo_id = p.photo_id AND g.state = 'present' "
+            f"AND ({one_of}))"
+        )
+        values += [each for name in folders for each in (name, len(name) + 1, f"{name}/")]
+    if where.near is not None:
+        clauses.append("p.lat IS NOT NULL AND distance_m(p.lat, p.lon, ?, ?) <= ?")
+        center = where.near.center
+        values += [center.lat, center.lon, where.near.radius_m]
+    return clauses, values
+
+
+def photo_columns(facts: PhotoFacts) -> tuple[str, float, str | None, float | None, float | None]:
+    """Return sort_at, sort_utc, camera, lat, lon."""
+    place = facts.location
+    return (
+        facts.sort_at.isoformat(),
+        facts.sort_at.timestamp(),
+        facts.camera,
+        place.lat if place else None,
+        place.lon if place else None,
+    )
+
+
+def photo_row(row: sqlite3.Row) -> PhotoRow:
+    """Turn a row of photos, with one of its files if there is one, into a record."""
+    place = Place(lat=row["lat"], lon=row["lon"]) if row["lat"] is not None else None
+    facts = PhotoFacts(
+        sort_at=datetime.fromisoformat(row["sort_at"]),
+        camera=row["camera"],
+        location=place,
+        hidden=bool(row["hidden"]),
+    )
+    photo = Photo(
+        photo_id=row["photo_id"],
+        size_wh=(row["width"], row["height"]),
+        facts=facts,
+        segmented_with=row["segmented_with"],
+        segment_count=row["segment_count"],
+    )
+    if row["below"] is None:
+        return PhotoRow(photo, None, None, None)
+    below = os.fsdecode(row["below"])
+    return PhotoRow(photo, Path(os.fsdecode(row["root"])) / below, row["root_id"], below)
+
+
+def distance_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
+    """Return the distance of two places along the Earth, in metres (haversine formula)."""
+    a, b, c, d = (math.radians(angle) for angle in (lat_a, lon_a, lat_b, lon_b))
+    h = math.sin((a - c) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((b - d) / 2) ** 2
+    return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(h)))

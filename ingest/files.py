@@ -1,0 +1,117 @@
+"""How the ledger names files: a root and the path below it, so that a remounted disk is one row."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from search.records import Photo, folder_chain
+
+FileState = Literal["present", "vanished", "skipped"]
+
+
+@dataclass(frozen=True)
+class Root:
+    """A folder that photos are taken from.
+
+    Roots may lie in each other (a card mounted among the pictures): a file belongs to the
+    innermost one, and can be found by the folders of all of them.
+    """
+
+    root_id: str
+    path: Path
+    within: tuple[str, ...] = ()  # this folder as the roots around it name it, "ROOT_ID/sub"
+
+    @property
+    def is_absent(self) -> bool:
+        """Say whether the folder can't be seen: an unmounted disk, say."""
+        return not os.path.isdir(self.path)  # noqa: PTH112  (Path.is_dir raises on a dead mount)
+
+
+@dataclass(frozen=True)
+class FileKey:
+    """A file as root and path below it."""
+
+    root: Root
+    below: bytes
+
+    @property
+    def path(self) -> Path:
+        """Where the file is now."""
+        return self.root.path / os.fsdecode(self.below)
+
+    @property
+    def folder(self) -> str:
+        """The folder as filters name it, `ROOT_ID/sub/folder`."""
+        parent = Path(os.fsdecode(self.below)).parent.as_posix()
+        name = parent.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return self.root.root_id if parent == "." else f"{self.root.root_id}/{name}"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder that holds the file, sorted."""
+        return folders_around(self.root, self.folder)
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What tells cheaply whether a file has changed."""
+
+    bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileStamp:
+        """Read the stamp of a file."""
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+LOOK_AGAIN = FileStamp(-1, -1)  # no file has this stamp, so it always counts as changed
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """What the ledger knows of a file."""
+
+    stamp: FileStamp
+    sha256: str | None
+    photo_id: str | None
+    state: FileState
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class PhotoRow:
+    """What the ledger knows of a photo: enough to browse without the vector store."""
+
+    photo: Photo
+    path: Path | None  # a file that is present, if any
+    root_id: str | None
+    below: str | None
+
+
+def folders_around(root: Root, folder: str) -> tuple[str, ...]:
+    """Return a folder of a root and every folder around it, as each root names it; sorted."""
+    below = folder.removeprefix(root.root_id)  # "" or "/sub/folder"
+    return tuple(
+        sorted({f for name in (root.root_id, *root.within) for f in folder_chain(name + below)})
+    )
+
+
+def is_below(path: bytes, folder: bytes) -> bool:
+    """Say whether a path is the folder itself or lies below it; b"" holds everything."""
+    return not folder or path == folder or path.startswith(folder + b"/")
+
+
+def is_gone(path: Path) -> bool:
+    """Say whether a file is certainly not there; one that can't be looked at may be."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
