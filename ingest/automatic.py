@@ -3,7 +3,7 @@
 The prompts, the order of filters and the non-maximum suppression are those of
 SAM2AutomaticMaskGenerator (package sam2); the masks are the same. What differs is where they are
 measured: never upsampled (see `ingest.upsampling`), and written as runs only if they survive. So
-memory does not grow with the photo.
+memory does not grow with the photo. Points are decoded by `ingest.decoder`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ from torchvision.ops.boxes import batched_nms, box_area
 
 from ingest import upsampling
 from ingest.cutting import CutMask, MaskParameters
+from ingest.decoder import PhotoTokens, PointDecoder
 from ingest.upsampling import Logits
 from search.masks import array_from_mask, mask_from_array, mask_from_runs
 from search.records import Box, Mask, RgbImage
+
+LOGIT_LIMIT = 32.0  # sam2 clamps logits to this before it takes them as prompts
 
 
 class Crop(NamedTuple):
@@ -68,14 +71,18 @@ class Candidates:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
+class Sam(NamedTuple):
+    """The parts of SAM 2 that cut masks out of a photo."""
+
+    predictor: SAM2ImagePredictor  # encodes photos; set to leave masks at low resolution
+    decoder: PointDecoder
+    bfloat16: bool  # the encoder runs under autocast
+
+
 def automatic_masks(
-    predictor: SAM2ImagePredictor,
-    rgb: RgbImage,
-    parameters: MaskParameters,
-    points_per_batch: int,
+    sam: Sam, rgb: RgbImage, parameters: MaskParameters, points_per_batch: int
 ) -> list[CutMask]:
     """Return every mask of the photo (h, w, 3), in the order of sam2's generator."""
-    predictor = low_res_predictor(predictor)
     size_hw = (rgb.shape[0], rgb.shape[1])
     crops = _crops(size_hw, parameters)
     grids = build_all_layer_point_grids(
@@ -84,7 +91,7 @@ def automatic_masks(
         parameters.crop_n_points_downscale_factor,
     )
     found = [
-        _crop_candidates(predictor, rgb, crop, grids[crop.layer], parameters, points_per_batch)
+        _crop_candidates(sam, rgb, crop, grids[crop.layer], parameters, points_per_batch)
         for crop in crops
     ]
     owners = np.repeat(np.arange(len(crops)), [len(part) for part in found])
@@ -98,9 +105,8 @@ def automatic_masks(
 
 
 def low_res_predictor(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
-    """Return a copy of the predictor, without features, that leaves masks at low resolution."""
+    """Return a copy of the predictor that leaves masks at low resolution."""
     predictor = copy.copy(predictor)
-    predictor.reset_predictor()
     predictor._transforms = copy.copy(predictor._transforms)
     predictor._transforms.postprocess_masks = _not_upsampled
     return predictor
@@ -125,7 +131,7 @@ def _crops(size_hw: tuple[int, int], parameters: MaskParameters) -> list[Crop]:
 
 
 def _crop_candidates(
-    predictor: SAM2ImagePredictor,
+    sam: Sam,
     rgb: RgbImage,
     crop: Crop,
     grid: NDArray[np.float64],
@@ -134,92 +140,100 @@ def _crop_candidates(
 ) -> Candidates:
     """Return the masks of one crop that pass all filters, without duplicates."""
     x0, y0, x1, y1 = crop.box_xyxy
-    predictor.set_image(rgb[y0:y1, x0:x1].copy())  # torch wants it writable
-    points_xy = grid * np.array(crop.size_wh)  # (n, 2)
+    predictor = copy.copy(sam.predictor)  # the features stay here
+    with torch.autocast(predictor.device.type, torch.bfloat16, sam.bfloat16):
+        predictor.set_image(rgb[y0:y1, x0:x1].copy())  # torch wants it writable
+    photo = sam.decoder.photo_tokens(predictor._features)
+    points_xy = torch.as_tensor(
+        grid * np.array(crop.size_wh), dtype=torch.float32, device=predictor.device
+    )  # (n, 2)
     parts = [
-        _batch_candidates(predictor, points_xy[i : i + points_per_batch], crop, rgb, parameters)
-        for i in range(0, len(points_xy), points_per_batch)
+        _measured(
+            *_decoded(sam._replace(predictor=predictor), photo, points, crop, parameters),
+            crop,
+            (rgb.shape[1], rgb.shape[0]),
+            parameters,
+        )
+        for points in points_xy.split(points_per_batch)
     ]
-    predictor.reset_predictor()
     passed = Candidates.joined(parts)
     kept = _nms(passed.boxes_xyxy, passed.predicted_iou, parameters.box_nms_thresh)
     return passed.chosen(kept)
 
 
-def _batch_candidates(
-    predictor: SAM2ImagePredictor,
-    points_xy: NDArray[np.float64],
-    crop: Crop,
-    rgb: RgbImage,
-    parameters: MaskParameters,
-) -> Candidates:
-    """Return the masks of one batch of points that pass the filters of IoU, stability and edge."""
-    points = torch.as_tensor(points_xy, dtype=torch.float32, device=predictor.device)  # (b, 2)
+def _decoded(
+    sam: Sam, photo: PhotoTokens, points_xy: torch.Tensor, crop: Crop, parameters: MaskParameters
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Decode b points, (b, 2): the masks over the IoU threshold.
+
+    Returns:
+        n logits (n, s, s), their predicted IoU (n,), and their points (n, 2).
+    """
+    transforms = sam.predictor._transforms
     hw = crop.size_wh[::-1]
-    prompts = predictor._transforms.transform_coords(points, normalize=True, orig_hw=hw)
-    labels = torch.ones(len(prompts), dtype=torch.int, device=predictor.device)
-    logits, predicted_iou, as_prompts = predictor._predict(
-        prompts[:, None],
-        labels[:, None],
-        multimask_output=parameters.multimask_output,
-        return_logits=True,
-    )  # (b, m, s, s), (b, m), (b, m, s, s)
+    prompts = transforms.transform_coords(points_xy, normalize=True, orig_hw=hw)[:, None]
+    labels = torch.ones((len(prompts), 1), dtype=torch.int, device=prompts.device)
+    embedded, _ = sam.predictor.model.sam_prompt_encoder((prompts, labels), None, None)
+    left, logits, predicted_iou = sam.decoder.candidates(
+        photo,
+        embedded,
+        multimask=parameters.multimask_output,
+        pred_iou_thresh=0.0 if parameters.use_m2m else parameters.pred_iou_thresh,
+    )
     each = logits.shape[1]
-    points = points.repeat_interleave(each, dim=0)
+    left = left.repeat_interleave(each)
     logits, predicted_iou = logits.flatten(0, 1), predicted_iou.flatten(0, 1)
     if parameters.use_m2m:
-        prompts = prompts.repeat_interleave(each, dim=0)
-        logits, predicted_iou = _refined(predictor, prompts, as_prompts.flatten(0, 1), len(labels))
-    if parameters.pred_iou_thresh > 0.0:  # first, so that nothing else is measured in vain
+        logits, predicted_iou = _refined(sam, prompts[left], logits, each * len(points_xy))
+    if parameters.pred_iou_thresh > 0.0:
         good = predicted_iou > parameters.pred_iou_thresh
-        logits, predicted_iou, points = logits[good], predicted_iou[good], points[good]
-    return _measured(
-        np.ascontiguousarray(logits.float().cpu().numpy()),
-        predicted_iou.float().cpu().numpy(),
-        points.cpu().numpy(),
-        crop,
-        (rgb.shape[1], rgb.shape[0]),
-        parameters,
-    )
+        left, logits, predicted_iou = left[good], logits[good], predicted_iou[good]
+    return logits, predicted_iou, points_xy[left]
 
 
 def _refined(
-    predictor: SAM2ImagePredictor, prompts: torch.Tensor, masks: torch.Tensor, batch: int
+    sam: Sam, prompts: torch.Tensor, logits: torch.Tensor, batch: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Predict each mask (n, s, s) once more with itself as a prompt: (n, s, s) and (n,)."""
-    labels = torch.ones((len(prompts), 1), dtype=torch.int, device=prompts.device)
-    parts = [
-        predictor._predict(
-            prompts[i : i + batch, None],
-            labels[i : i + batch],
-            mask_input=masks[i : i + batch, None],
-            multimask_output=False,
-            return_logits=True,
-        )[:2]
-        for i in range(0, len(prompts), batch)
-    ]
-    logits, predicted_iou = zip(*parts, strict=True)
-    return torch.cat(logits)[:, 0], torch.cat(predicted_iou)[:, 0]
+    """Predict each mask (n, s, s) of a point (n, 1, 2) once more with itself as a prompt.
+
+    Masks as prompts make image tokens differ by point, so this goes by sam2's own decoder.
+    """
+    labels = torch.ones(prompts.shape[:2], dtype=torch.int, device=prompts.device)
+    masks = logits[:, None].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+    with torch.autocast(prompts.device.type, torch.bfloat16, sam.bfloat16):
+        parts = [
+            sam.predictor._predict(
+                prompts[i : i + batch],
+                labels[i : i + batch],
+                mask_input=masks[i : i + batch],
+                multimask_output=False,
+                return_logits=True,
+            )[:2]
+            for i in range(0, len(prompts), batch)
+        ]
+    refined, predicted_iou = zip(*parts, strict=True)
+    return torch.cat(refined)[:, 0], torch.cat(predicted_iou)[:, 0].float()
 
 
 def _measured(
-    logits: Logits,
-    predicted_iou: NDArray[np.float32],
-    points_xy: NDArray[np.float32],
+    logits: torch.Tensor,
+    predicted_iou: torch.Tensor,
+    points_xy: torch.Tensor,
     crop: Crop,
     photo_wh: tuple[int, int],
     parameters: MaskParameters,
 ) -> Candidates:
     """Measure masks at the crop's size; keep those that are stable and not cut by its edge."""
+    low_res = np.ascontiguousarray(logits.float().cpu().numpy())
     measured = upsampling.measure(
-        logits, crop.size_wh, parameters.mask_threshold, parameters.stability_score_offset
+        low_res, crop.size_wh, parameters.mask_threshold, parameters.stability_score_offset
     )
     found = Candidates(
-        logits,
-        predicted_iou,
+        low_res,
+        predicted_iou.float().cpu().numpy(),
         measured.stability_score,
         measured.boxes_xyxy,
-        points_xy,
+        points_xy.cpu().numpy(),
         measured.area_px,
     )
     if parameters.stability_score_thresh > 0.0:

@@ -21,8 +21,9 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.utils.amg import calculate_stability_score
 from torchvision.ops import batched_nms
 
-from ingest.automatic import automatic_masks
+from ingest.automatic import Sam, automatic_masks, low_res_predictor
 from ingest.cutting import CutMask, MaskParameters, Prompt
+from ingest.decoder import PointDecoder
 from search.errors import UsageError
 from search.masks import (
     array_from_mask,
@@ -74,12 +75,17 @@ class Sam2Segmenter:
         self.fingerprint = fingerprint
         self._bfloat16 = bfloat16
         self._predictor = _predictor(model)
+        self._sam = Sam(
+            predictor=low_res_predictor(self._predictor),
+            decoder=PointDecoder(model, torch.bfloat16 if bfloat16 else torch.float32),
+            bfloat16=bfloat16,
+        )
 
     def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
         """Return every mask of the photo, in the generator's order (best predicted IoU first)."""
         batch = self._points_per_batch(parameters)
-        with self._inference():
-            cut = automatic_masks(self._predictor, rgb, parameters, batch)
+        with torch.inference_mode():
+            cut = automatic_masks(self._sam, rgb, parameters, batch)
         if parameters.min_mask_region_area > 0:
             cut = without_small_mask_regions(
                 cut,

@@ -1,0 +1,279 @@
+r"""SAM 2's mask decoder for many single-point prompts on one photo, with less arithmetic.
+
+The weights are sam2's own and the result is the same up to rounding; what changes is the order of
+multiplications. Letters used below, with the sizes of SAM 2 at 1,024 px:
+
+    b  points decoded at once        n  image tokens (64 x 64 = 4,096)
+    t  prompt tokens of a point (8)  c  channels (256)
+    h  attention heads (8)           d  channels of a head in cross-attention (16)
+
+A point has t = 8 tokens: object score, IoU, four masks, the point, and padding. The decoder (SAM
+paper, figure 14) is two blocks of self-attention over tokens, attention from tokens to image, MLP,
+attention from image to tokens; then a last attention from tokens to image; then two transposed
+convolutions that bring image tokens to the mask's size. Three identities make it cheaper:
+
+1.  *What all points share is computed once.* Before the first block the image tokens X are the
+    same for every point, so the first block's K(X + pe), V(X) and Q(X + pe) belong to the photo.
+
+2.  *Weights are folded into the small side.* From then on every point has image tokens of its own,
+    and projecting n of them costs n c hd. But h t = 64 rows are fewer than hd = 128 channels:
+
+        (q W_q)(X W_k + b_k)' = ((q W_q) W_k') X' + const      softmax ignores a constant a row
+        A (X W_v + b_v)       = (A X) W_v + b_v                since rows of A sum to 1
+
+    and the other way round, where the bias stays, since it differs by token:
+
+        (X W_q + b_q) k'      = X (W_q k') + b_q k'
+        sum over heads of A_h v_h W_o = A M,  M = v_h W_o stacked over heads, (h t, c)
+
+3.  *A transposed convolution whose stride is its kernel is a matrix product* into blocks of 2 x 2
+    pixels. Both are done in blocked order, with the skip features brought into that order once a
+    photo; pixels are put in their places only at the end, for masks alone.
+
+Prompts with more points, boxes or masks take sam2's own path (see `ingest.segmenter`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor
+
+Module = Any  # sam2 comes without types
+
+
+class PhotoTokens(NamedTuple):
+    """What all points on a photo share."""
+
+    image: Tensor  # (n, c) image tokens before the first block
+    position: Tensor  # (n, c) their positional encoding
+    first_keys: Tensor  # (h, n, d) of the first block's attention from tokens to image
+    first_values: Tensor  # (h, n, d)
+    first_queries: Tensor  # (h, n, d) of the first block's attention from image to tokens
+    skip_half: Tensor  # (n, 4, c/4) features at twice the resolution, blocked, bias added
+    skip_full: Tensor  # (n, 4, 4, c/8) features at four times the resolution, likewise
+    side: int  # n is side * side
+
+
+class Decoded(NamedTuple):
+    """What the transformer makes of b points; masks are not drawn yet."""
+
+    predicted_iou: Tensor  # (b, 4) of the single mask and the three candidates
+    tokens: Tensor  # (b, t, c)
+    image: Tensor  # (b, n, c)
+
+    def chosen(self, which: Tensor) -> Decoded:
+        """Return some of the points."""
+        return Decoded(self.predicted_iou[which], self.tokens[which], self.image[which])
+
+
+class PointDecoder:
+    """The decoder of one model; `dtype` is what image tokens are kept in (bfloat16: fast mode)."""
+
+    def __init__(self, model: SAM2Base, dtype: torch.dtype = torch.float32) -> None:
+        self._model = model
+        self._decoder: Module = model.sam_mask_decoder
+        self._transformer: Module = self._decoder.transformer
+        self._dtype = dtype
+        first, _, _, second, _ = self._decoder.output_upscaling
+        self._half_weight, self._half_bias = _blocks_from_transposed(first, dtype)
+        self._full_weight, self._full_bias = _blocks_from_transposed(second, dtype)
+
+    def photo_tokens(self, features: dict[str, Any]) -> PhotoTokens:
+        """Compute what all points on a photo share, from SAM2ImagePredictor's features."""
+        prompts: Module = self._model.sam_prompt_encoder
+        embedding = features["image_embed"][-1].float()  # (c, side, side)
+        side = embedding.shape[-1]
+        image = (embedding + prompts.no_mask_embed.weight.reshape(-1, 1, 1)).flatten(1).t()
+        position = prompts.get_dense_pe()[0].flatten(1).t()
+        to_image = self._transformer.layers[0].cross_attn_token_to_image
+        to_tokens = self._transformer.layers[0].cross_attn_image_to_token
+        full, half = (level[-1].float() for level in features["high_res_feats"])
+        return PhotoTokens(
+            image=image.to(self._dtype),
+            position=position.to(self._dtype),
+            first_keys=_heads(to_image.k_proj(image + position), to_image).to(self._dtype),
+            first_values=_heads(to_image.v_proj(image), to_image).to(self._dtype),
+            first_queries=_heads(to_tokens.q_proj(image + position), to_tokens).to(self._dtype),
+            skip_half=(_blocked(half, side) + self._half_bias).to(self._dtype),
+            skip_full=(_blocked_twice(full, side) + self._full_bias).to(self._dtype),
+            side=side,
+        )
+
+    def decode(self, photo: PhotoTokens, points: Tensor) -> Decoded:
+        """Run the transformer for b points; `points` are their embeddings, (b, 2, c)."""
+        first, *later = self._transformer.layers
+        prompt = torch.cat([self._output_tokens(len(points)), points], dim=1)  # (b, t, c)
+        q = first.norm1(first.self_attn(prompt, prompt, prompt))
+        q = first.norm2(
+            q + self._first_to_image(first.cross_attn_token_to_image, q + prompt, photo)
+        )
+        q = first.norm3(q + first.mlp(q))
+        attention = first.cross_attn_image_to_token
+        scores = _keys(attention, q + prompt).to(self._dtype) @ photo.first_queries.mT
+        x = self._to_tokens(first, photo.image, q, scores)  # (b, n, c)
+        for block in later:
+            with_prompt = q + prompt
+            q = block.norm1(q + block.self_attn(with_prompt, with_prompt, q))
+            x_at = x + photo.position
+            q = block.norm2(
+                q + self._to_image(block.cross_attn_token_to_image, q + prompt, x_at, x)
+            )
+            q = block.norm3(q + block.mlp(q))
+            scores = self._folded_scores(block.cross_attn_image_to_token, q + prompt, x_at)
+            x = self._to_tokens(block, x, q, scores)
+        last = self._transformer.final_attn_token_to_image
+        q = q + self._to_image(last, q + prompt, x + photo.position, x)
+        q = self._transformer.norm_final_attn(q)
+        return Decoded(self._decoder.iou_prediction_head(q[:, self._iou_at]), q, x)
+
+    def candidates(
+        self, photo: PhotoTokens, points: Tensor, *, multimask: bool, pred_iou_thresh: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the candidates of b points: three each, or one.
+
+        Points without any candidate over `pred_iou_thresh` are left out before masks are drawn.
+
+        Returns:
+            indices of the k points that are left (k,), logits (k, m, 4 side, 4 side) float32, and
+            predicted IoU (k, m).
+        """
+        decoded = self.decode(photo, points)
+        best = (
+            decoded.predicted_iou.amax(1) if not multimask else decoded.predicted_iou[:, 1:].amax(1)
+        )
+        left = torch.nonzero((best > pred_iou_thresh) | (pred_iou_thresh <= 0))[:, 0]
+        decoded = decoded.chosen(left)
+        if multimask:
+            return left, self.logits(photo, decoded, [1, 2, 3]), decoded.predicted_iou[:, 1:]
+        logits = self.logits(photo, decoded, [0, 1, 2, 3])
+        if self._decoder.dynamic_multimask_via_stability:  # the single mask, or the best of three
+            return left, *self._decoder._dynamic_multimask_via_stability(
+                logits, decoded.predicted_iou
+            )
+        return left, logits[:, :1], decoded.predicted_iou[:, :1]
+
+    def logits(self, photo: PhotoTokens, decoded: Decoded, which: list[int]) -> Tensor:
+        """Return (b, m, 4 side, 4 side) float32 logits of the mask tokens in `which`."""
+        b, n, c = decoded.image.shape
+        half = F.linear(decoded.image, self._half_weight).reshape(b, n, 4, c // 4)
+        half = F.gelu(self._half_norm(half + photo.skip_half))
+        full = F.linear(half, self._full_weight).reshape(b, n, 4, 4, c // 8)
+        full = F.gelu(full + photo.skip_full).reshape(b, n * 16, c // 8)
+        networks = self._decoder.output_hypernetworks_mlps
+        at = self._iou_at + 1
+        hyper = torch.stack([networks[i](decoded.tokens[:, at + i]) for i in which], dim=1)
+        blocked = torch.bmm(full, hyper.to(self._dtype).mT)  # (b, 16 n, m)
+        return _unblocked(blocked, photo.side).float()
+
+    @property
+    def _iou_at(self) -> int:
+        """Where the IoU token stands; an object score's goes before it."""
+        return int(self._decoder.pred_obj_scores)
+
+    def _output_tokens(self, b: int) -> Tensor:
+        decoder = self._decoder
+        scores = [decoder.obj_score_token.weight] if decoder.pred_obj_scores else []
+        tokens: Tensor = torch.cat([*scores, decoder.iou_token.weight, decoder.mask_tokens.weight])
+        return tokens.expand(b, -1, -1)
+
+    def _first_to_image(self, attention: Module, q: Tensor, photo: PhotoTokens) -> Tensor:
+        """Tokens attend to the image that all points share: one product for all b t tokens."""
+        b, t, _ = q.shape
+        queries = attention.q_proj(q).to(self._dtype)  # (b, t, h d)
+        queries = queries.reshape(b * t, attention.num_heads, -1).transpose(0, 1)  # (h, b t, d)
+        mixed = F.scaled_dot_product_attention(
+            queries[None], photo.first_keys[None], photo.first_values[None]
+        )[0]  # (h, b t, d)
+        out: Tensor = attention.out_proj(mixed.transpose(0, 1).reshape(b, t, -1).float())
+        return out
+
+    def _to_image(self, attention: Module, q: Tensor, x_at: Tensor, x: Tensor) -> Tensor:
+        """Tokens attend to each point's own image tokens; W_k and W_v are folded (identity 2)."""
+        b, t, c = q.shape
+        h = attention.num_heads
+        queries = _heads(attention.q_proj(q), attention)  # (b, h, t, d)
+        queries = queries * queries.shape[-1] ** -0.5
+        folded = queries @ attention.k_proj.weight.reshape(h, -1, c)  # (b, h, t, c)
+        scores = torch.bmm(folded.reshape(b, h * t, c).to(self._dtype), x_at.mT)  # (b, h t, n)
+        mixed = torch.bmm(torch.softmax(scores, -1), x).float().reshape(b, h, t, c)
+        values = mixed @ attention.v_proj.weight.reshape(h, -1, c).mT  # (b, h, t, d)
+        values = values + attention.v_proj.bias.reshape(h, 1, -1)
+        out: Tensor = attention.out_proj(values.transpose(1, 2).reshape(b, t, -1))
+        return out
+
+    def _folded_scores(self, attention: Module, q: Tensor, x_at: Tensor) -> Tensor:
+        """Return (b, h, t, n) scores of image tokens for tokens; W_q is folded (identity 2)."""
+        b, t, c = q.shape
+        h = attention.num_heads
+        keys = _keys(attention, q)  # (b, h, t, d)
+        folded = (keys @ attention.q_proj.weight.reshape(h, -1, c)).reshape(b, h * t, c)
+        bias = (keys @ attention.q_proj.bias.reshape(h, -1, 1)).reshape(b, h * t, 1)
+        scores = torch.baddbmm(bias.to(self._dtype), folded.to(self._dtype), x_at.mT)
+        return scores.reshape(b, h, t, -1)
+
+    def _to_tokens(self, block: Module, x: Tensor, q: Tensor, scores: Tensor) -> Tensor:
+        """Image tokens attend to a point's tokens: x (n, c) or (b, n, c) becomes (b, n, c)."""
+        attention = block.cross_attn_image_to_token
+        b, t, c = q.shape
+        h = attention.num_heads
+        weights = torch.softmax(scores, dim=2).reshape(b, h * t, -1)  # over tokens
+        values = _heads(attention.v_proj(q), attention)  # (b, h, t, d)
+        out = attention.out_proj.weight.t().reshape(h, -1, c)  # (h, d, c)
+        mixed = torch.bmm(weights.mT, (values @ out).reshape(b, h * t, c).to(self._dtype))
+        bias = attention.out_proj.bias.to(self._dtype)
+        norm = block.norm4
+        return F.layer_norm(
+            mixed + x + bias,
+            (c,),
+            norm.weight.to(self._dtype),
+            norm.bias.to(self._dtype),
+            norm.eps,
+        )
+
+    def _half_norm(self, x: Tensor) -> Tensor:
+        """Apply the upscaling's LayerNorm2d, whose channels stand last here."""
+        norm = self._decoder.output_upscaling[1]
+        weight, bias = norm.weight.to(self._dtype), norm.bias.to(self._dtype)
+        return F.layer_norm(x, (x.shape[-1],), weight, bias, norm.eps)
+
+
+def _keys(attention: Module, q: Tensor) -> Tensor:
+    """Return the (b, h, t, d) keys of tokens, scaled as attention scales its scores."""
+    keys = _heads(attention.k_proj(q), attention)
+    return keys * keys.shape[-1] ** -0.5
+
+
+def _heads(x: Tensor, attention: Module) -> Tensor:
+    """Split channels into heads: (..., n, h d) -> (..., h, n, d)."""
+    return x.reshape(*x.shape[:-1], attention.num_heads, -1).transpose(-2, -3)
+
+
+def _blocks_from_transposed(conv: Module, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return a 2 x 2 transposed convolution as a matrix (4 out, in) and its bias (out,)."""
+    inner, outer, *_ = conv.weight.shape
+    weight = conv.weight.detach().permute(2, 3, 1, 0).reshape(4 * outer, inner)
+    return weight.contiguous().to(dtype), conv.bias.detach()
+
+
+def _blocked(features: Tensor, side: int) -> Tensor:
+    """Bring (c, 2 side, 2 side) features to (n, 4, c): by image token, then by pixel within it."""
+    c = features.shape[0]
+    return features.reshape(c, side, 2, side, 2).permute(1, 3, 2, 4, 0).reshape(side**2, 4, c)
+
+
+def _blocked_twice(features: Tensor, side: int) -> Tensor:
+    """Bring (c, 4 side, 4 side) features to (n, 4, 4, c): token, quarter, pixel of the quarter."""
+    c = features.shape[0]
+    split = features.reshape(c, side, 2, 2, side, 2, 2)
+    return split.permute(1, 4, 2, 5, 3, 6, 0).reshape(side**2, 4, 4, c)
+
+
+def _unblocked(blocked: Tensor, side: int) -> Tensor:
+    """Undo `_blocked_twice` for (b, 16 n, m): (b, m, 4 side, 4 side)."""
+    b, _, m = blocked.shape
+    split = blocked.reshape(b, side, side, 2, 2, 2, 2, m)
+    return split.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(b, m, 4 * side, 4 * side)
