@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import sys
 
 import click
 
 from api.commands_library import ingest, remove, show, status
-from api.commands_search import search, segment
+from api.commands_search import search
+from api.commands_segment import segment
 from api.commands_serve import demo, serve
 from search.errors import SegsearchError, UsageError
 
@@ -57,7 +59,11 @@ def main() -> None:
     except SegsearchError as error:
         click.echo(f"segsearch: {error}", err=True)
         code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    except BrokenPipeError:  # as in `segsearch search ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except sqlite3.Error as error:  # the ledger's disk is full, or it may not be written
+        click.echo(f"segsearch: the ledger can't be used: {error}", err=True)
+        code = EXIT_FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"segsearch: {where}{error.strerror or error}", err=True)
         code = EXIT_FAILED
     sys.exit(code if isinstance(code, int) else 0)

@@ -119,13 +119,14 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
 
 @click.command()
 @click.argument("record_id", metavar="ID")
-@settings_options("library")
+@settings_options("library", "server")
 def show(settings: Settings, record_id: str) -> None:
     """Print a photo (with its segments) or a segment (with its mask) as JSON, by its id."""
     from api.library import Library
 
+    checked = _checked_id(record_id)
     with Library(settings, command="show") as library:
-        click.echo(json.dumps(_record(library, record_id), indent=2))
+        click.echo(json.dumps(_record(library, checked), indent=2))
 
 
 def _record(library: Library, record_id: str) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _record(library: Library, record_id: str) -> dict[str, Any]:
     try:
         photo = photo_out(library.ledger().photo(record_id))
     except UnknownIdError:
-        found = library.index().segments([_checked_id(record_id)], with_masks=True)
+        found = library.index().segments([record_id], with_masks=True)
         if not found:
             raise UnknownIdError(
                 f"there is no photo or segment {record_id} in this library"
@@ -159,26 +160,43 @@ def _checked_id(text: str) -> str:
 @click.command()
 @click.argument("photo_ids", nargs=-1, metavar="[PHOTO_ID]...")
 @click.option("--missing", is_flag=True, help="Forget all photos whose files are gone.")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Forget a folder that was ingested (`status` lists them), there or not, and its photos.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@settings_options("library")
-def remove(settings: Settings, photo_ids: tuple[str, ...], missing: bool, as_json: bool) -> None:
+@settings_options("library", "server")
+def remove(
+    settings: Settings,
+    photo_ids: tuple[str, ...],
+    missing: bool,
+    roots: tuple[Path, ...],
+    as_json: bool,
+) -> None:
     """Forget photos and their segments. Files are never touched.
 
     A photo whose file is still there comes back with the next ingest.
     """
     from api.library import Library
+    from ingest.pipeline import tell_index
+    from ingest.removal import forget_photos, forget_root
 
-    if not photo_ids and not missing:
-        raise UsageError("name photo ids to forget, or use --missing")
+    if not photo_ids and not missing and not roots:
+        raise UsageError("name photo ids to forget, or use --missing or --root")
     with Library(settings, command="remove") as library, library.only_writer():
         ledger = library.ledger()
         ids = [ledger.photo(_checked_id(photo_id)).photo.photo_id for photo_id in photo_ids]
+        for folder in roots:
+            ids += forget_root(folder, ledger)
         if missing:
             ids += ledger.missing_photos()
-        for photo_id in dict.fromkeys(ids):
-            library.index().delete_photo(photo_id)  # first: a killed run leaves it to do again
-            ledger.forget_photo(photo_id)
+        ids = list(dict.fromkeys(ids))
+        forget_photos(ids, ledger, library.index)
+        tell_index(ledger, library.index)
     if as_json:
-        click.echo(json.dumps({"photos_removed": list(dict.fromkeys(ids))}, indent=2))
+        click.echo(json.dumps({"photos_removed": ids}, indent=2))
     else:
-        click.echo(f"{len(set(ids))} photos forgotten")
+        click.echo(f"{len(ids)} photos forgotten")

@@ -1,9 +1,10 @@
-"""Commands that look: search in a library, segment one photo."""
+"""The command that searches a library."""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from api.options import (
     settings_options,
     weighed,
 )
+from api.outputs import check_output
 from api.schemas import ExampleIn, HitOut, PromptIn, SearchRequest, SearchResponse
 from search.errors import PhotoError, UsageError
 from search.records import GeoCircle, Place, SearchFilter
@@ -26,7 +28,33 @@ from search.settings import Settings
 
 if TYPE_CHECKING:
     from api.library import Library
-    from ingest.cutting import CutMask
+
+# What --json says of a hit; --masks adds `mask`.
+HIT_KEYS = (
+    *("segment_id", "photo_id", "path", "score"),
+    *("bbox_xywh", "area_px", "predicted_iou", "stability_score"),
+)
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+# The fields of requests and filters, as the flags that a person gave them with.
+FLAGS = {
+    "segment_id": "--segment",
+    "photo_id": "--photo",
+    "photo_ids": "--in-photo",
+    "taken_from": "--from",
+    "taken_before": "--before",
+    "lat": "--near",
+    "lon": "--near",
+    "radius_m": "--near",
+    "min_area_fraction": "--min-area",
+    "max_area_fraction": "--max-area",
+    "min_predicted_iou": "--min-iou",
+    "min_stability_score": "--min-stability",
+    "weight": "the weight of an example",
+    "limit": "--limit",
+    "cursor": "--cursor",
+    "min_score": "--min-score",
+    "diversity": "--diversity",
+}
 
 
 @click.command()
@@ -71,7 +99,7 @@ if TYPE_CHECKING:
 )
 @settings_options("library", "models", "server")
 def search(settings: Settings, as_json: bool, sheet: Path | None, **given: Any) -> None:  # noqa: ANN401
-    r"""Find segments: by words, by a segment, by a picture, by any mix.
+    """Find segments: by words, by a segment, by a picture, by any mix.
 
     \b
     segsearch search "red mug"
@@ -80,20 +108,61 @@ def search(settings: Settings, as_json: bool, sheet: Path | None, **given: Any) 
     segsearch search "striped*0.5" --segment ID
 
     Any example may end in *WEIGHT.
-    """
+    """  # noqa: D301  (click wants the backspace itself before lines that are not to be joined)
     from api.library import Library
 
+    if sheet is not None:
+        check_output(sheet, SHEET_SUFFIXES)
     with Library(settings, command="search") as library:
         request = _request(library, given)
-        response = answer(library, request)
+        try:
+            response = answer(library, request)
+        except PhotoError:
+            _blame_file(library, given)
+            raise
         if sheet is not None:
             from api.sheet import save_sheet
 
             save_sheet(library, response, sheet)
     if as_json:
-        click.echo(response.model_dump_json(indent=2))
+        click.echo(json.dumps(document_from_response(response), indent=2))
     else:
         _print_hits(response)
+
+
+def _blame_file(library: Library, given: dict[str, Any]) -> None:
+    """Raise what is wrong with a picture under the name of its file: who answers knows only bytes.
+
+    Raises:
+        PhotoError: one of the files is no picture, or too large.
+    """
+    from ingest.photos import decode_photo
+
+    limits = library.settings
+    for name in filter(None, (given["image"], given["not_image"])):
+        path = Path(_file_and_weight(name)[0])
+        decode_photo(path, max_pixels=limits.max_upload_pixels, max_bytes=limits.max_upload_bytes)
+
+
+def document_from_response(response: SearchResponse) -> dict[str, Any]:
+    """Return what --json prints: hits, with --group groups instead, and the next page's cursor."""
+    if response.groups is None:
+        return {"hits": [_shown_hit(hit) for hit in response.hits], "cursor": response.cursor}
+    groups = [
+        {
+            "photo_id": group.photo_id,
+            "path": group.path,
+            "hits": [_shown_hit(h) for h in group.hits],
+        }
+        for group in response.groups
+    ]
+    return {"hits": [], "groups": groups, "cursor": response.cursor}
+
+
+def _shown_hit(hit: HitOut) -> dict[str, Any]:
+    keys = HIT_KEYS if hit.mask is None else (*HIT_KEYS, "mask")
+    said = hit.model_dump(mode="json")
+    return {key: said[key] for key in keys}
 
 
 def answer(library: Library, request: SearchRequest) -> SearchResponse:
@@ -123,7 +192,7 @@ def _request(library: Library, given: dict[str, Any]) -> SearchRequest:
             with_masks=given["masks"],
         )
     except ValidationError as error:
-        raise UsageError(sentence_from_validation(error.errors())) from error
+        raise UsageError(sentence_from_validation(error.errors(), FLAGS)) from error
 
 
 def _positive(given: dict[str, Any]) -> list[ExampleIn]:
@@ -158,12 +227,18 @@ def _weighed(kind: str, text: str) -> ExampleIn:
 
 
 def _picture(text: str, prompt: PromptIn) -> ExampleIn:
-    name, weight = (text, 1.0) if Path(text).exists() else weighed(text)
+    name, weight = _file_and_weight(text)
     try:
         sent = base64.b64encode(Path(name).read_bytes()).decode()
     except OSError as error:
         raise UsageError(f"--image {name}: {error.strerror or error}") from error
     return ExampleIn(image_base64=sent, prompt=prompt, weight=weight)
+
+
+def _file_and_weight(text: str) -> tuple[str, float]:
+    """Split `FILE*WEIGHT`; a file whose own name ends like that is taken whole."""
+    is_file = os.path.exists(text)  # noqa: PTH110  (Path.exists raises if the name is too long)
+    return (text, 1.0) if is_file else weighed(text)
 
 
 def _filter(library: Library, given: dict[str, Any]) -> SearchFilter:
@@ -213,140 +288,3 @@ def _line(hit: HitOut, *, with_path: bool) -> str:
     box = ",".join(f"{edge:g}" for edge in hit.bbox_xywh)
     path = f"  {hit.path or '(no file in reach)'}" if with_path else ""
     return f"{hit.score:.3f}{path}  {box}  {hit.segment_id}"
-
-
-@click.command()
-@click.argument("photo", type=click.Path(path_type=Path))
-@click.option(
-    "--point",
-    "points",
-    multiple=True,
-    metavar="X,Y[,0]",
-    help="A point inside (0: outside) what is meant.",
-)
-@click.option("--box", metavar="X,Y,W,H", help="A box around what is meant.")
-@click.option(
-    "--mask",
-    type=click.Path(path_type=Path),
-    metavar="MASK.png",
-    help="A mask to refine (white is inside).",
-)
-@click.option(
-    "--candidates",
-    type=click.Choice(["1", "3"]),
-    default="3",
-    help="Masks for a prompt.",
-    show_default=True,
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the masks as one JSON document.")
-@click.option(
-    "--overlay",
-    type=click.Path(path_type=Path),
-    metavar="OUT.png",
-    help="Draw the masks on the photo.",
-)
-@click.option(
-    "--cutout",
-    type=click.Path(path_type=Path),
-    metavar="OUT.png",
-    help="Cut out, transparent around: a prompt's best mask, or all masks, numbered.",
-)
-@settings_options("library", "models", "masks")
-def segment(
-    settings: Settings,
-    photo: Path,
-    points: tuple[str, ...],
-    box: str | None,
-    mask: Path | None,
-    candidates: str,
-    as_json: bool,
-    overlay: Path | None,
-    cutout: Path | None,
-) -> None:
-    """Show the masks of one PHOTO: all of them, or those that points, a box or a mask ask for.
-
-    The photo need not be in a library; if --library is one, its models are used.
-    """
-    from api import pictures
-    from api.models import load_segmenter, settings_for_photo
-    from api.searching import prompt_from_request
-    from ingest.photos import decode_photo
-    from ingest.cutting import MaskParameters
-    from search.masks import array_from_mask
-
-    settings = settings_for_photo(settings)
-    rgb = decode_photo(photo, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes).rgb
-    prompt = PromptIn(
-        points=tuple(point_from_text(text) for text in points),
-        box_xywh=box_from_text(box) if box else None,
-        mask=_mask_from_file(mask) if mask else None,
-    )
-    segmenter = load_segmenter(settings)
-    if prompt.is_empty:
-        found = segmenter.automatic(rgb, MaskParameters.from_settings(settings))
-    else:
-        found = segmenter.encode(rgb).masks(prompt_from_request(prompt), candidates=int(candidates))
-    arrays = [array_from_mask(cut.mask) for cut in found]
-    if overlay:
-        _save(overlay, pictures.png_bytes(pictures.overlay(rgb, arrays)))
-    if cutout:
-        chosen = arrays[:1] if not prompt.is_empty else arrays
-        for path, array in zip(_numbered(cutout, len(chosen)), chosen, strict=True):
-            _save(path, pictures.png_bytes(pictures.cutout(rgb, array)))
-    if as_json:
-        height, width = rgb.shape[:2]
-        masks = [sam_fields(cut) for cut in found]
-        click.echo(json.dumps({"path": str(photo), "size_wh": [width, height], "masks": masks}))
-    else:
-        _print_masks(found)
-
-
-def sam_fields(cut: CutMask) -> dict[str, Any]:
-    """Return a mask under SAM's field names; boxes say their format."""
-    from search.masks import coco_rle_from_mask
-
-    return {
-        "segmentation": coco_rle_from_mask(cut.mask),
-        "area": cut.area_px,
-        "bbox_xywh": list(cut.bbox_xywh),
-        "predicted_iou": cut.predicted_iou,
-        "point_coords": [list(cut.point_xy)] if cut.point_xy else [],
-        "stability_score": cut.stability_score,
-        "crop_box_xywh": list(cut.crop_box_xywh),
-    }
-
-
-def _mask_from_file(path: Path) -> Any:  # noqa: ANN401  (a Mask; records load with the rest)
-    import numpy as np
-    from PIL import Image
-
-    from search.masks import mask_from_array
-
-    try:
-        with Image.open(path) as image:
-            return mask_from_array(np.asarray(image.convert("L")) >= 128)
-    except OSError as error:
-        raise PhotoError(f"--mask {path} can't be read as a picture: {error}") from error
-
-
-def _numbered(path: Path, count: int) -> list[Path]:
-    if count == 1:
-        return [path]
-    return [path.with_stem(f"{path.stem}-{number:03d}") for number in range(count)]
-
-
-def _save(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror or error}") from error
-
-
-def _print_masks(found: list[CutMask]) -> None:
-    for cut in found:
-        box = ",".join(f"{edge:g}" for edge in cut.bbox_xywh)
-        click.echo(
-            f"predicted_iou {cut.predicted_iou:.3f}  stability {cut.stability_score:.3f}  "
-            f"area {cut.area_px}  box {box}"
-        )
-    click.echo(f"{len(found)} masks", err=True)

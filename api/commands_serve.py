@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from api.options import settings_options
+from api.options import read_settings, settings_options
 from api.schemas import ExampleIn, SearchRequest
 from search.errors import UsageError
 from search.settings import Settings
@@ -41,7 +44,26 @@ def serve(settings: Settings) -> None:
             ownership.announce(address)
         click.echo(f"serving {library.folder} at {address} (stop with Ctrl-C)", err=True)
         config = uvicorn.Config(app, log_level="warning", access_log=False)
-        uvicorn.Server(config).run(sockets=[listening])
+        with closing_on_sigterm():
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def closing_on_sigterm() -> Iterator[None]:
+    """Leave by an exception when asked to end, so that what is open gets closed.
+
+    uvicorn stops at SIGTERM, then sends it again to whoever handled it before: by default that
+    ends the process on the spot.
+    """
+
+    def leave(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def listen(host: str, port: int, *, trust_network: bool = False) -> socket.socket:
@@ -85,7 +107,13 @@ def address_of(listening: socket.socket) -> str:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("segsearch-demo"))
-@click.option("--photos", type=int, default=24, show_default=True, help="How many to draw.")
+@click.option(
+    "--photos",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="How many to draw.",
+)
 def demo(folder: Path, photos: int) -> None:
     """Draw a sample library into FOLDER, ingest it with the starter models, and search it.
 
@@ -101,7 +129,7 @@ def demo(folder: Path, photos: int) -> None:
 
     click.echo(f"drawing {photos} photos into {folder / 'photos'}", err=True)
     draw_sample_library(folder / "photos", photos=photos)
-    settings = Settings(library=folder / "library", models="starter")
+    settings = read_settings({"library": folder / "library", "models": "starter"})
     with Library(settings, command="demo", create=True) as library:
         with library.only_writer(), IngestProgress() as progress:
             summary = ingest([folder / "photos"], library.workshop(), progress)

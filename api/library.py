@@ -79,8 +79,9 @@ class Library:
         self._local = threading.local()
         self._index: SegmentIndex | None = None
         self._ownership: Ownership | None = None
-        self._segmenter = segmenter
-        self._encoder = encoder
+        self._segmenter: Segmenter | None = None
+        self._encoder: Encoder | None = None
+        self._given = (segmenter, encoder)
         self.encoded = EncodedPhotos(self.segmenter)
         self._check_asked()
 
@@ -99,6 +100,9 @@ class Library:
             if self._ownership is not None:
                 self._ownership.release()
                 self._ownership = None
+        if hasattr(self._local, "ledger"):  # this thread's; SQLite closes no other's
+            self._local.ledger.close()
+            del self._local.ledger
 
     # what it is made with
 
@@ -110,6 +114,7 @@ class Library:
             "encoder": self.manifest.encoder.name,
             "crop_recipe": self.manifest.crop_recipe,
             "qdrant": self.manifest.qdrant,
+            "collection_prefix": self.manifest.collection_prefix,
         }
         if not self._other_segmenter:
             made_with["segmenter"] = self.manifest.segmenter.name
@@ -118,15 +123,11 @@ class Library:
             given = getattr(asked, name)
             if name in asked.model_fields_set and given not in (None, made):
                 flag = name.replace("_", "-")
+                hint = " `ingest --resegment` changes it." if name == "segmenter" else ""
                 raise MismatchError(
                     f"the library {self.folder} was made with {flag} {made!r}, not {given!r}. "
                     f"Leave --{flag} (and --models) out to use the library's own, or choose "
-                    "another --library."
-                    + (
-                        " `ingest --resegment` changes the segmenter."
-                        if name == "segmenter"
-                        else ""
-                    )
+                    f"another --library.{hint}"
                 )
 
     def checked_manifest(self) -> Manifest:
@@ -187,7 +188,7 @@ class Library:
         """
         with self._lock:
             if self._segmenter is None:
-                segmenter = load_segmenter(self.settings)
+                segmenter = self._given[0] or load_segmenter(self.settings)
                 if self.manifest is not None and not self._other_segmenter:
                     check_same_segmenter(self.manifest, self._segmenter_name(segmenter))
                 self._segmenter = segmenter
@@ -202,7 +203,7 @@ class Library:
         """
         with self._lock:
             if self._encoder is None:
-                encoder = load_encoder(self.settings)
+                encoder = self._given[1] or load_encoder(self.settings)
                 if self.manifest is not None:
                     recipe = self.settings.crop_recipe
                     check_same_encoder(

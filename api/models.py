@@ -33,7 +33,7 @@ def with_preset(settings: Settings) -> Settings:
 
 def settings_for_photo(settings: Settings) -> Settings:
     """Return settings for work on a single photo: the library's, if there is one."""
-    manifest = load_manifest(settings.library)
+    manifest = load_manifest(Path(settings.library).expanduser())
     asked = {"models", "segmenter"} & settings.model_fields_set
     known = manifest.defaults() if manifest and not asked else {}
     return with_preset(settings.with_defaults(known))

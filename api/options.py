@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
-from collections.abc import Callable, Iterable
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -17,6 +19,8 @@ from search.records import Box
 from search.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+ALL_SETTINGS = tuple(Settings.model_fields)
+SECRETS = ("qdrant_api_key",)
 
 
 def settings_options(*groups: str) -> Callable[[Command], Command]:
@@ -45,46 +49,63 @@ def settings_options(*groups: str) -> Callable[[Command], Command]:
 def _option(name: str) -> Callable[[Command], Command]:
     """Return the flag of one setting; pydantic reads the value, so that errors are alike."""
     field = Settings.model_fields[name]
-    flag = name.replace("_", "-")
-    default = field.default
-    shown = "" if default is None else f" [{'on' if default is True else default or 'off'}]"
-    if field.annotation is not bool:
-        shown = (
-            ""
-            if default is None
-            else f" [{default:.4g}]"
-            if isinstance(default, float)
-            else f" [{default}]"
-        )
-        return click.option(
-            f"--{flag}", name, default=None, metavar="VALUE", help=f"{field.description}{shown}"
-        )
-    return click.option(
-        f"--{flag}/--no-{flag}", name, default=None, help=f"{field.description}{shown}"
-    )
+    shown = f"{field.description}{_shown_default(field.default)}"
+    if field.annotation is bool:
+        flags = f"{_flag(name)}/--no-{name.replace('_', '-')}"
+        return click.option(flags, name, default=None, help=shown)
+    return click.option(_flag(name), name, default=None, metavar="VALUE", help=shown)
 
 
-def read_settings(chosen: dict[str, Any]) -> Settings:
+def _shown_default(default: object) -> str:
+    match default:
+        case None:
+            return ""
+        case bool():
+            return f" [{'on' if default else 'off'}]"
+        case float():
+            return f" [{default:.4g}]"
+    return f" [{default}]"
+
+
+def read_settings(chosen: Mapping[str, Any]) -> Settings:
     """Return settings from flags (those not None), environment and segsearch.toml.
 
     Raises:
-        UsageError: a value that does not fit its setting.
+        UsageError: a value that does not fit its setting, or a segsearch.toml that can't be read.
     """
+    given = {name: value for name, value in chosen.items() if value is not None}
+    names = {name: _flag(name) if name in given else _elsewhere(name) for name in ALL_SETTINGS}
     try:
-        return Settings(**{name: value for name, value in chosen.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
-        raise UsageError(sentence_from_validation(error.errors())) from error
+        raise UsageError(sentence_from_validation(error.errors(), names)) from error
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        raise UsageError(f"segsearch.toml can't be read: {error}") from error
 
 
-def sentence_from_validation(problems: Iterable[Any]) -> str:
-    """Say in words what pydantic found wrong with flags, environment or segsearch.toml."""
-    said = []
-    for problem in problems:
-        name = str(problem["loc"][0]) if problem["loc"] else ""
-        flag = f"--{name.replace('_', '-')}: " if name else ""
-        given = f" (given: {problem['input']!r})" if name else ""
-        said.append(f"{flag}{problem['msg']}{given}")
-    return "; ".join(said)
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _elsewhere(name: str) -> str:
+    """Return how a setting is called that no flag gave."""
+    return f"{Settings.model_config['env_prefix']}{name.upper()} (or {name} in segsearch.toml)"
+
+
+def sentence_from_validation(problems: Iterable[Any], names: Mapping[str, str]) -> str:
+    """Say in words what pydantic found wrong; `names` are the fields as a person knows them."""
+    return "; ".join(_said(problem, names) for problem in problems)
+
+
+def _said(problem: Any, names: Mapping[str, str]) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
+    field = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        return f"there is no setting {field!r}: see segsearch.toml"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not field:  # a rule about several fields, which it names
+        return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), message)
+    given = "" if field in SECRETS else f" (given: {problem['input']!r})"
+    return f"{names.get(field, field)}: {message}{given}"
 
 
 def point_from_text(text: str) -> Point:
@@ -143,7 +164,9 @@ def weighed(text: str) -> tuple[str, float]:
 
 
 def _numbers(text: str) -> list[float]:
+    """Return the numbers between commas; none if one of them is no number."""
     try:
-        return [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
         return []
+    return numbers if all(math.isfinite(number) for number in numbers) else []

@@ -7,19 +7,19 @@ where, with a token that only this user can read. Other commands then speak to t
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import filelock
-import numpy as np
 from pydantic import ValidationError
 
-from search import errors, records
+from api.wire import value_from_wire, wire_from_value
+from search import errors
 from search.errors import OwnedError, SegsearchError, StoreUnreachableError
 from search.index import SegmentIndex
 from search.records import Record
@@ -31,6 +31,9 @@ LOCK_NAME = "owner.lock"
 INFO_NAME = "owner.json"
 CALL_PATH = "/internal/index"
 CALL_TIMEOUT_S = 120.0
+BRIEF_COMMANDS = frozenset(("search", "show", "remove"))
+PATIENCE_S = 20.0  # a search that loads full-size models takes about ten seconds on a slow disk
+RETRY_S = 0.05
 # What may be called from outside; close() and optimize() are the owner's own.
 METHODS = frozenset(
     (
@@ -53,17 +56,6 @@ METHODS = frozenset(
         "flush",
     )
 )
-RECORDS: dict[str, type[Record]] = {
-    kind.__name__: kind
-    for kind in (
-        records.Photo,
-        records.PhotoFacts,
-        records.Segment,
-        records.Hit,
-        records.PhotoHit,
-        records.SearchFilter,
-    )
-}
 
 
 class OwnerInfo(Record):
@@ -93,12 +85,21 @@ class Ownership:
 
 
 def take_ownership(folder: Path, command: str) -> Ownership | None:
-    """Become the owner of a library; None if another process is."""
+    """Become the owner of a library; None if another process is, and stays so.
+
+    One that will be through in a moment (another search) is waited for.
+    """
     lock = filelock.FileLock(folder / LOCK_NAME)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return None
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except filelock.Timeout:
+            info = _read_info(folder)
+            if (info and info.command not in BRIEF_COMMANDS) or time.monotonic() > until:
+                return None
+        time.sleep(RETRY_S)
     info = OwnerInfo(pid=os.getpid(), command=command, token=secrets.token_urlsafe(32))
     _write_info(folder, info)
     return Ownership(folder, lock, info)
@@ -110,10 +111,7 @@ def current_owner(folder: Path) -> OwnerInfo:
     Raises:
         OwnedError: the owner does not serve, so that nothing can be asked of it.
     """
-    try:
-        info = OwnerInfo.model_validate_json((folder / INFO_NAME).read_bytes())
-    except (OSError, ValidationError):
-        info = None
+    info = _read_info(folder)
     if info is None or info.address is None:
         who = f"`segsearch {info.command}` (process {info.pid})" if info else "another process"
         raise OwnedError(
@@ -125,16 +123,24 @@ def current_owner(folder: Path) -> OwnerInfo:
 
 def served_owner(folder: Path) -> OwnerInfo | None:
     """Return the owner of a library if it serves, else None."""
-    lock = filelock.FileLock(folder / LOCK_NAME)
+    info = _read_info(folder)
+    if info is None or info.address is None:
+        return None
+    lock = filelock.FileLock(folder / LOCK_NAME)  # free if the one that served was killed
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        try:
-            return current_owner(folder)
-        except OwnedError:
-            return None
+        return info
     lock.release()
     return None
+
+
+def _read_info(folder: Path) -> OwnerInfo | None:
+    """Return what the owner wrote of itself; None if there is nothing to be read."""
+    try:
+        return OwnerInfo.model_validate_json((folder / INFO_NAME).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _write_info(folder: Path, info: OwnerInfo) -> None:
@@ -232,45 +238,6 @@ def call_index(index: SegmentIndex, method: str, body: Any) -> Any:  # noqa: ANN
     asked = value_from_wire(body)
     found = getattr(index, method)(*asked["args"], **asked["kwargs"])
     return wire_from_value(list(found) if isinstance(found, Iterator) else found)
-
-
-def wire_from_value(value: Any) -> Any:  # noqa: ANN401
-    """Turn records, vectors, sets and plain values into what JSON can say."""
-    match value:
-        case Record():
-            return {"record": type(value).__name__, "fields": value.model_dump(mode="json")}
-        case np.ndarray():
-            raw = np.ascontiguousarray(value, "<f4").tobytes()
-            return {"vectors": base64.b85encode(raw).decode(), "shape": list(value.shape)}
-        case set() | frozenset():
-            return {"set": sorted(value)}
-        case dict():
-            return {"dict": {key: wire_from_value(each) for key, each in value.items()}}
-        case list() | tuple():
-            return [wire_from_value(each) for each in value]
-    return value
-
-
-def value_from_wire(wire: Any) -> Any:  # noqa: ANN401
-    """Undo `wire_from_value`; only known records are made.
-
-    Raises:
-        UsageError: something else came over the wire.
-    """
-    match wire:
-        case {"record": name, "fields": fields} if name in RECORDS:
-            return RECORDS[name].model_validate_json(json.dumps(fields))
-        case {"vectors": text, "shape": shape}:
-            return np.frombuffer(base64.b85decode(text), "<f4").reshape(shape).copy()
-        case {"set": members}:
-            return set(members)
-        case {"dict": members}:
-            return {key: value_from_wire(each) for key, each in members.items()}
-        case list():
-            return [value_from_wire(each) for each in wire]
-        case None | str() | int() | float():
-            return wire
-    raise errors.UsageError("a call of the index could not be understood")
 
 
 def _error_from_answer(answer: httpx.Response) -> SegsearchError | ValueError:

@@ -56,10 +56,23 @@ class IngestProgress:
         self._bar.update(self._task, completed=tally.through, rate=rate, segments=tally.segments)
         if not self._console.is_terminal and time.monotonic() - self._said_at >= LINE_EVERY_S:
             self._said_at = time.monotonic()
-            left = (self._photos - tally.through) * seconds / max(1, tally.through)
+            slow = tally.through - tally.unchanged
+            left = seconds_left(self._photos, tally.through, slow, seconds)
             self._console.print(
                 f"{tally.through} of {self._photos} photos, {rate} photos/s, "
-                f"{tally.segments} segments, about {left / 60:.0f} min left",
+                f"{tally.segments} segments" + (f", {_rounded(left)} left" if left else ""),
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+def seconds_left(photos: int, through: int, slow: int, seconds: float) -> float | None:
+    """Return how long it will take if all photos that are left are new; None if none was yet.
+
+    Known photos take no time, so only those count that were `slow`.
+    """
+    return (photos - through) * seconds / slow if slow else None
+
+
+def _rounded(seconds: float) -> str:
+    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"

@@ -23,7 +23,7 @@ class Readiness:
         self._loads: dict[str, Callable[[], object]] = {
             "index": library.index,
             "segmenter": library.segmenter,
-            "encoder": lambda: library.encoder().input_px,  # words and pictures
+            "encoder": library.encoder,
         }
         self._parts = dict.fromkeys(self._loads, LOADING)
         self._thread: threading.Thread | None = None

@@ -1,13 +1,13 @@
-"""A search as a person puts it: requests become queries, clicks become masks, hits get paths."""
+"""A search as a person puts it: requests become queries, hits get paths."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from api.library import Library
+from api.meant import cut_under_prompt, segment_in_box, segment_of_cut
 from api.schemas import (
     ExampleIn,
     GroupOut,
@@ -19,18 +19,10 @@ from api.schemas import (
     SearchResponse,
     SegmentOut,
 )
-from ingest.cutting import CutMask, Prompt
-from ingest.ledger import PhotoRow
+from ingest.files import PhotoRow
 from ingest.photos import decode_bytes, decode_photo, pixel_sha256, shown_path
 from search.errors import PhotoError, UsageError
-from search.masks import (
-    array_from_mask,
-    box_iou,
-    coco_rle_from_mask,
-    iou,
-    mask_from_array,
-    resized,
-)
+from search.masks import coco_rle_from_mask
 from search.query import (
     Example,
     PhotoExample,
@@ -39,16 +31,7 @@ from search.query import (
     SegmentExample,
     TextExample,
 )
-from search.records import Box, Hit, Mask, RgbImage, Segment, photo_id_from_digest
-
-if TYPE_CHECKING:
-    from ingest.segmenter import EncodedPhoto
-
-# A cut this like a stored segment is that segment.
-SAME_MASK_IOU = 0.8
-# A segmenter that answers a box with masks whose own boxes overlap it less than this has missed:
-# then the box itself is meant.
-BOX_MISSED_IOU = 0.5
+from search.records import Hit, RgbImage, Segment, photo_id_from_digest
 
 
 def search(library: Library, request: SearchRequest) -> SearchResponse:
@@ -134,9 +117,12 @@ def picture_example(
     if prompt.is_empty:
         return PictureExample(rgb, weight=weight)
     photo_id = photo_id or photo_id_from_digest(pixel_sha256(rgb))
-    cut = cut_under_prompt(library.encoded.get(photo_id, lambda: rgb), prompt)
     stored = library.index().segments_of(photo_id, with_masks=True)
-    same = stored_segment(stored, cut, prompt.box_xywh)
+    same = segment_in_box(stored, prompt)
+    if same is not None:  # without the segmenter
+        return SegmentExample(same.segment_id, weight)
+    cut = cut_under_prompt(library.encoded.get(photo_id, lambda: rgb), prompt)
+    same = segment_of_cut(stored, cut)
     if same is not None:
         return SegmentExample(same.segment_id, weight)
     return PictureExample(rgb, cut.mask, cut.bbox_xywh, weight)
@@ -191,70 +177,6 @@ def decode_upload(library: Library, sent: bytes, name: str) -> RgbImage:
         max_bytes=settings.max_upload_bytes,
         name=name,
     ).rgb
-
-
-def prompt_from_request(prompt: PromptIn) -> Prompt:
-    """Turn a prompt as it is sent into the segmenter's."""
-    return Prompt(
-        points_xy=tuple((point.x, point.y) for point in prompt.points),
-        labels=tuple(point.label for point in prompt.points),
-        box_xywh=prompt.box_xywh,
-        mask=prompt.mask,
-    )
-
-
-def cut_under_prompt(photo: EncodedPhoto, prompt: PromptIn) -> CutMask:
-    """Return the one mask that a prompt means.
-
-    With a box, the candidate that fits it best; if none does, the box itself.
-    """
-    candidates = [cut for cut in photo.masks(prompt_from_request(prompt)) if cut.area_px > 0]
-    box = prompt.box_xywh
-    if box is None:
-        if not candidates:
-            raise UsageError("nothing could be cut out there; try another point, or a box")
-        return candidates[0]
-    best = max(candidates, key=lambda cut: box_iou(cut.bbox_xywh, box), default=None)
-    if best is not None and box_iou(best.bbox_xywh, box) >= BOX_MISSED_IOU:
-        return best
-    return _box_cut(box, photo.size_wh)
-
-
-def _box_cut(box: Box, size_wh: tuple[int, int]) -> CutMask:
-    """Return the box itself as a mask, within the photo."""
-    import numpy as np
-
-    width, height = size_wh
-    x0, y0, x1, y1 = (round(edge) for edge in box.xyxy)
-    inside = np.zeros((height, width), np.bool_)
-    inside[max(0, y0) : y1 + 1, max(0, x0) : x1 + 1] = True
-    return CutMask(
-        mask=mask_from_array(inside),
-        bbox_xywh=box,
-        area_px=max(1, int(inside.sum())),
-        predicted_iou=0.0,
-        stability_score=0.0,
-        point_xy=None,
-        crop_box_xywh=Box(0, 0, width, height),
-    )
-
-
-def stored_segment(stored: Sequence[Segment], cut: CutMask, box_xywh: Box | None) -> Segment | None:
-    """Return the stored segment that a cut is, if it is one: by its box, else by its mask."""
-    if box_xywh is not None:
-        best = max(stored, key=lambda s: box_iou(s.bbox_xywh, box_xywh), default=None)
-        if best is not None and box_iou(best.bbox_xywh, box_xywh) >= SAME_MASK_IOU:
-            return best
-    overlapping = [
-        s for s in stored if s.mask and box_iou(s.bbox_xywh, cut.bbox_xywh) >= SAME_MASK_IOU / 2
-    ]
-    scored = [(_mask_iou(cut.mask, s.mask), s) for s in overlapping if s.mask]
-    best_iou, same = max(scored, key=lambda pair: pair[0], default=(0.0, None))
-    return same if best_iou >= SAME_MASK_IOU else None
-
-
-def _mask_iou(full: Mask, stored: Mask) -> float:
-    return iou(resized(array_from_mask(full), stored.size_wh), array_from_mask(stored))
 
 
 def hits_out(library: Library, hits: Sequence[Hit]) -> list[HitOut]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from api.library import Library
+from api.meant import prompt_from_request
 from api.schemas import CandidateOut, PromptIn, SegmentRequest, SegmentResponse
-from api.searching import picture, prompt_from_request
+from api.searching import picture
 from ingest.cutting import CutMask
 from ingest.photos import pixel_sha256
 from ingest.segmenter import EncodedPhoto

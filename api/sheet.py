@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from api.library import Library
 from api.schemas import HitOut, SearchResponse
 from api.searching import photo_pixels
 from search.crops import square_around
-from search.errors import PhotoError, UsageError
+from search.errors import PhotoError, UnknownIdError, UsageError
 from search.masks import array_from_mask, resized
 from search.records import Mask, RgbImage
 
@@ -23,6 +24,8 @@ AROUND = 2.0  # side of a tile in longer sides of the segment's box: the segment
 DIMMED = 0.45  # brightness of what is not the segment
 PAPER = (250, 249, 246)
 INK = (60, 58, 54)
+AROUND_RGB = (232, 230, 224)  # where a tile reaches beyond its photo
+EMPTY_TILE = np.full((TILE_PX, TILE_PX, 3), PAPER, np.uint8)
 
 
 def save_sheet(library: Library, response: SearchResponse, path: Path) -> None:
@@ -33,7 +36,8 @@ def save_sheet(library: Library, response: SearchResponse, path: Path) -> None:
     """
     hits = list(response.hits)
     hits += [hit for group in response.groups or () for hit in group.hits]
-    sheet = sheet_of([(f"{hit.score:.2f}", _tile(library, hit)) for hit in hits])
+    tiles = _tiles(library, hits)
+    sheet = sheet_of([(f"{hit.score:.2f}", tiles[hit.segment_id]) for hit in hits])
     try:
         sheet.save(path)
     except (OSError, ValueError) as error:
@@ -55,28 +59,45 @@ def sheet_of(tiles: Sequence[tuple[str, RgbImage]], columns: int = COLUMNS) -> I
     return sheet
 
 
-def _tile(library: Library, hit: HitOut) -> RgbImage:
-    """Return a hit as a square picture; a photo out of reach gives an empty one."""
+def _tiles(library: Library, hits: Sequence[HitOut]) -> dict[str, RgbImage]:
+    """Return each hit as a square picture, by segment id. A photo is decoded once, then let go."""
+    stored = library.index().segments([hit.segment_id for hit in hits], with_masks=True)
+    masks = {segment.segment_id: segment.mask for segment in stored}
+    tiles: dict[str, RgbImage] = {}
+    for photo_id, found in groupby(sorted(hits, key=_photo_of), _photo_of):
+        rgb = _pixels_if_any(library, photo_id)
+        for hit in found:
+            mask = masks.get(hit.segment_id)
+            if rgb is None or mask is None:
+                tiles[hit.segment_id] = EMPTY_TILE
+            else:
+                tiles[hit.segment_id] = lit_tile(rgb, mask, hit)
+    return tiles
+
+
+def _photo_of(hit: HitOut) -> str:
+    return hit.photo_id
+
+
+def _pixels_if_any(library: Library, photo_id: str) -> RgbImage | None:
+    """Return the pixels of a photo; None if its file is out of reach."""
     try:
-        rgb = photo_pixels(library, library.ledger().photo(hit.photo_id))
-    except PhotoError:
-        return np.full((TILE_PX, TILE_PX, 3), PAPER, np.uint8)
-    segment = library.index().segments([hit.segment_id], with_masks=True)[0]
-    return lit_tile(rgb, segment.mask, hit) if segment.mask else rgb
+        return photo_pixels(library, library.ledger().photo(photo_id))
+    except (PhotoError, UnknownIdError):
+        return None
 
 
 def lit_tile(rgb: RgbImage, mask: Mask, hit: HitOut) -> RgbImage:
     """Return the surroundings of a segment, dimmed, and the segment as it is."""
     height, width = rgb.shape[:2]
-    inside = resized(array_from_mask(mask), (width, height))
-    shade = np.where(inside[..., None], 1.0, DIMMED)
     square = square_around(hit.bbox_xywh, AROUND)
     side = min(square.side, max(width, height))
     left = min(max(0, square.left), max(0, width - side))
     top = min(max(0, square.top), max(0, height - side))
     part = (slice(top, top + side), slice(left, left + side))
-    lit = Image.fromarray((rgb[part] * shade[part]).astype(np.uint8))
-    lit.thumbnail((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
-    tile = Image.new("RGB", (TILE_PX, TILE_PX), (232, 230, 224))
+    inside = resized(array_from_mask(mask), (width, height))[part]
+    lit = Image.fromarray((rgb[part] * np.where(inside[..., None], 1.0, DIMMED)).astype(np.uint8))
+    lit = ImageOps.contain(lit, (TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
+    tile = Image.new("RGB", (TILE_PX, TILE_PX), AROUND_RGB)
     tile.paste(lit, ((TILE_PX - lit.width) // 2, (TILE_PX - lit.height) // 2))
     return np.asarray(tile)

@@ -51,8 +51,8 @@ def ours(encoder: ClipEncoder, rgb: RgbImage, boxes: list[Box]) -> Vectors:
 
 
 def one_by_one(
-    model: Any,  # noqa: ANN401
-    processor: Any,  # noqa: ANN401
+    model: Any,
+    processor: Any,
     rgb: RgbImage,
     boxes: list[Box],
     fill_rgb: tuple[int, int, int],

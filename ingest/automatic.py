@@ -154,7 +154,7 @@ def _crop_candidates(
             (rgb.shape[1], rgb.shape[0]),
             parameters,
         )
-        for points in points_xy.split(points_per_batch)
+        for points in torch.split(points_xy, points_per_batch)
     ]
     passed = Candidates.joined(parts)
     kept = _nms(passed.boxes_xyxy, passed.predicted_iou, parameters.box_nms_thresh)

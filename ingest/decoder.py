@@ -244,12 +244,14 @@ class PointDecoder:
 def _keys(attention: Module, q: Tensor) -> Tensor:
     """Return the (b, h, t, d) keys of tokens, scaled as attention scales its scores."""
     keys = _heads(attention.k_proj(q), attention)
-    return keys * keys.shape[-1] ** -0.5
+    scaled: Tensor = keys * keys.shape[-1] ** -0.5
+    return scaled
 
 
 def _heads(x: Tensor, attention: Module) -> Tensor:
     """Split channels into heads: (..., n, h d) -> (..., h, n, d)."""
-    return x.reshape(*x.shape[:-1], attention.num_heads, -1).transpose(-2, -3)
+    split: Tensor = x.reshape(*x.shape[:-1], attention.num_heads, -1)
+    return split.transpose(-2, -3)
 
 
 def _blocks_from_transposed(conv: Module, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

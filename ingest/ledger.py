@@ -26,7 +26,6 @@ from ingest.files import (
     FileState,
     PhotoRow,
     Root,
-    folders_around,
     is_below,
 )
 from search.errors import LibraryError, UnknownIdError, UsageError
@@ -181,7 +180,9 @@ class Ledger:
             return known[folder]
         root_id = _new_root_id(folder, {root.root_id for root in known.values()})
         with self._transaction():
-            self._execute("INSERT INTO roots VALUES (?, ?)", (root_id, os.fsencode(folder)))
+            self._execute(
+                "INSERT OR IGNORE INTO roots VALUES (?, ?)", (root_id, os.fsencode(folder))
+            )
             self._mark_roots_stale(folder)
         return next(root for root in self.roots() if root.path == folder)
 
@@ -326,6 +327,11 @@ class Ledger:
             "SELECT path FROM files WHERE root_id = ? AND state != 'vanished'", (root.root_id,)
         )
         return [row["path"] for row in rows if is_below(row["path"], folder)]
+
+    def knows_of(self, root: Root, path: bytes) -> bool:
+        """Say whether anything is or was known of a file, or of files below a folder."""
+        rows = self._execute("SELECT path FROM files WHERE root_id = ?", (root.root_id,))
+        return any(is_below(row["path"], path) for row in rows)
 
     def mark_vanished(self, root: Root, paths: Sequence[bytes]) -> int:
         """Note that files are gone; return how many photos no file shows any more."""

@@ -13,31 +13,36 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.files import FileKey, is_gone
 from ingest.ledger import Ledger
-from ingest.photos import DecodedPhoto, decode_photo, iter_photo_files, shown_path
+from ingest.photos import DecodedPhoto, decode_photo
 from ingest.scan import (
+    Again,
     NewFile,
     Scope,
     Seen,
+    count_files,
     iter_new_files,
-    link_known_content,
     mark_vanished,
     scopes_from_paths,
+    skip_file,
 )
 from ingest.tally import IngestSummary, Progress, Tally
 from ingest.workshop import CutPhoto, Workshop, cut_photo, facts_from_decoded, write_photo
-from search.errors import PhotoError
+from search.errors import PhotoError, TooLargeError, UndecodableError
 from search.index import SegmentIndex
-from search.records import photo_id_from_digest
+from search.records import Photo, PhotoFacts, photo_id_from_digest
 from search.settings import Settings
 
 WRITE_BEHIND = 2  # photos waiting to be embedded; each holds its pixels
 FLUSH_EVERY_S = 2.0  # what is not flushed and noted yet is done again after a crash
+TOLD_AT_ONCE = 1000  # photos between two flushes; telling 1,000 takes about 10 s
 
 
 @dataclass
@@ -48,8 +53,7 @@ class Run:
     ledger: Ledger
     progress: Progress
     tally: Tally
-    again: str | None  # segment anew what was not segmented with this
-    retry_skipped: bool
+    again: Again
 
 
 def ingest(
@@ -68,58 +72,61 @@ def ingest(
         UsageError: a path that is neither there nor known.
         SegsearchError: a model or the store failed; all that was finished stays.
     """
-    started, interrupted, ledger = time.monotonic(), False, workshop.open_ledger()
-    again = workshop.segmented_with() if resegment else None
-    run = Run(workshop, ledger, progress, Tally(), again, retry_skipped)
-    try:
+    started, interrupted = time.monotonic(), False
+    with closing(workshop.open_ledger()) as ledger:
         scopes = scopes_from_paths(paths, ledger)
-        run.tally.found = _count(scopes)
-        progress.start(run.tally.found)
-        for scope in scopes:
-            ingest_scope(scope, run)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
+        again = Again(workshop.segmented_with() if resegment else None, retry_skipped)
+        run = Run(workshop, ledger, progress, Tally(), again)
+        try:
+            run.tally.found = count_files(scopes)
+            progress.start(run.tally.found)
+            looked_through = [(scope, ingest_scope(scope, run)) for scope in scopes]
+            for scope, seen in looked_through:  # only now: a file may have moved between them
+                mark_vanished(scope, ledger, seen, run.tally)
+        except KeyboardInterrupt:
+            interrupted = True
         tell_index(ledger, workshop.index)
-        ledger.close()
-    return run.tally.summary(time.monotonic() - started, interrupted=interrupted)
+        return run.tally.summary(time.monotonic() - started, interrupted=interrupted)
 
 
-def ingest_scope(scope: Scope, run: Run) -> None:
-    """Bring one folder up to date."""
-    if scope.is_absent:
-        run.tally.notices.append(
-            f"{shown_path(scope.root.path)} is not there (an unmounted disk?): nothing was "
-            "forgotten. `segsearch remove --missing` forgets photos for good."
-        )
-        return
+def ingest_scope(scope: Scope, run: Run) -> Seen:
+    """Bring in what is new in one folder; return what was seen of it."""
     seen, in_hand = Seen(), set[str]()
-    same_again: list[
-        tuple[NewFile, DecodedPhoto]
-    ] = []  # a picture twice in one run: linked once the first is in
+    same_again: list[tuple[NewFile, str, PhotoFacts]] = []  # linked once the first is in
     new_files = iter_new_files(
-        scope, run.ledger, run.tally, seen, again=run.again, retry_skipped=run.retry_skipped
+        scope,
+        run.ledger,
+        run.tally,
+        seen,
+        run.again,
+        on_settled=lambda: run.progress.show(run.tally),
     )
-    with WriteBehind(run) as write_behind:
-        for file, decoded in decoded_ahead(new_files, run.workshop.settings):
+    with (
+        WriteBehind(run) as write_behind,
+        closing(decoded_ahead(new_files, run.workshop.settings)) as photos,
+    ):
+        for file, decoded in photos:
+            write_behind.raise_error()
             run.progress.show(run.tally)
             if isinstance(decoded, PhotoError):
-                _skip(file, decoded, run)
+                _skip(file, decoded, seen, run)
                 continue
             photo_id = photo_id_from_digest(decoded.pixel_sha256)
+            facts = facts_from_decoded(decoded)
             if photo_id in in_hand:
-                same_again.append((file, replace(decoded, rgb=decoded.rgb[:0])))
-            elif not _retagged(file, decoded, photo_id, run):
+                same_again.append((file, photo_id, facts))
+            elif not _linked(file, photo_id, facts, run):
                 in_hand.add(photo_id)
-                write_behind.put(cut_photo(file, decoded, photo_id, run.workshop))
-    for file, decoded in same_again:
-        _retagged(file, decoded, photo_id_from_digest(decoded.pixel_sha256), run)
-    run.tally.vanished += mark_vanished(scope, run.ledger, seen)
+                facts = _facts(file.key, photo_id, facts, run.ledger)
+                write_behind.put(cut_photo(file, decoded, photo_id, facts, run.workshop))
+    for file, photo_id, facts in same_again:
+        _linked(file, photo_id, facts, run)
+    return seen
 
 
 def decoded_ahead(
     files: Iterable[NewFile], settings: Settings
-) -> Iterator[tuple[NewFile, DecodedPhoto | PhotoError]]:
+) -> Generator[tuple[NewFile, DecodedPhoto | PhotoError]]:
     """Decode in threads, at most `decode_ahead` photos before they are asked for, in order."""
 
     def decode(file: NewFile) -> DecodedPhoto | PhotoError:
@@ -148,8 +155,8 @@ def decoded_ahead(
 class WriteBehind:
     """Embeds and writes photos in a thread of its own, a few behind the segmenter.
 
-    Leaving the `with` block waits until all is written. An error in the thread is raised there or
-    at the next `put`; what was not finished by then is left for the next run.
+    Leaving the `with` block waits until all is written. An error in the thread is raised there, at
+    the next `put` or when asked for; what was not finished by then is left for the next run.
     """
 
     def __init__(self, run: Run) -> None:
@@ -165,85 +172,91 @@ class WriteBehind:
     def __exit__(self, *_: object) -> None:
         self._waiting.put(None)
         self._thread.join()
-        self._raise_error()
+        self.raise_error()
 
     def put(self, cut: CutPhoto) -> None:
         """Hand a photo over; waits while `WRITE_BEHIND` are waiting already."""
-        self._raise_error()
+        self.raise_error()
         self._waiting.put(cut)
 
-    def _raise_error(self) -> None:
+    def raise_error(self) -> None:
+        """Raise what went wrong in the thread, if anything did."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
     def _work(self) -> None:
-        ledger = self._run.workshop.open_ledger()  # SQLite wants one connection a thread
+        arriving = iter(self._waiting.get, None)
         try:
-            self._write_all(ledger)
+            with closing(self._run.workshop.open_ledger()) as ledger:  # SQLite: one a thread
+                self._write_all(arriving, ledger)
         except BaseException as error:
             self._error = error
-            while self._waiting.get() is not None:
+            for _ in arriving:
                 """Drain, so that put() never waits for a thread that has given up."""
-        finally:
-            ledger.close()
 
-    def _write_all(self, ledger: Ledger) -> None:
-        unfinished: list[CutPhoto] = []
+    def _write_all(self, arriving: Iterable[CutPhoto], ledger: Ledger) -> None:
+        unfinished: list[tuple[NewFile, Photo]] = []  # without their pixels
         flushed_at = time.monotonic()
-        while (cut := self._waiting.get()) is not None:
+        for cut in arriving:
+            ledger.begin_photo(cut.photo)
             write_photo(cut, self._run.workshop)
-            unfinished.append(cut)
+            unfinished.append((cut.file, cut.photo))
             if time.monotonic() - flushed_at >= FLUSH_EVERY_S:
                 self._finish(unfinished, ledger)
                 unfinished, flushed_at = [], time.monotonic()
         if unfinished:
             self._finish(unfinished, ledger)
 
-    def _finish(self, written: Sequence[CutPhoto], ledger: Ledger) -> None:
+    def _finish(self, written: Sequence[tuple[NewFile, Photo]], ledger: Ledger) -> None:
         """Flush, then note that these photos are finished."""
         self._run.workshop.index().flush()
-        for cut in written:
-            ledger.finish_photo(cut.photo, cut.file.key, cut.file.stamp, cut.file.sha256)
-            if ledger.facts_now(cut.photo.photo_id) == cut.photo.facts:
-                ledger.index_told(cut.photo.photo_id, cut.photo.facts)
+        for file, photo in written:
+            ledger.finish_photo(photo, file.key, file.stamp, file.sha256)
+            if ledger.facts_now(photo.photo_id) == photo.facts:
+                ledger.index_told(photo.photo_id, photo.facts)
             self._run.tally.ingested += 1
-            self._run.tally.segments += len(cut.segments)
+            self._run.tally.segments += photo.segment_count
         self._run.progress.show(self._run.tally)
 
 
 def tell_index(ledger: Ledger, index: Callable[[], SegmentIndex]) -> None:
     """Tell the index what the ledger knows anew of folders, dates and hidden photos."""
     stale = ledger.stale_photos()
-    if not stale:
-        return
-    facts = {photo_id: ledger.facts_now(photo_id) for photo_id in stale}
-    for photo_id, now in facts.items():
-        index().update_facts(photo_id, now)
-    index().flush()
-    for photo_id, now in facts.items():
-        ledger.index_told(photo_id, now)
+    for start in range(0, len(stale), TOLD_AT_ONCE):
+        photo_ids = stale[start : start + TOLD_AT_ONCE]
+        facts = {photo_id: ledger.facts_now(photo_id) for photo_id in photo_ids}
+        for photo_id, now in facts.items():
+            index().update_facts(photo_id, now)
+        index().flush()
+        for photo_id, now in facts.items():
+            ledger.index_told(photo_id, now)
 
 
-def _retagged(file: NewFile, decoded: DecodedPhoto, photo_id: str, run: Run) -> bool:
+def _linked(file: NewFile, photo_id: str, facts: PhotoFacts, run: Run) -> bool:
     """Link a file with known pixels (re-tagged, or saved anew); False if they are not known."""
-    if not run.ledger.is_finished(photo_id, run.again):
+    if not run.ledger.is_finished(photo_id, run.again.segmented_otherwise_than):
         return False
-    if not link_known_content(file, run.ledger):
-        run.ledger.put_file(file.key, file.stamp, file.sha256, photo_id)
-        run.ledger.retag_photo(photo_id, facts_from_decoded(decoded, ()))
+    now = _facts(file.key, photo_id, facts, run.ledger)
+    run.ledger.put_file(file.key, file.stamp, file.sha256, photo_id, now)
     run.tally.updated += 1
     return True
 
 
-def _skip(file: NewFile, error: PhotoError, run: Run) -> None:
-    run.ledger.skip_file(file.key, file.stamp, str(error))
-    run.tally.skipped.append((file.key.path, str(error)))
+def _facts(key: FileKey, photo_id: str, facts: PhotoFacts, ledger: Ledger) -> PhotoFacts:
+    """Return a photo's facts: those of its first file, as long as that one is there.
+
+    Otherwise a copy without EXIF, as messengers make them, would take date and camera away.
+    """
+    others = [other for other in ledger.files_of(photo_id) if other != key]
+    if any(other.root.is_absent or not is_gone(other.path) for other in others):
+        return ledger.photo(photo_id).photo.facts
+    return facts
 
 
-def _count(scopes: Sequence[Scope]) -> int:
-    def quiet(path: Path, reason: str) -> None:
-        """The scan itself reports what can't be read."""
-
-    present = [scope for scope in scopes if scope.path.exists()]
-    return sum(1 for s in present for _ in iter_photo_files(s.path, on_unreadable=quiet))
+def _skip(file: NewFile, error: PhotoError, seen: Seen, run: Run) -> None:
+    if is_gone(file.key.path):  # since it was listed
+        seen.files.discard(file.key.below)
+        return
+    lasting = isinstance(error, UndecodableError | TooLargeError)
+    skip_file(file.key, error, run.ledger, run.tally, file.stamp if lasting else None)

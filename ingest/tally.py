@@ -24,7 +24,7 @@ class IngestSummary(Record):
     photos_ingested: int
     photos_unchanged: int
     photos_updated: int  # moved, copied or re-tagged: no inference
-    photos_vanished: int
+    photos_vanished: int  # hidden: no file shows them any more
     photos_skipped: int
     segments: int
     seconds: float

@@ -21,7 +21,6 @@ from search.records import (
     Photo,
     PhotoFacts,
     Segment,
-    folder_chain,
     segment_id_from_mask,
 )
 from search.settings import Settings
@@ -68,14 +67,16 @@ class CutPhoto:
     segments: list[Segment]
 
 
-def cut_photo(file: NewFile, decoded: DecodedPhoto, photo_id: str, workshop: Workshop) -> CutPhoto:
+def cut_photo(
+    file: NewFile, decoded: DecodedPhoto, photo_id: str, facts: PhotoFacts, workshop: Workshop
+) -> CutPhoto:
     """Segment a decoded photo."""
     cut = workshop.segmenter().automatic(decoded.rgb, workshop.mask_parameters)
     segments = segments_from_cut(photo_id, cut, workshop.settings.mask_long_side)
     photo = Photo(
         photo_id=photo_id,
         size_wh=decoded.size_wh,
-        facts=facts_from_decoded(decoded, folder_chain(file.key.folder)),
+        facts=facts.model_copy(update={"folders": file.key.folders, "hidden": False}),
         segmented_with=workshop.segmented_with(),
         segment_count=len(segments),
     )
@@ -128,11 +129,6 @@ def write_photo(cut: CutPhoto, workshop: Workshop) -> None:
     index.put_photo(cut.photo, photo_vector(encoder, cut.decoded.rgb))
 
 
-def facts_from_decoded(decoded: DecodedPhoto, folders: Sequence[str]) -> PhotoFacts:
-    """Return what filters need of a photo, from what its file says."""
-    return PhotoFacts(
-        sort_at=decoded.taken_at,
-        camera=decoded.camera,
-        location=decoded.location,
-        folders=tuple(sorted(folders)),
-    )
+def facts_from_decoded(decoded: DecodedPhoto) -> PhotoFacts:
+    """Return what filters need of a photo, from what its file says (not where it lies)."""
+    return PhotoFacts(sort_at=decoded.taken_at, camera=decoded.camera, location=decoded.location)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from search.crops import Rgb, View
 from search.errors import ModelError, UsageError
-from search.loading import explained, load_image_processor, load_model, load_tokenizer, silenced
-from search.model_folder import check_preprocessing, folder_fingerprint, model_folder
+from search.model_folder import WAY_OUT, folder_fingerprint, model_folder
 from search.pixels import OneStep, input_px, mean_rgb, one_step
 from search.records import RgbImage, Vectors, checked_vectors
 
@@ -109,10 +108,13 @@ class ClipEncoder:
     name: str
     fingerprint: str
     dim: int
+    input_px: int
+    mean_rgb: Rgb
     batch: int
-    folder: Path
     model: Any  # transformers has no types for what its Auto classes return
     tokenizer: Any
+    pixels: Any  # its image processor
+    one_step: OneStep | None  # None: crops go through the image processor
 
     @classmethod
     def load(cls, name_or_folder: str, *, device: str, precision: str, batch: int) -> ClipEncoder:
@@ -130,47 +132,24 @@ class ClipEncoder:
 
         """
         folder = model_folder(name_or_folder)  # before torch is imported: that takes seconds
-        with explained(name_or_folder), silenced():
-            check_preprocessing(folder)
-            model = load_model(folder, device, precision)
-            tokenizer = load_tokenizer(folder)
+        with _explained(name_or_folder), _silenced():
+            model = _load_model(folder, device, precision)
+            tokenizer, pixels = _load_processors(folder)
+        size_px = input_px(pixels)
         encoder = cls(
             name=name_or_folder,
             fingerprint=folder_fingerprint(folder),
             dim=0,
+            input_px=size_px,
+            mean_rgb=mean_rgb(pixels),
             batch=batch,
-            folder=folder,
             model=model,
             tokenizer=tokenizer,
+            pixels=pixels,
+            one_step=one_step(pixels, size_px),
         )
-        with explained(name_or_folder):
+        with _explained(name_or_folder):
             return replace(encoder, dim=encoder._text_features(["a"]).shape[1])
-
-    @cached_property
-    def pixels(self) -> Any:  # noqa: ANN401
-        """Its image processor, loaded when first needed: words do without, and it takes a second.
-
-        Raises:
-            ModelError: it can't be loaded.
-
-        """
-        with explained(self.name), silenced():
-            return load_image_processor(self.folder)
-
-    @property
-    def input_px(self) -> int:
-        """Side of the square crops that it looks at."""
-        return input_px(self.pixels)
-
-    @property
-    def mean_rgb(self) -> Rgb:
-        """The colour that it takes for nothing at all."""
-        return mean_rgb(self.pixels)
-
-    @cached_property
-    def one_step(self) -> OneStep | None:
-        """What its image processor does in one step; None: crops go through the processor."""
-        return one_step(self.pixels, self.input_px)
 
     def encode_crops(self, crops: Sequence[RgbImage] | RgbImage) -> Vectors:
         """Return (n, dim) unit rows for n crops of (input_px, input_px, 3); none give (0, dim)."""
@@ -221,6 +200,47 @@ class ClipEncoder:
             return _features(self.model.get_text_features(**known))
 
 
+def _load_model(folder: Path, device: str, precision: str) -> Any:  # noqa: ANN401
+    """Load a dual encoder in evaluation mode, on its device."""
+    import torch
+    from transformers import AutoModel
+
+    if device == "auto":
+        mps = torch.backends.mps.is_available()
+        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError("torch sees no CUDA device; leave --device out to use what is there")
+    if precision == "auto":
+        precision = "bfloat16" if device.startswith("cuda") else "float32"
+    model, report = AutoModel.from_pretrained(
+        folder,
+        dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    if not (hasattr(model, "get_text_features") and hasattr(model, "get_image_features")):
+        raise ModelError(
+            f"a {type(model).__name__} is no encoder of both words and pictures: "
+            f"get_text_features and get_image_features are needed, as CLIP and SigLIP have them"
+        )
+    if report["missing_keys"]:  # transformers would fill them with random numbers
+        absent = sorted(report["missing_keys"])
+        raise ModelError(f"its weights lack {len(absent)} tensors, among them {absent[0]}")
+    return model.eval().to(device)
+
+
+def _load_processors(folder: Path) -> tuple[Any, Any]:
+    """Return a model's tokenizer and image processor."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    return (
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True),
+        AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True),
+    )
+
+
 def _features(output: Any) -> NDArray[np.float32]:  # noqa: ANN401
     """Return (n, dim) features; transformers 5 wraps them in an output object."""
     features = getattr(output, "pooler_output", output)
@@ -231,3 +251,34 @@ def _max_tokens(tokenizer: Any, config: Any) -> int:  # noqa: ANN401
     """Return how many tokens a text may have; a tokenizer that was not told says 1e30."""
     text_config = getattr(config, "text_config", config)
     return int(min(tokenizer.model_max_length, text_config.max_position_embeddings))
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Say of any error whose model it was, and what to do."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{name} can't be used: {error}. {WAY_OUT}") from error
+    except Exception as error:  # what transformers raises for a damaged file is not documented
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{name} can't be loaded ({type(error).__name__}: {reason}). If a file is damaged, "
+            f"delete it and fetch it anew. {WAY_OUT}"
+        ) from error
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep transformers' progress bars and advice off stderr; what fails still raises."""
+    from transformers.utils import logging as chatter
+
+    level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()
+    try:
+        yield
+    finally:
+        chatter.set_verbosity(level)
+        if bars:
+            chatter.enable_progress_bar()

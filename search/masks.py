@@ -66,7 +66,7 @@ def runs_from_counts(counts: str) -> NDArray[np.int64]:
     Raises:
         ValueError: the text ends within a number, or a run is negative or absurdly long.
     """
-    bits = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
+    bits = np.frombuffer(counts.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
     last = (bits & 0x20) == 0  # the last character of each number
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -119,11 +119,16 @@ def resized(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> MaskArray:
     shrinks = size_wh[0] <= width and size_wh[1] <= height
     method = Image.Resampling.BOX if shrinks else Image.Resampling.NEAREST
     grey = Image.fromarray(mask_hw.astype(np.uint8) * 255).resize(size_wh, method)
-    covered = np.asarray(grey)
-    small: MaskArray = covered >= 128
-    if not small.any() and mask_hw.any():
-        small = covered == covered.max()
-    return small
+    small: MaskArray = np.asarray(grey) >= 128
+    return small if small.any() or not mask_hw.any() else _most_covered(mask_hw, size_wh)
+
+
+def _most_covered(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> MaskArray:
+    """Return the pixels that are covered most; in floats, for a byte rounds 1 in 1,000 to none."""
+    shares = Image.fromarray(mask_hw.astype(np.float32)).resize(size_wh, Image.Resampling.BOX)
+    covered = np.asarray(shares)
+    most: MaskArray = covered == covered.max()
+    return most
 
 
 def fitted_size(size_wh: tuple[int, int], long_side: int) -> tuple[int, int]:

@@ -91,18 +91,6 @@ def _shards(folder: Path) -> list[str]:
         raise ModelError(f"{folder / SHARDED} is damaged: {error}. Fetch it anew.") from error
 
 
-def check_preprocessing(folder: Path) -> None:
-    """Read the image processor's files, which are used only when crops are first seen.
-
-    Raises:
-        ValueError: one is damaged.
-
-    """
-    for name in PREPROCESSING:
-        if (folder / name).is_file():
-            json.loads((folder / name).read_bytes())
-
-
 def folder_fingerprint(folder: Path) -> str:
     """Return the SHA-256 (hex) over the names and contents of an encoder's files."""
     digest = hashlib.sha256()

@@ -270,7 +270,7 @@ class PointIndex(ABC):
             missing = sorted(set(ids) - {point.point_id for point in points})
             raise UnknownIdError(
                 f"no {collection.removesuffix('s')} has the id {missing[0]!r}. "
-                "Take ids from search results or `segsearch export`."
+                "Take ids from search results."
             )
         return self._rows(points)
 

@@ -34,7 +34,11 @@ class Settings(BaseSettings):
     """Every knob, with its default and its meaning; each is a flag of the commands that use it."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SEGSEARCH_", toml_file="segsearch.toml", extra="forbid", frozen=True
+        env_prefix="SEGSEARCH_",
+        env_ignore_empty=True,  # `SEGSEARCH_DEVICE=` is how compose files say: not set
+        toml_file="segsearch.toml",
+        extra="forbid",
+        frozen=True,
     )
 
     # library
@@ -152,7 +156,9 @@ class Settings(BaseSettings):
             "library. For a container whose port is published on loopback.",
         ),
     ] = False
-    port: Annotated[int, _in("serve", "Port to listen on; 0 picks a free one.", ge=0)] = 8765
+    port: Annotated[int, _in("serve", "Port to listen on; 0 picks a free one.", ge=0, le=65535)] = (
+        8765
+    )
     max_upload_bytes: Annotated[
         int, _in("serve", "Largest picture that a client may send.", gt=0)
     ] = 50_000_000

@@ -45,11 +45,11 @@ def code_lines(page: Path) -> Iterator[str]:
 def commands_of(page: Path) -> Iterator[list[str]]:
     """Yield the arguments of each `segsearch` that a page shows, in blocks and in the text."""
     quoted = re.findall(r"`(segsearch [^`]+)`", page.read_text())
-    for line in [*code_lines(page), *quoted]:
+    mentioned = [f"{text} --help" if text.count(" ") == 1 else text for text in quoted]
+    for line in [*code_lines(page), *mentioned]:
         found = re.match(r"(?:\.venv/bin/)?segsearch (.+)", line)
-        if found and "..." not in line:
-            words = shlex.split(found[1], comments=True)
-            yield words[: next((i for i, word in enumerate(words) if word in "|>&"), None)]
+        if found:
+            yield shlex.split(found[1], comments=True)
 
 
 def group_of(field: FieldInfo) -> str:

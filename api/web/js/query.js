@@ -1,0 +1,90 @@
+/** From what the page shows to what the API is asked. */
+
+import { exampleForApi } from "./examples.js";
+
+/** @typedef {import("./router.js").State} State */
+/** @typedef {import("./router.js").Filter} Filter */
+
+/**
+ * Sizes by the share of the photo that a segment covers. On photos of everyday scenes about half of
+ * what SAM cuts lies below the first, and a tenth above the second.
+ */
+export const SIZES = {
+  small: { label: "Small", hint: "up to 2% of the photo", max: 0.02 },
+  medium: { label: "Medium", hint: "2% to 15%", min: 0.02, max: 0.15 },
+  large: { label: "Large", hint: "15% and more", min: 0.15 },
+};
+
+/**
+ * Return the moment a day begins here, moved by some days.
+ * @param {string} day YYYY-MM-DD
+ * @param {number} [later] days
+ * @returns {string|undefined} undefined if it is no day.
+ */
+export function momentOf(day, later = 0) {
+  const [year, month, date] = day.split("-").map(Number);
+  const moment = new Date(year, month - 1, date + later);
+  return Number.isNaN(moment.getTime()) ? undefined : moment.toISOString();
+}
+
+/**
+ * Return the part of a filter that is about photos, as /v1/photos and /v1/facets take it.
+ * @param {Filter} filter
+ * @returns {Record<string, string>}
+ */
+export function photoFilter(filter) {
+  const fields = {
+    folder: filter.folder,
+    camera: filter.camera,
+    taken_from: filter.from && momentOf(filter.from),
+    taken_before: filter.to && momentOf(filter.to, 1),
+  };
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value));
+}
+
+/** @param {Filter} filter @returns {object} */
+function segmentFilter(filter) {
+  const size = /** @type {{min?: number, max?: number}} */ (SIZES[filter.size] ?? {});
+  return {
+    ...photoFilter(filter),
+    ...(size.min ? { min_area_fraction: size.min } : {}),
+    ...(size.max ? { max_area_fraction: size.max } : {}),
+  };
+}
+
+/**
+ * Return the search that a state asks for, without its page.
+ * @param {State} state
+ * @returns {Promise<object>}
+ */
+export async function searchRequest(state) {
+  const [positive, negative] = await Promise.all(
+    [state.plus, state.minus].map((side) => Promise.all(side.map(exampleForApi))),
+  );
+  return {
+    ...(state.words ? { text: state.words } : {}),
+    positive,
+    negative,
+    filter: segmentFilter(state.filter),
+    group_by_photo: state.byPhoto,
+    with_masks: state.byPhoto, // a photo's hits are lit together, here
+  };
+}
+
+/** Say whether there is something to look for. @param {State} state @returns {boolean} */
+export const looksForSomething = (state) => Boolean(state.words || state.plus.length);
+
+/**
+ * Split what was typed into wanted and unwanted words: `mug -wood -"dark wood"`.
+ * @param {string} typed
+ * @returns {{words: string, unwanted: string[]}}
+ */
+export function splitWords(typed) {
+  /** @type {string[]} */
+  const unwanted = [];
+  const words = typed.replace(/(^|\s)-(?:"([^"]+)"|(\S+))/g, (_, space, quoted, plain) => {
+    unwanted.push(quoted ?? plain);
+    return space;
+  });
+  return { words: words.replace(/\s+/g, " ").trim(), unwanted };
+}

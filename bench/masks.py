@@ -1,0 +1,235 @@
+"""Automatic masks: sam2's own generator and ours, in alternation in one process.
+
+SAM 2.1 hiera-tiny with random full-size weights, so that times are real; thresholds are set by
+quantile so that half of all masks pass the filter of predicted IoU, as real weights about let
+through, and about 130 survive in all. Reference: SAM2AutomaticMaskGenerator as pip installs it,
+with its own batch of 64 points; and a tuned one, batch 8 in a process of its own with malloc told
+to keep large blocks, which is what anyone gets without changing a line of sam2.
+
+A whole reference photo takes minutes on a CPU. So `--points` point batches of each are timed and
+extrapolated to the 1,024 points of the default grid (the table says so); identity is checked on the
+masks of exactly those points.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+from sam2.build_sam import build_sam2
+
+from ingest.cutting import CutMask, MaskParameters
+from ingest.segmenter import Sam2Segmenter
+from search.masks import array_from_mask, iou
+from search.records import Mask
+from starter.scenes import draw_scene
+
+CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
+GRID_POINTS = 1024  # of the default 32 x 32 grid
+PASS_IOU = 0.5  # part of all masks that pass the filter of predicted IoU
+SURVIVORS = 130  # masks that are kept of a whole photo
+KEEP_BLOCKS = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+SIZES = {"": (1800, 1200), "_12mp": (4000, 3000)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="alternations")
+    parser.add_argument("--side", type=int, default=8, help="points per side that are timed")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tuned-worker", metavar="WxH", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    model = build_sam2(CONFIG, device=asked.device)
+    if asked.tuned_worker:
+        width, height = map(int, asked.tuned_worker.split("x"))
+        print(_reference_seconds(model, (width, height), asked.side, batch=8))
+        return
+    figures: dict[str, Any] = {}
+    for suffix, size_wh in SIZES.items():
+        figures |= _compare(model, size_wh, suffix, asked.side, asked.rounds)
+    print(json.dumps(figures))
+
+
+def _compare(
+    model: Any, size_wh: tuple[int, int], suffix: str, side: int, rounds: int
+) -> dict[str, Any]:
+    """Time reference and ours on one photo size."""
+    rgb = draw_scene(7, size_wh).image.copy()
+    exact, fast = Sam2Segmenter(model, "exact"), Sam2Segmenter(model, "fast", bfloat16=True)
+    parameters = _thresholds(exact, rgb, side)
+    exact.automatic(rgb, parameters)  # compiles
+    before_mb = _peak_mb()
+    ours = exact.automatic(rgb, parameters)
+    peak_mb = _peak_mb() - before_mb
+    half = fast.automatic(rgb, parameters)
+    reference = _reference(model, parameters, 64)
+    theirs = reference.generate(rgb)
+    encode_s = {
+        "reference": _median(lambda: reference.predictor.set_image(rgb), 3),
+        "exact": _median(lambda: exact.encode(rgb), 3),
+        "fast": _median(lambda: fast.encode(rgb), 3),
+    }
+    seconds: dict[str, list[float]] = {"reference": [], "tuned": [], "exact": [], "fast": []}
+    for _ in range(rounds):
+        seconds["reference"].append(_seconds(lambda: reference.generate(rgb)))
+        seconds["tuned"].append(_tuned_seconds(size_wh, side))
+        seconds["exact"].append(_seconds(lambda: exact.automatic(rgb, parameters)))
+        seconds["fast"].append(_seconds(lambda: fast.automatic(rgb, parameters)))
+    encode_s["tuned"] = encode_s["reference"]
+    photo_s = {
+        name: encode_s[name] + (statistics.median(times) - encode_s[name]) * GRID_POINTS / side**2
+        for name, times in seconds.items()
+    }
+    identical, near = _identical(theirs, ours)
+    matched, mean_iou = _agreement(ours, half)
+    agree = f"{len(theirs)} masks by sam2, {len(ours)} by us: {identical} equal, {near} near-ties"
+    _print_table(size_wh, side, photo_s, encode_s, agree)
+    found = {
+        f"exact_ratio{suffix}": round(photo_s["reference"] / photo_s["exact"], 2),
+        f"fast_ratio{suffix}": round(photo_s["reference"] / photo_s["fast"], 2),
+    }
+    if suffix:
+        return {**found, "peak_mb_12mp": round(peak_mb)}
+    return {
+        **found,
+        "exact_identical": identical + near == len(theirs) == len(ours),
+        "tuned_reference_ratio": round(photo_s["reference"] / photo_s["tuned"], 2),
+        "fast_matched": round(matched, 4),
+        "fast_mean_iou": round(mean_iou, 4),
+        "photo_s_exact": round(photo_s["exact"], 2),
+        "photo_s_fast": round(photo_s["fast"], 2),
+    }
+
+
+def _thresholds(segmenter: Sam2Segmenter, rgb: Any, side: int) -> MaskParameters:
+    """Return parameters of which half of all masks pass the first filter and few the second."""
+    loose = MaskParameters(
+        points_per_side=side,
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+        box_nms_thresh=1.0,  # random masks have boxes alike; nothing would survive
+    )
+    found = segmenter.automatic(rgb, loose)
+    by_iou = float(np.quantile([m.predicted_iou for m in found], 1 - PASS_IOU))
+    passing = [m.stability_score for m in found if m.predicted_iou > by_iou]
+    kept = max(1, round(SURVIVORS * side**2 / GRID_POINTS))
+    by_stability = float(np.quantile(passing, max(0.0, 1 - kept / len(passing))))
+    return replace(loose, pred_iou_thresh=by_iou, stability_score_thresh=by_stability)
+
+
+def _reference(model: Any, parameters: MaskParameters, batch: int) -> SAM2AutomaticMaskGenerator:
+    return SAM2AutomaticMaskGenerator(
+        model,
+        points_per_side=parameters.points_per_side,
+        points_per_batch=batch,
+        pred_iou_thresh=parameters.pred_iou_thresh,
+        stability_score_thresh=parameters.stability_score_thresh,
+        box_nms_thresh=parameters.box_nms_thresh,
+        output_mode="coco_rle",
+    )
+
+
+def _reference_seconds(model: Any, size_wh: tuple[int, int], side: int, batch: int) -> float:
+    rgb = draw_scene(7, size_wh).image.copy()
+    parameters = _thresholds(Sam2Segmenter(model, "exact"), rgb, side)
+    generator = _reference(model, parameters, batch)
+    return _seconds(lambda: generator.generate(rgb))
+
+
+def _tuned_seconds(size_wh: tuple[int, int], side: int) -> float:
+    """Time the tuned reference in a process of its own: malloc reads its settings at the start."""
+    size = f"{size_wh[0]}x{size_wh[1]}"
+    command = [sys.executable, "-m", "bench.masks", "--side", str(side), "--tuned-worker", size]
+    done = subprocess.run(
+        command, env={**os.environ, **KEEP_BLOCKS}, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def _identical(theirs: list[dict[str, Any]], ours: list[CutMask]) -> tuple[int, int]:
+    """Return how many masks are the same to the pixel, and how many are near-ties.
+
+    A near-tie differs in at most one pixel of 100,000: there a logit is so close to the threshold
+    that the order of additions decides. Random weights give logits near zero and many of these.
+    """
+    counts = {mask.mask.counts for mask in ours}
+    arrays = [array_from_mask(mask.mask) for mask in ours]
+    same = near = 0
+    for each in theirs:
+        if each["segmentation"]["counts"] in counts:
+            same += 1
+            continue
+        height, width = each["segmentation"]["size"]
+        mask = Mask(size_wh=(width, height), counts=each["segmentation"]["counts"])
+        inside = array_from_mask(mask)
+        least = min((int((inside ^ other).sum()) for other in arrays), default=inside.size)
+        near += least <= inside.size // 100_000
+    return same, near
+
+
+def _agreement(exact: list[CutMask], fast: list[CutMask]) -> tuple[float, float]:
+    """Return the share of exact masks that fast finds at IoU 0.95, and their mean IoU."""
+    arrays = [array_from_mask(mask.mask) for mask in fast]
+    best = [
+        max((iou(array_from_mask(mask.mask), other) for other in arrays), default=0.0)
+        for mask in exact
+    ]
+    matched = [value for value in best if value >= 0.95]
+    return len(matched) / max(1, len(best)), float(np.mean(matched)) if matched else 0.0
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _median(work: Callable[[], object], times: int) -> float:
+    return statistics.median(_seconds(work) for _ in range(times))
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _print_table(
+    size_wh: tuple[int, int],
+    side: int,
+    photo_s: dict[str, float],
+    encode_s: dict[str, float],
+    agree: str,
+) -> None:
+    print(
+        f"\n{size_wh[0]} x {size_wh[1]}: {side**2} of {GRID_POINTS} points timed, the rest "
+        f"extrapolated; {agree}",
+        flush=True,
+    )
+    print(f"{'':12}{'encode s':>10}{'ms/point':>10}{'photo s':>10}{'ratio':>8}")
+    for name, seconds in photo_s.items():
+        point_ms = (seconds - encode_s[name]) / GRID_POINTS * 1000
+        ratio = photo_s["reference"] / seconds
+        print(f"{name:12}{encode_s[name]:10.2f}{point_ms:10.1f}{seconds:10.1f}{ratio:8.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Commands as a person runs them: in this process, which has torch by now, or in their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.cli import main
+from search.settings import Settings
+
+SEGSEARCH = (sys.executable, "-c", "from api.cli import main; main()")
+READY_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Stdout as the one JSON document that it must be."""
+        return json.loads(self.out)
+
+
+class Commands:
+    """Runs commands within this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._patch = capsys, patch
+
+    def __call__(self, *args: object, code: int = 0) -> Ran:
+        """Run a command that must end with this exit code."""
+        self._patch.setattr(sys, "argv", ["segsearch", *map(str, args)])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = self._capsys.readouterr()
+        ran = Ran(int(ended.value.code or 0), said.out, said.err)
+        assert ran.code == code, ran
+        assert "Traceback" not in ran.err
+        return ran
+
+    def refused(self, *args: object, code: int = 2) -> str:
+        """Run a command that must fail with one sentence on stderr, and nothing on stdout."""
+        ran = self(*args, code=code)
+        assert ran.out == ""
+        lines = ran.err.splitlines()
+        if lines[0].startswith("Usage: "):  # click's own: how to use it, where help is, the error
+            assert len(lines) == 4, ran.err
+            return lines[3]
+        assert len(lines) == 1, ran.err
+        assert lines[0].startswith("segsearch: "), ran.err
+        return lines[0].removeprefix("segsearch: ")
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without settings of segsearch."""
+    ours = {f"SEGSEARCH_{name.upper()}" for name in Settings.model_fields}
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
+def start(
+    args: Sequence[object], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    return subprocess.Popen(
+        [*SEGSEARCH, *map(str, args)],
+        cwd=folder,
+        env={**clean_environment(), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_alone(args: Sequence[object], folder: Path) -> Ran:
+    """Run a command in a process of its own."""
+    process = start(args, folder)
+    out, err = process.communicate(timeout=READY_WITHIN_S)
+    return Ran(process.returncode, out, err)
+
+
+@dataclass
+class Served:
+    """A `segsearch serve` that runs in a process of its own."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.communicate(timeout=READY_WITHIN_S)
+
+
+@contextmanager
+def serve(library: Path, *flags: object) -> Iterator[Served]:
+    """Serve a library on a free port, with index and models loaded, as long as the block runs."""
+    process = start(["serve", "--port", 0, "--library", library, *flags], library.parent)
+    try:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        found = re.search(r"http://\S+", said)
+        assert found, said
+        wait_until_ready(found[0])
+        yield Served(process, found[0])
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=READY_WITHIN_S)
+
+
+def wait_until_ready(address: str) -> None:
+    """Wait until a server has loaded what it needs."""
+    until = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < until:
+        if httpx.get(f"{address}/ready", trust_env=False).status_code == 200:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(address)

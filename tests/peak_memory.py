@@ -1,0 +1,45 @@
+"""A script: segments a photo with the starter model; prints RSS with the model loaded, and the peak.
+
+In a process of its own, since a peak can't be reset: see test_ingest_real.py.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from api.models import load_segmenter, with_preset
+from ingest.cutting import MaskParameters
+from ingest.photos import decode_photo
+from search.settings import Settings
+
+
+def main(path: Path) -> None:
+    settings = with_preset(Settings(models="starter"))
+    segmenter, parameters = load_segmenter(settings), MaskParameters.from_settings(settings)
+    rng = np.random.default_rng(0)
+    segmenter.automatic(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), parameters)  # warm
+    loaded = rss_bytes()
+    photo = decode_photo(path, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes)
+    count = len(segmenter.automatic(photo.rgb, parameters))
+    print(loaded, peak_bytes(), count)
+
+
+def rss_bytes() -> int:
+    """Resident memory now; where the system does not say, its peak until now."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return peak_bytes()
+    return int(statm.read_text().split()[1]) * resource.getpagesize()
+
+
+def peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

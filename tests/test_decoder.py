@@ -1,0 +1,99 @@
+"""The reordered decoder gives what sam2's own mask decoder gives, for every kind of model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sam2.build_sam import build_sam2
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.sam2_image_predictor import SAM2ImagePredictor
+from sam_reference import reference_predictor
+from torch import Tensor
+
+from ingest.automatic import low_res_predictor
+from ingest.checkpoints import load_segmenter
+from ingest.decoder import PointDecoder
+from starter import weights_dir
+from starter.scenes import draw_scene
+
+WH = (200, 150)
+
+
+@pytest.fixture(scope="module", params=["starter", "sam2.1-tiny", "sam2-tiny"])
+def predictor(request: pytest.FixtureRequest) -> SAM2ImagePredictor:
+    """sam2's predictor with an encoded photo; the tiny ones are full-size, with random weights."""
+    torch.manual_seed(1)
+    model = _model(request.param)
+    found = low_res_predictor(reference_predictor(model))
+    found.set_image(draw_scene(2, WH).image.copy())
+    return found
+
+
+def _model(name: str) -> SAM2Base:
+    if name == "starter":
+        path, config = weights_dir() / "segmenter.pt", weights_dir() / "segmenter.yaml"
+        return load_segmenter(str(path), config=config).model
+    family = name.removesuffix("-tiny")
+    return build_sam2(f"configs/{family}/{family}_hiera_t.yaml", device="cpu")
+
+
+def _prompts(predictor: SAM2ImagePredictor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return coordinates (b, 1, 2), labels (b, 1) and their embeddings (b, 2, c)."""
+    points = torch.rand(5, 2, generator=torch.Generator().manual_seed(3)) * torch.tensor(WH)
+    coords = predictor._transforms.transform_coords(points, normalize=True, orig_hw=WH[::-1])
+    labels = torch.ones(len(points), 1, dtype=torch.int)
+    with torch.inference_mode():
+        embedded, _ = predictor.model.sam_prompt_encoder((coords[:, None], labels), None, None)
+    return coords[:, None], labels, embedded
+
+
+def _ours(
+    predictor: SAM2ImagePredictor, dtype: torch.dtype = torch.float32, **how: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.inference_mode():
+        decoder = PointDecoder(predictor.model, dtype)
+        photo = decoder.photo_tokens(predictor._features)
+        return decoder.candidates(photo, _prompts(predictor)[2], **how)
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+def test_logits_and_scores_are_those_of_sam2s_decoder(
+    predictor: SAM2ImagePredictor, multimask: bool
+) -> None:
+    coords, labels, _ = _prompts(predictor)
+    logits, predicted_iou, _ = predictor._predict(
+        coords, labels, multimask_output=multimask, return_logits=True
+    )
+    left, ours, ours_iou = _ours(predictor, multimask=multimask, pred_iou_thresh=0.0)
+    assert left.tolist() == [0, 1, 2, 3, 4]
+    assert ours.shape == logits.shape
+    np.testing.assert_allclose(ours_iou, predicted_iou, atol=1e-5)
+    np.testing.assert_allclose(ours, logits, atol=float(logits.abs().max()) * 1e-5)
+
+
+def test_points_without_a_candidate_over_the_threshold_are_left_out(
+    predictor: SAM2ImagePredictor,
+) -> None:
+    _, logits, predicted_iou = _ours(predictor, multimask=True, pred_iou_thresh=0.0)
+    best = predicted_iou.amax(1)
+    threshold = float(best.sort().values[1:3].mean())
+    left, some_logits, some_iou = _ours(predictor, multimask=True, pred_iou_thresh=threshold)
+    assert left.tolist() == torch.nonzero(best > threshold)[:, 0].tolist()
+    assert len(left) == 3
+    np.testing.assert_allclose(some_iou, predicted_iou[left], atol=1e-5)
+    np.testing.assert_allclose(some_logits, logits[left], atol=float(logits.abs().max()) * 1e-5)
+
+
+def test_no_point_over_the_threshold_gives_nothing(predictor: SAM2ImagePredictor) -> None:
+    left, logits, predicted_iou = _ours(predictor, multimask=True, pred_iou_thresh=2.0)
+    assert len(left) == len(logits) == len(predicted_iou) == 0
+
+
+def test_bfloat16_agrees_with_float32_but_for_few_pixels(predictor: SAM2ImagePredictor) -> None:
+    _, full, full_iou = _ours(predictor, multimask=True, pred_iou_thresh=0.0)
+    _, half, half_iou = _ours(predictor, torch.bfloat16, multimask=True, pred_iou_thresh=0.0)
+    assert float((full_iou - half_iou).abs().max()) < 0.02
+    assert float(((full > 0) != (half > 0)).float().mean()) < 0.02

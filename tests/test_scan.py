@@ -1,0 +1,198 @@
+"""What a scan finds to do, and what it settles on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ingest.files import FileKey, FileStamp
+from ingest.ledger import Ledger
+from ingest.photos import bytes_sha256
+from ingest.scan import (
+    Again,
+    NewFile,
+    Seen,
+    count_files,
+    iter_new_files,
+    mark_vanished,
+    scopes_from_paths,
+)
+from ingest.tally import Tally
+from search.errors import UsageError
+from search.records import Photo, PhotoFacts, photo_id_from_digest
+
+
+@dataclass
+class Scan:
+    """One scan after another over a folder, with a ledger."""
+
+    folder: Path
+    ledger: Ledger
+    tally: Tally = field(default_factory=Tally)
+    settled: int = 0
+
+    def new(self, *paths: Path, again: Again | None = None) -> list[str]:
+        """The files that need decoding, by path below the folder; what is gone is noted."""
+        self.tally, self.settled, found = Tally(), 0, []
+        for scope in scopes_from_paths(paths or (self.folder,), self.ledger):
+            seen = Seen()
+            found += list(
+                iter_new_files(
+                    scope,
+                    self.ledger,
+                    self.tally,
+                    seen,
+                    again or Again(),
+                    on_settled=self._settled,
+                )
+            )
+            mark_vanished(scope, self.ledger, seen, self.tally)
+        return [str(new.key.path.relative_to(self.folder)) for new in found]
+
+    def _settled(self) -> None:
+        self.settled += 1
+
+    def finish(self, name: str) -> None:
+        """Note a file as a finished photo, as the pipeline does."""
+        path = self.folder / name
+        root = self.ledger.root_for(path)
+        assert root is not None
+        sha256 = bytes_sha256(path)
+        photo = Photo(
+            photo_id=photo_id_from_digest(sha256),
+            size_wh=(1, 1),
+            facts=PhotoFacts(sort_at=datetime(2024, 1, 1, tzinfo=UTC)),
+            segmented_with="f00d",
+        )
+        key = FileKey(root, str(path.relative_to(root.path)).encode())
+        self.ledger.finish_photo(photo, key, FileStamp.of(path), sha256)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Iterator[Scan]:
+    folder = tmp_path / "photos"
+    for name in ("a.jpg", "s/b.jpg", "s/t/c.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    with closing(Ledger(tmp_path / "library")) as ledger:
+        yield Scan(folder, ledger)
+
+
+def finished(scan: Scan) -> Scan:
+    for name in scan.new():
+        scan.finish(name)
+    return scan
+
+
+def test_everything_is_new_at_first_and_nothing_later(scan: Scan) -> None:
+    assert scan.new() == ["a.jpg", "s/b.jpg", "s/t/c.jpg"]
+    assert scan.new() == ["a.jpg", "s/b.jpg", "s/t/c.jpg"]  # nothing was finished
+    assert finished(scan).new() == []
+    assert (scan.tally.unchanged, scan.settled) == (3, 3)
+
+
+def test_files_are_found_as_they_are_asked_for(scan: Scan) -> None:
+    [scope] = scopes_from_paths([scan.folder], scan.ledger)
+    seen = Seen()
+    files = iter_new_files(scope, scan.ledger, Tally(), seen, Again(), on_settled=lambda: None)
+    first = next(files)
+    assert isinstance(first, NewFile)
+    assert seen.files == {b"a.jpg"}
+
+
+def test_changed_content_is_new_and_the_same_content_elsewhere_is_not(scan: Scan) -> None:
+    finished(scan)
+    (scan.folder / "a.jpg").write_text("something else")
+    (scan.folder / "s/b.jpg").rename(scan.folder / "b2.jpg")
+    assert scan.new() == ["a.jpg"]
+    assert (scan.tally.updated, scan.tally.unchanged, scan.tally.vanished) == (1, 1, 0)
+
+
+def test_photos_cut_otherwise_are_new_when_asked_for(scan: Scan) -> None:
+    finished(scan)
+    assert scan.new(again=Again("f00d")) == []
+    assert len(scan.new(again=Again("beef"))) == 3
+
+
+def test_an_unfinished_photo_is_new(scan: Scan) -> None:
+    finished(scan)
+    photo_id = scan.ledger.photo_of_content(bytes_sha256(scan.folder / "a.jpg"))
+    assert photo_id is not None
+    scan.ledger.begin_photo(scan.ledger.photo(photo_id).photo)
+    assert scan.new() == ["a.jpg"]
+
+
+def test_paths_below_others_and_named_twice_add_nothing(scan: Scan) -> None:
+    paths = [scan.folder / "s", scan.folder, scan.folder / "a.jpg", scan.folder]
+    scopes = scopes_from_paths(paths, scan.ledger)
+    assert [scope.path for scope in scopes] == [scan.folder]
+    assert count_files(scopes) == 3
+
+
+def test_the_folder_of_a_photo_that_is_named_becomes_its_root(scan: Scan) -> None:
+    assert scan.new(scan.folder / "s/b.jpg") == ["s/b.jpg"]
+    assert [root.path for root in scan.ledger.roots()] == [scan.folder / "s"]
+
+
+def test_roots_in_a_folder_are_looked_through_on_their_own(scan: Scan) -> None:
+    scan.new(scan.folder / "s/t")
+    scan.new(scan.folder / "s")
+    scopes = scopes_from_paths([scan.folder], scan.ledger)
+    assert [scope.path for scope in scopes] == [
+        scan.folder,
+        scan.folder / "s",
+        scan.folder / "s/t",
+    ]
+    assert count_files(scopes) == 3
+    assert len(scan.new()) == 3
+    assert [scope.path for scope in scopes_from_paths([scan.folder / "s"], scan.ledger)] == [
+        scan.folder / "s",
+        scan.folder / "s/t",
+    ]
+
+
+def test_what_is_neither_there_nor_known_is_refused_before_anything_is_noted(scan: Scan) -> None:
+    with pytest.raises(UsageError, match="typo is not there"):
+        scopes_from_paths([scan.folder, scan.folder / "typo"], scan.ledger)
+    assert scan.ledger.roots() == []
+
+
+def test_a_known_folder_that_is_gone_is_no_mistake(scan: Scan) -> None:
+    finished(scan)
+    for name in ("s/t/c.jpg", "s/b.jpg"):
+        (scan.folder / name).unlink()
+    (scan.folder / "s/t").rmdir()
+    assert scan.new(scan.folder / "s/t") == []
+    assert scan.tally.vanished == 1
+    assert scan.new(scan.folder / "s/t") == []
+    assert scan.tally.vanished == 0
+
+
+def test_a_link_to_nowhere_is_no_photo_and_no_bad_file(scan: Scan) -> None:
+    (scan.folder / "dangling.jpg").symlink_to(scan.folder / "nowhere.jpg")
+    assert "dangling.jpg" not in scan.new()
+    assert scan.tally.skipped == []
+
+
+def test_a_dead_mount_is_absent_and_no_crash(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(scan)
+    stat = Path.stat
+
+    def dead(path: Path, **options: bool) -> object:
+        if path.is_relative_to(scan.folder):
+            raise OSError(107, "Transport endpoint is not connected", str(path))
+        return stat(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", dead)
+        patch.setattr("os.path.isdir", lambda path: not str(path).startswith(str(scan.folder)))
+        patch.setattr("os.path.isfile", lambda path: False)
+        assert scan.new() == []
+    assert scan.tally.vanished == 0
+    assert "not connected" in scan.tally.skipped[0][1]
+    assert "not there" in scan.tally.notices[0]

@@ -1,0 +1,166 @@
+"""Settings: where a value comes from, that each is a flag, and how a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from api.cli import cli
+from api.models import PRESETS, settings_for_photo, with_preset
+from api.options import read_settings
+from search.errors import UsageError
+from search.manifest import Manifest, ModelName, save_manifest
+from search.settings import DEFAULT_ENCODER, Settings
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, without settings in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"SEGSEARCH_{name.upper()}", raising=False)
+
+
+def test_defaults_hold_where_nothing_is_said() -> None:
+    settings = read_settings({"points_per_side": None})
+    assert settings.points_per_side == 32
+    assert settings.model_fields_set == set()
+
+
+def test_a_flag_goes_before_the_environment_and_that_before_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("segsearch.toml").write_text("points_per_side = 1\nembed_batch = 1\nport = 1\n")
+    monkeypatch.setenv("SEGSEARCH_POINTS_PER_SIDE", "2")
+    monkeypatch.setenv("SEGSEARCH_EMBED_BATCH", "2")
+    settings = read_settings({"points_per_side": "3"})
+    assert (settings.points_per_side, settings.embed_batch, settings.port) == (3, 2, 1)
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGSEARCH_QDRANT", "")
+    monkeypatch.setenv("SEGSEARCH_PORT", "")
+    settings = read_settings({})
+    assert (settings.qdrant, settings.port) == (None, 8765)
+    assert settings.model_fields_set == set()
+
+
+def test_settings_have_words_for_what_they_do_and_a_group() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert isinstance(field.json_schema_extra, dict), name
+
+
+def flags() -> dict[str, set[str]]:
+    """The flags of each command."""
+    return {
+        name: {flag for option in command.params for flag in option.opts}
+        for name, command in cli.commands.items()
+    }
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_a_flag_of_some_command(name: str) -> None:
+    assert any(f"--{name.replace('_', '-')}" in taken for taken in flags().values())
+
+
+def test_no_command_has_two_options_of_one_name() -> None:
+    for name, command in cli.commands.items():
+        opts = [
+            flag for option in command.params for flag in (*option.opts, *option.secondary_opts)
+        ]
+        assert len(opts) == len(set(opts)), name
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"points_per_side": "0"}, "--points-per-side: .*greater than 0 .given: '0'"),
+        ({"device": "abacus"}, "--device: .*'cuda', 'mps' or 'cpu' .given: 'abacus'"),
+        ({"crop_overlap_ratio": "1"}, "--crop-overlap-ratio: .*less than 1"),
+        ({"pred_iou_thresh": "high"}, "--pred-iou-thresh: .*valid number"),
+        ({"port": "70000"}, "--port: .*65535"),
+        ({"mask_long_side": "10"}, "--mask-long-side"),
+    ],
+)
+def test_a_wrong_flag_is_told_in_one_sentence(given: dict[str, str], says: str) -> None:
+    with pytest.raises(UsageError, match=says) as caught:
+        read_settings(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_variable_is_told_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGSEARCH_EMBED_BATCH", "few")
+    with pytest.raises(UsageError, match=r"^SEGSEARCH_EMBED_BATCH .or embed_batch in segsearch"):
+        read_settings({})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("points = 3", "there is no setting 'points'"),
+        ("port = 'x", "segsearch.toml can't be read: "),
+        ("port = 'x'", "port in segsearch.toml.: .*valid integer"),
+    ],
+)
+def test_a_wrong_settings_file_is_told_in_one_sentence(content: str, says: str) -> None:
+    Path("segsearch.toml").write_text(content)
+    with pytest.raises(UsageError, match=says):
+        read_settings({})
+
+
+def test_a_key_is_never_repeated_in_an_error() -> None:
+    Path("segsearch.toml").write_text("qdrant_api_key = 1234567")
+    with pytest.raises(UsageError, match="qdrant_api_key") as caught:
+        read_settings({})
+    assert "1234567" not in str(caught.value)
+
+
+def test_several_mistakes_are_told_at_once() -> None:
+    with pytest.raises(UsageError, match=r"--port.*; --host|--host.*; --port|; "):
+        read_settings({"port": "-1", "device": "abacus"})
+
+
+def test_defaults_of_a_library_do_not_overrule_what_was_asked_for() -> None:
+    settings = Settings(encoder="mine").with_defaults({"encoder": "theirs", "segmenter": "theirs"})
+    assert (settings.encoder, settings.segmenter) == ("mine", "theirs")
+
+
+@pytest.mark.parametrize("models", PRESETS)
+def test_a_pair_of_models_fills_what_was_not_chosen(models: Any) -> None:
+    settings = with_preset(Settings(models=models, points_per_side=5))
+    assert settings.encoder == PRESETS[models]["encoder"]
+    assert settings.points_per_side == 5
+
+
+def test_without_a_choice_the_models_are_those_of_the_hub() -> None:
+    assert with_preset(Settings()).encoder == DEFAULT_ENCODER
+
+
+def test_a_single_photo_is_cut_with_the_librarys_models_unless_others_are_named() -> None:
+    starter = ModelName(name="starter", fingerprint="5")
+    manifest = Manifest(
+        segmenter=starter,
+        encoder=starter,
+        crop_recipe="fusion",
+        crop_fingerprint="f",
+        dim=3,
+        models="starter",
+    )
+    save_manifest(Path("lib"), manifest)
+    assert settings_for_photo(Settings(library="lib")).segmenter == "starter"
+    assert settings_for_photo(Settings(library="lib")).pred_iou_thresh == 0.5
+    asked = Settings(library="lib", segmenter="other.pt")
+    assert settings_for_photo(asked).segmenter == "other.pt"
+    assert settings_for_photo(Settings(library="nowhere")).segmenter != "starter"
+
+
+def test_help_shows_a_default_as_a_person_would_write_it() -> None:
+    ingest = cli.commands["ingest"]
+    shown = {p.name: p.help for p in ingest.params if isinstance(p, click.Option)}
+    assert shown["pred_iou_thresh"].endswith("[0.8]")
+    assert shown["multimask_output"].endswith("[on]")
+    assert shown["crop_overlap_ratio"].endswith("[0.3413]")
