@@ -17,7 +17,7 @@ from api.owner import CALL_PATH, Ownership
 from api.problems import answer_with_problems
 from api.readiness import Readiness
 from api.routes import library as library_routes
-from api.routes import owner, photos, search, segments
+from api.routes import owner, photos, search, segments, web
 from api.schemas import Problem
 from search.settings import Settings
 
@@ -53,7 +53,7 @@ def create_app(
     app.state.token = ownership.info.token if ownership else None
     app.state.readiness = Readiness(library)
     app.state.warm = warm
-    for routes in (library_routes, photos, segments, search, owner):
+    for routes in (library_routes, photos, segments, search, owner, web):
         app.include_router(routes.router)
     answer_with_problems(app)
     _guard(app, library.settings)

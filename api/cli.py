@@ -13,7 +13,7 @@ import sys
 
 import click
 
-from api.commands_library import ingest, remove, show, status
+from api.commands_library import ingest, optimize, remove, show, status
 from api.commands_search import search
 from api.commands_segment import segment
 from api.commands_serve import demo, serve
@@ -41,7 +41,7 @@ def cli(verbose: bool) -> None:
     )
 
 
-for command in (ingest, search, segment, serve, status, show, remove, demo):
+for command in (ingest, search, segment, serve, status, show, remove, optimize, demo):
     cli.add_command(command)
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     """Run the command; a person's mistake ends in a sentence, never in a traceback."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns when we fork
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="segsearch", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("segsearch: stopped", err=True)
         code = EXIT_FAILED

@@ -103,7 +103,7 @@ def segment(
 def cut_picture(
     rgb: RgbImage, prompt: PromptIn, settings: Settings, candidates: int
 ) -> list[CutMask]:
-    """Return every mask of a picture (h, w, 3), or without empty ones those of a prompt.
+    """Return every mask of a picture (h, w, 3), or the candidates for a prompt, best first.
 
     Raises:
         UsageError: the prompt lies outside the picture.
@@ -117,8 +117,7 @@ def cut_picture(
         return load_segmenter(settings).automatic(rgb, MaskParameters.from_settings(settings))
     # looked at first: a mistake should not have to wait until the model is loaded
     meant = prompt_from_request(prompt).checked((rgb.shape[1], rgb.shape[0]))
-    found = load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates)
-    return [cut for cut in found if cut.area_px > 0]
+    return load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates)
 
 
 def sam_fields(cut: CutMask) -> dict[str, Any]:

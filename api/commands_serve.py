@@ -35,17 +35,19 @@ def serve(settings: Settings) -> None:
     from api.app import create_app
     from api.library import Library
 
-    listening = listen(settings.host, settings.port, trust_network=settings.trust_network)
-    address = address_of(listening)
-    with Library(settings, command="serve") as library, listening:
+    with (
+        closing_on_sigterm(),
+        listen(settings.host, settings.port, trust_network=settings.trust_network) as listening,
+        Library(settings, command="serve") as library,
+    ):
+        address = address_of(listening)
         _, ownership = library.own_index()
         app = create_app(library, ownership=ownership, warm=True)
         if ownership is not None:
             ownership.announce(address)
         click.echo(f"serving {library.folder} at {address} (stop with Ctrl-C)", err=True)
         config = uvicorn.Config(app, log_level="warning", access_log=False)
-        with closing_on_sigterm():
-            uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 @contextmanager

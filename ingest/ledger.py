@@ -82,6 +82,12 @@ ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.h
     segment_count = excluded.segment_count, hidden = excluded.hidden, stale = 1
 """
 
+# A vanished file tells something only as long as its photo has no other.
+FORGET_MOVED = """
+DELETE FROM files WHERE state = 'vanished' AND (photo_id IS NULL OR EXISTS (
+    SELECT 1 FROM files f WHERE f.photo_id = files.photo_id AND f.state = 'present'))
+"""
+
 
 class Ledger:
     """The ledger of one library. Each thread that uses it opens its own."""
@@ -334,7 +340,10 @@ class Ledger:
         return any(is_below(row["path"], path) for row in rows)
 
     def mark_vanished(self, root: Root, paths: Sequence[bytes]) -> int:
-        """Note that files are gone; return how many photos no file shows any more."""
+        """Note that files are gone; return how many photos no file shows any more.
+
+        Those whose photo has another file, or that showed none, are forgotten.
+        """
         keys = [(root.root_id, path) for path in paths]
         with self._transaction():
             missing_before = len(self.missing_photos())
@@ -346,6 +355,7 @@ class Ledger:
             self._execute_each(
                 "UPDATE files SET state = 'vanished' WHERE root_id = ? AND path = ?", keys
             )
+            self._execute(FORGET_MOVED)
             return len(self.missing_photos()) - missing_before
 
     def skipped(self) -> list[tuple[Path, str]]:

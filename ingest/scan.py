@@ -240,7 +240,8 @@ def mark_vanished(scope: Scope, ledger: Ledger, seen: Seen, tally: Tally) -> Non
         if not any(is_below(below, folder) for folder in seen.unreadable)
         and is_gone(FileKey(scope.root, below).path)
     ]
-    tally.vanished += ledger.mark_vanished(scope.root, gone)
+    if gone:
+        tally.vanished += ledger.mark_vanished(scope.root, gone)
 
 
 def _nothing_forgotten(root: Root) -> str:

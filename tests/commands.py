@@ -110,15 +110,16 @@ class Served:
 
 
 @contextmanager
-def serve(library: Path, *flags: object) -> Iterator[Served]:
-    """Serve a library on a free port, with index and models loaded, as long as the block runs."""
-    process = start(["serve", "--port", 0, "--library", library, *flags], library.parent)
+def serve(library: Path, *, ready: bool = True) -> Iterator[Served]:
+    """Serve a library on a free port, index and models loaded if `ready`, while the block runs."""
+    process = start(["serve", "--port", 0, "--library", library], library.parent)
     try:
         assert process.stderr is not None
         said = process.stderr.readline()
         found = re.search(r"http://\S+", said)
         assert found, said
-        wait_until_ready(found[0])
+        if ready:
+            wait_until_ready(found[0])
         yield Served(process, found[0])
     finally:
         if process.poll() is None:

@@ -1,4 +1,4 @@
-"""A script: segments a photo with the starter model; prints RSS with the model loaded, and the peak.
+"""A script: cuts a photo with the starter model; prints RSS with the model loaded, and the peak.
 
 In a process of its own, since a peak can't be reset: see test_ingest_real.py.
 """

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import peak_memory
 import pytest
@@ -26,11 +28,10 @@ SAME_BOX_IOU = 0.9
 MEMORY_BYTES = 3_000_000_000
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    folder = tmp_path_factory.mktemp("real") / "library"
-    settings = Settings(library=folder, models="starter")
-    with Library(settings, command="test", create=True) as library:
+@contextmanager
+def new_library(folder: Path, **settings: Any) -> Iterator[Library]:
+    chosen = Settings(library=folder / "library", models="starter", **settings)
+    with Library(chosen, command="test", create=True) as library:
         yield library
 
 
@@ -46,7 +47,7 @@ def take(library: Library, *paths: Path) -> tuple[IngestSummary, dict[str, list[
 
 
 @pytest.mark.slow
-def test_large_segments_have_the_same_boxes_in_all_eight_orientations(library: Library) -> None:
+def test_large_segments_have_the_same_boxes_in_all_eight_orientations(tmp_path: Path) -> None:
     """The eight files were turned and then compressed, each with its own noise.
 
     The starter model feels that noise: of the 22 segments of 5% of the photo or more, 17 to 21 are
@@ -54,10 +55,12 @@ def test_large_segments_have_the_same_boxes_in_all_eight_orientations(library: L
     quality 85) loses 4 of them. The largest, of a tenth of the photo, are found in all.
     """
     names = [f"Landscape_{n}.jpg" for n in range(1, 9)]
-    summary, segments = take(library, *(real_data("library", "exif2", name) for name in names))
+    files = [real_data("library", "exif2", name) for name in names]
+    with new_library(tmp_path) as library:
+        summary, segments = take(library, *files)
+        rows = library.ledger().photos(SearchFilter(), limit=10)
     assert summary.photos_ingested == len(names)
-    for row in library.ledger().photos(SearchFilter(), limit=10):
-        assert row.photo.size_wh == UPRIGHT_WH
+    assert {row.photo.size_wh for row in rows} == {UPRIGHT_WH}
     first = [s for s in segments[names[0]] if s.area_fraction >= LARGE]
     assert len(first) >= 4
     worst = min(_best_iou(s, segments[name]) for s in first for name in names[1:])
@@ -69,14 +72,14 @@ def _best_iou(segment: Segment, others: list[Segment]) -> float:
     return max(box_iou(segment.bbox_xywh, other.bbox_xywh) for other in others)
 
 
-@pytest.mark.slow
-def test_heic_webp_and_avif_come_in(library: Library) -> None:
+def test_heic_webp_and_avif_come_in(tmp_path: Path) -> None:
     files = (
         ("heic", "cheers_1440x960.heic"),
         ("webp", "Photo (1).webp"),
         ("avif", "Issue 649.avif"),
     )
-    summary, segments = take(library, *(real_data("library", "drew", *file) for file in files))
+    with new_library(tmp_path, points_per_side=4) as library:
+        summary, segments = take(library, *(real_data("library", "drew", *file) for file in files))
     assert (summary.photos_ingested, summary.photos_skipped) == (3, 0)
     assert all(segments[name] for _, name in files)
 

@@ -218,6 +218,7 @@ def test_vanished_files_hide_a_photo_once_none_is_left(ledger: Ledger, root: Roo
     photo = finish(ledger, root, "a.jpg")
     ledger.put_file(FileKey(root, b"copy.jpg"), STAMP, "sha of a.jpg", photo.photo_id)
     assert ledger.mark_vanished(root, [b"a.jpg"]) == 0
+    assert ledger.file(FileKey(root, b"a.jpg")) is None  # moved, as it were
     assert not ledger.facts_now(photo.photo_id).hidden
     assert ledger.mark_vanished(root, [b"copy.jpg"]) == 1
     assert ledger.facts_now(photo.photo_id).hidden

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ingest import pipeline
 from ingest.photos import decode_photo
+from ingest.removal import forget_photos
 from ingest.tally import IngestSummary
 from search.errors import StoreError, UsageError
 from search.index import SegmentIndex
@@ -59,6 +60,16 @@ def counts(summary: IngestSummary) -> dict[str, int]:
     return {name: number for name, number in every.items() if number}
 
 
+TURNS = {  # what a camera held so does to the upright picture
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 ALL = ["photos/a.png", "photos/trip/b.png", "photos/trip/c.png", "photos/trip/day/d.png"]
 
 
@@ -197,6 +208,17 @@ def test_another_orientation_is_another_picture(rig: Rig) -> None:
     assert sizes == {(48, 36), (36, 48)}
 
 
+def test_the_same_picture_stored_in_all_eight_orientations_is_one_photo(empty_rig: Rig) -> None:
+    upright = Image.fromarray(picture(3))
+    for orientation, turn in TURNS.items():
+        stored = upright if turn is None else upright.transpose(turn)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored.save(empty_rig.photos / f"{orientation}.png", exif=exif)
+    assert counts(empty_rig.ingest()) == {"seen": 8, "ingested": 1, "updated": 7}
+    assert empty_rig.segmenter.photos_cut == 1
+
+
 # files that move
 
 
@@ -222,6 +244,8 @@ def test_a_renamed_folder_costs_nothing_and_is_found_by_its_new_name(rig: Rig) -
     assert rig.shown(rig.photos / "Rome/day") == moved[2:]
     (rig.photos / "trip").mkdir()
     assert rig.shown(rig.photos / "trip") == []
+    with rig.ledger() as ledger:
+        assert ledger.counts()["files_vanished"] == 0
 
 
 def test_folders_whose_names_begin_alike_are_told_apart(rig: Rig) -> None:
@@ -608,6 +632,26 @@ def test_a_photo_begun_before_a_failure_and_deleted_after_it_is_not_found(
 
 def _raise_store_error() -> None:
     raise StoreError("the disk is full")
+
+
+def test_a_removal_cut_short_is_mended_by_the_next_ingest(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.ingest()
+    before = snapshot(rig)
+    photo_ids = sorted(_photo_ids(rig))[:2]
+    with rig.ledger() as ledger:
+        with monkeypatch.context() as patch:
+            patch.setattr(rig.index, "flush", _raise_store_error)
+            with pytest.raises(StoreError):
+                forget_photos(photo_ids, ledger, lambda: rig.index)
+        assert not ledger.is_finished(photo_ids[0])
+    assert counts(rig.ingest()) == {"seen": 4, "ingested": 2, "unchanged": 2}
+    _assert_same(snapshot(rig), before)
+    with rig.ledger() as ledger:
+        forget_photos(photo_ids, ledger, lambda: rig.index)
+    assert len(rig.shown()) == 2
+    assert rig.index.count("photos") == 2
 
 
 def test_ctrl_c_finishes_what_is_in_hand_and_the_next_run_goes_on(rig: Rig) -> None:

@@ -1,0 +1,71 @@
+/** The card beside a chosen segment: find it, add it to a search, save it. */
+
+import { el, fill } from "./dom.js";
+import { icon } from "./icons.js";
+import { button, iconButton } from "./message.js";
+
+/**
+ * @typedef {object} CardActions
+ * @property {() => void} find
+ * @property {(side: "plus"|"minus") => void} refine
+ * @property {(step: number) => void} turn
+ * @property {() => void} close
+ */
+
+const MARGIN_PX = 12;
+
+export class Card {
+  /** @param {CardActions} actions */
+  constructor(actions) {
+    this.actions = actions;
+    this.find = button("Find this everywhere", actions.find, { class: "button is-main", sign: "search" });
+    this.nesting = el("div", { class: "nesting" });
+    this.save = el("a", { class: "icon-button", download: "", "aria-label": "Save the cut-out", title: "Save the cut-out" }, icon("save"));
+    this.root = el(
+      "div",
+      { class: "card", role: "dialog", "aria-label": "The chosen segment", hidden: true },
+      this.find,
+      el("div", { class: "card-row" },
+        iconButton("plus", "Add to the search (+)", () => actions.refine("plus")),
+        iconButton("minus", "Exclude from the search (−)", () => actions.refine("minus")),
+        this.save,
+        this.nesting,
+        iconButton("close", "Close (Esc)", actions.close)),
+    );
+  }
+
+  /**
+   * Show the card near a place of the stage.
+   * @param {import("./picker.js").Picker} picker what is chosen in it
+   * @param {{x: number, y: number}} at in pixels of the stage
+   * @param {boolean} takesFocus
+   */
+  show(picker, at, takesFocus) {
+    const { chosen, stack, level } = picker;
+    this.root.hidden = !chosen;
+    if (!chosen) return;
+    this.save.href = `/v1/segments/${chosen.segment_id}/crop.png?background=transparent`;
+    this.save.download = `${chosen.segment_id}.png`;
+    fill(this.nesting, ...(stack.length > 1 ? this.nested(level, stack.length) : []));
+    const stage = /** @type {HTMLElement} */ (this.root.parentElement);
+    const x = at.x + 16 + this.root.offsetWidth > stage.clientWidth ? at.x - 16 - this.root.offsetWidth : at.x + 16;
+    const y = at.y - this.root.offsetHeight / 2;
+    this.root.style.left = `${clamp(x, stage.clientWidth - this.root.offsetWidth)}px`;
+    this.root.style.top = `${clamp(y, stage.clientHeight - this.root.offsetHeight)}px`;
+    if (takesFocus) this.find.focus();
+  }
+
+  /** @param {number} level @param {number} count @returns {HTMLElement[]} */
+  nested(level, count) {
+    const step = (/** @type {string} */ label, /** @type {string} */ sign, /** @type {number} */ by, /** @type {boolean} */ ends) =>
+      iconButton(sign, label, () => this.actions.turn(by), { disabled: ends });
+    return [
+      step("The smaller one here ([)", "back", -1, level === 0),
+      el("span", { class: "faint", text: `${level + 1} of ${count}`, title: "Segments that lie here, smallest first" }),
+      step("The larger one here (])", "next", 1, level === count - 1),
+    ];
+  }
+}
+
+/** @param {number} value @param {number} most */
+const clamp = (value, most) => Math.max(MARGIN_PX, Math.min(value, most - MARGIN_PX));

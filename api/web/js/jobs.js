@@ -1,0 +1,128 @@
+/** Bringing the library up to date, with progress as it happens. */
+
+import { ApiError, ask } from "./api.js";
+import { announce, el, fill } from "./dom.js";
+import { icon } from "./icons.js";
+import { counted } from "./library.js";
+import { iconButton, notify, sentence } from "./message.js";
+
+/**
+ * @typedef {object} Job
+ * @property {string} job_id
+ * @property {"running"|"done"|"failed"|"cancelled"} state
+ * @property {number} photos_seen
+ * @property {number} photos_through
+ * @property {number} photos_ingested
+ * @property {number} segments
+ * @property {number} seconds
+ * @property {string|null} message
+ */
+
+const ASK_AGAIN_MS = 1000;
+
+export class Jobs {
+  /** @param {HTMLElement} root @param {() => void} changed the library has more or fewer photos */
+  constructor(root, changed) {
+    this.root = root;
+    this.changed = changed;
+    this.button = el(
+      "button",
+      { type: "button", class: "quiet-button", title: "Look for new, moved and vanished photos", on: { click: () => this.begin() } },
+      icon("update"),
+      el("span", { text: "Update library" }),
+    );
+    this.find();
+  }
+
+  /** Follow a job that runs already; a server without jobs gets no button. */
+  async find() {
+    try {
+      const { jobs } = await ask("GET", "/v1/jobs");
+      fill(this.root, this.button);
+      const running = jobs.find((/** @type {Job} */ job) => job.state === "running");
+      if (running) this.follow(running);
+    } catch {
+      fill(this.root);
+    }
+  }
+
+  async begin() {
+    this.button.disabled = true;
+    try {
+      this.follow(await ask("POST", "/v1/ingest", { body: { root_id: null, path: "" } }));
+    } catch (error) {
+      notify(sentence(/** @type {Error} */ (error).message));
+    }
+    this.button.disabled = false;
+  }
+
+  /** @param {Job} job */
+  follow(job) {
+    this.drawFrame(job);
+    this.show(job);
+    const events = new EventSource(`/v1/jobs/${job.job_id}/events`);
+    events.addEventListener("progress", (event) => {
+      const now = JSON.parse(event.data);
+      this.show(now);
+      if (now.state !== "running") {
+        events.close();
+        this.end(now);
+      }
+    });
+    events.addEventListener("error", () => {
+      events.close();
+      setTimeout(() => this.askOn(job), ASK_AGAIN_MS);
+    });
+  }
+
+  /** The stream broke: ask now and then instead. @param {Job} job */
+  async askOn(job) {
+    try {
+      const now = await ask("GET", `/v1/jobs/${job.job_id}`);
+      this.show(now);
+      if (now.state !== "running") this.end(now);
+      else setTimeout(() => this.askOn(job), ASK_AGAIN_MS);
+    } catch (error) {
+      const isGone = error instanceof ApiError && error.status === 404;
+      fill(this.root, this.button);
+      notify(isGone ? "The update is over." : "The server does not answer; the update may still run.");
+    }
+  }
+
+  /** @param {Job} job */
+  drawFrame(job) {
+    this.text = el("span", { class: "job-text" });
+    this.bar = el("progress", { "aria-label": "Update of the library" });
+    const cancel = () => ask("DELETE", `/v1/jobs/${job.job_id}`).catch((error) => notify(sentence(error.message)));
+    fill(
+      this.root,
+      el("div", { class: "job" }, this.bar, this.text, iconButton("close", "Stop the update", cancel)),
+    );
+    announce("The library is being updated.");
+  }
+
+  /** @param {Job} job */
+  show({ photos_seen: seen, photos_through: through, segments, seconds }) {
+    if (!this.bar || !this.text) return;
+    if (seen) {
+      this.bar.max = seen;
+      this.bar.value = through;
+    }
+    const pace = seconds > 1 && through ? `, ${(through / seconds).toFixed(1)}/s` : "";
+    this.text.textContent = seen
+      ? `${through.toLocaleString("en")} of ${seen.toLocaleString("en")}${pace}`
+      : "Looking for photos…";
+    this.text.title = counted(segments, "segment");
+  }
+
+  /** @param {Job} job */
+  end({ state, photos_ingested: ingested, segments, message }) {
+    fill(this.root, this.button);
+    const added = ingested
+      ? `${counted(ingested, "photo")} added, ${counted(segments, "segment")}.`
+      : "Everything is up to date.";
+    if (state === "failed") notify(`The update failed. ${sentence(message ?? "")}`);
+    else notify(state === "cancelled" ? `Stopped. ${ingested ? added : ""}` : added);
+    this.changed();
+  }
+}
