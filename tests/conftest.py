@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import Commands
@@ -21,6 +23,15 @@ class Sample:
     library: Path
     photos: Path
     drawn: SampleLibrary
+
+    @property
+    def flags(self) -> tuple[str, Path]:
+        """Names the library to a command."""
+        return "--library", self.library
+
+    def photo_of(self, words: str) -> Path:
+        """The first photo that shows what the words say."""
+        return self.drawn.answers[words][0].path
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +60,21 @@ def run(
         monkeypatch.delenv(f"SEGSEARCH_{name.upper()}", raising=False)
     monkeypatch.chdir(tmp_path)
     return Commands(capsys, monkeypatch)
+
+
+@pytest.fixture
+def find(run: Commands, sample: Sample) -> Any:
+    """Search the drawn library, and return the hits as `--json` has them."""
+
+    def search(*args: object) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]]
+        found = run("search", *args, *sample.flags, "--json").json["hits"]
+        return found
+
+    return search
+
+
+@pytest.fixture
+def own(sample: Sample, tmp_path: Path) -> Path:
+    """A copy of the drawn library, to be changed."""
+    return shutil.copytree(sample.library, tmp_path / "own")

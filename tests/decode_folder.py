@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from own_memory import peak_bytes
+
 from ingest.photos import decode_photo
 from search.errors import PhotoError
 
@@ -32,8 +34,7 @@ def main(folder: Path) -> None:
         said = outcome(path)
         seconds = time.perf_counter() - start
         print(json.dumps({"path": str(path), "said": said, "seconds": seconds}), flush=True)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"peak_mb": peak_mb}))
+    print(json.dumps({"peak_mb": peak_bytes() // 1_000_000}))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ In a process of its own, since a peak can't be reset: see test_ingest_real.py.
 
 from __future__ import annotations
 
-import resource
 import sys
 from pathlib import Path
 
 import numpy as np
+from own_memory import peak_bytes, rss_bytes
 
 from api.models import load_segmenter, with_preset
 from ingest.cutting import MaskParameters
@@ -26,19 +26,6 @@ def main(path: Path) -> None:
     photo = decode_photo(path, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes)
     count = len(segmenter.automatic(photo.rgb, parameters))
     print(loaded, peak_bytes(), count)
-
-
-def rss_bytes() -> int:
-    """Resident memory now; where the system does not say, its peak until now."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return peak_bytes()
-    return int(statm.read_text().split()[1]) * resource.getpagesize()
-
-
-def peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

@@ -37,22 +37,28 @@ export class Card {
   /**
    * Show the card near a place of the stage.
    * @param {import("./picker.js").Picker} picker what is chosen in it
-   * @param {{x: number, y: number}} at in pixels of the stage
+   * @param {{left: number, right: number, y: number}} at what to stay beside, in pixels of the stage
    * @param {boolean} takesFocus
    */
   show(picker, at, takesFocus) {
     const { chosen, stack, level } = picker;
-    this.root.hidden = !chosen;
-    if (!chosen) return;
+    if (!chosen) return this.hide();
+    this.root.hidden = false;
     this.save.href = `/v1/segments/${chosen.segment_id}/crop.png?background=transparent`;
     this.save.download = `${chosen.segment_id}.png`;
     fill(this.nesting, ...(stack.length > 1 ? this.nested(level, stack.length) : []));
     const stage = /** @type {HTMLElement} */ (this.root.parentElement);
-    const x = at.x + 16 + this.root.offsetWidth > stage.clientWidth ? at.x - 16 - this.root.offsetWidth : at.x + 16;
+    const width = this.root.offsetWidth;
+    const isRoomy = at.right + 2 * MARGIN_PX + width <= stage.clientWidth;
+    const x = isRoomy ? at.right + MARGIN_PX : at.left - MARGIN_PX - width;
     const y = at.y - this.root.offsetHeight / 2;
-    this.root.style.left = `${clamp(x, stage.clientWidth - this.root.offsetWidth)}px`;
+    this.root.style.left = `${clamp(x, stage.clientWidth - width)}px`;
     this.root.style.top = `${clamp(y, stage.clientHeight - this.root.offsetHeight)}px`;
     if (takesFocus) this.find.focus();
+  }
+
+  hide() {
+    this.root.hidden = true;
   }
 
   /** @param {number} level @param {number} count @returns {HTMLElement[]} */

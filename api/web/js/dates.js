@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { monthName } from "./timeline.js";
 
 const SHORT = new Intl.DateTimeFormat("en", { month: "short" });
-const DAY = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 const pad = (/** @type {number} */ number) => String(number).padStart(2, "0");
 
 /** @param {number} year @param {number} month from 1 @returns {string} its last day, YYYY-MM-DD */

@@ -1,9 +1,11 @@
 /** Examples of what is looked for: segments, photos, pictures and words, wanted or unwanted. */
 
-import { photoUrl } from "./api.js";
-import { base64Of, pictureUrl } from "./pictures.js";
-import { isEmpty, promptForApi, promptFromText, textFromPrompt } from "./prompts.js";
-import { lightTile } from "./tiles.js";
+import { ask, photoUrl } from "./api.js";
+import { el } from "./dom.js";
+import { pen2d, squareAround } from "./lit.js";
+import { base64Of, pictureOf, pictureUrl } from "./pictures.js";
+import { emptyPrompt, isEmpty, promptForApi, promptFromText, textFromPrompt } from "./prompts.js";
+import { lightTile, loadImage } from "./tiles.js";
 
 /** @typedef {import("./prompts.js").Prompt} Prompt */
 /**
@@ -15,6 +17,7 @@ import { lightTile } from "./tiles.js";
 const KINDS = { s: "segment", p: "photo", x: "picture", w: "words" };
 const LETTERS = { segment: "s", photo: "p", picture: "x", words: "w" };
 const THUMB_PX = 96;
+const MEANT_PX = 320; // long side of the photo that a part is shown of
 
 /** @param {string} id @returns {Example} */
 export const segmentExample = (id) => ({ kind: "segment", id });
@@ -68,14 +71,46 @@ export function nameOfExample({ kind, id, prompt }) {
 }
 
 /**
- * Put an example's small picture into an image.
- * @param {HTMLImageElement} image
- * @param {Example} example
+ * Make an example's small picture; with a prompt, of what it means.
+ * @param {Example} example not words
+ * @param {string} name the class of the picture
+ * @returns {HTMLElement}
  */
-export async function showExample(image, { kind, id }) {
-  if (kind === "segment") lightTile(image, id, THUMB_PX);
-  else if (kind === "photo") image.src = photoUrl(id, THUMB_PX);
-  else image.src = (await pictureUrl(id)) ?? "";
+export function thumbOf(example, name) {
+  if (!isEmpty(example.prompt)) {
+    const canvas = el("canvas", { class: name, width: THUMB_PX, height: THUMB_PX });
+    drawMeant(canvas, example).catch(() => {}); // it stays blank where the photo is out of reach
+    return canvas;
+  }
+  const image = el("img", { alt: "", class: name });
+  if (example.kind === "segment") lightTile(image, example.id, THUMB_PX);
+  else if (example.kind === "photo") image.src = photoUrl(example.id, THUMB_PX);
+  else pictureUrl(example.id).then((url) => (image.src = url ?? ""));
+  return image;
+}
+
+/** @param {HTMLCanvasElement} canvas @param {Example} example */
+async function drawMeant(canvas, { kind, id, prompt }) {
+  const [src, { width, height }] = await sourceOf(kind, id);
+  const image = await loadImage(src);
+  const { points, box } = prompt ?? emptyPrompt();
+  const { x, y } = points.find(({ label }) => label) ?? { x: width / 2, y: height / 2 };
+  const square = squareAround(box ?? [x, y, 0, 0], width, height, 1);
+  const scale = canvas.width / square.width;
+  const at = [-square.x * scale, -square.y * scale, width * scale, height * scale];
+  pen2d(canvas).drawImage(image, at[0], at[1], at[2], at[3]);
+}
+
+/** Where a picture is, and its full size. @param {string} kind @param {string} id
+ * @returns {Promise<[string, {width: number, height: number}]>} */
+async function sourceOf(kind, id) {
+  if (kind === "photo") {
+    const [width, height] = (await ask("GET", `/v1/photos/${id}`)).size_wh;
+    return [photoUrl(id, MEANT_PX), { width, height }];
+  }
+  const [url, picture] = await Promise.all([pictureUrl(id), pictureOf(id)]);
+  if (!url || !picture) throw new Error("the picture is not in this browser");
+  return [url, picture];
 }
 
 /** Whether two examples are the same. @param {Example} a @param {Example} b @returns {boolean} */

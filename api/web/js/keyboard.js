@@ -86,7 +86,7 @@ export class Keyboard {
     const { viewer } = this;
     const [dx, dy] = ARROWS[event.key];
     if (viewer.isCutting) this.moveCross(dx, dy, event.shiftKey ? FINE : STEP);
-    else if (event.target === viewer.stage.root) viewer.picker.focusFirst();
+    else if (event.target === viewer.stage.root) viewer.picker.focus();
     else if (dx) viewer.step(dx);
     return true;
   }

@@ -4,7 +4,7 @@ import { photoUrl } from "./api.js";
 import { el, fill } from "./dom.js";
 import { facetsOf, folderName, libraryFacts } from "./facets.js";
 import { Grid } from "./grid.js";
-import { button, errorMessage, message } from "./message.js";
+import { button, errorMessage, message, notify, sentence } from "./message.js";
 import { photoFilter } from "./query.js";
 import { addressFromState, go, hasFilter, noFilter, stateOf } from "./router.js";
 import { onceSettled, showImage } from "./tiles.js";
@@ -13,8 +13,9 @@ import { TimeRail } from "./rail.js";
 
 /** @typedef {import("./router.js").State} State */
 
+const WAITING = { id: "waiting", title: "", count: 30 };
 const THUMB_PX = 320; // long side: enough for squares of 220
-const DAY = new Intl.DateTimeFormat("en", { day: "numeric", month: "long", year: "numeric" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long", year: "numeric" });
 
 /** @param {string|null} path @returns {string} */
 export const fileName = (path) => path?.split(/[\\/]/).pop() ?? "a photo out of reach";
@@ -52,16 +53,19 @@ export class Library {
     );
   }
 
-  /** @param {State} state @returns {Promise<void>} once what it shows has its full length */
-  async show(state) {
+  /** @param {State} state @param {boolean} [keepsPlace] what is shown stays until the new is here
+   * @returns {Promise<void>} once what it shows has its full length */
+  async show(state, keepsPlace = false) {
     const key = JSON.stringify(state.filter);
     if (key === this.key && this.timeline) return this.grid.measure();
     this.key = key;
     this.state = state;
     this.timeline?.stop();
     this.timeline = null;
-    this.grid.setSections([{ id: "waiting", title: "", count: 30 }]);
-    this.rail.show([]);
+    if (!keepsPlace) {
+      this.grid.setSections([WAITING]);
+      this.rail.show([]);
+    }
     fill(this.said);
     try {
       const [facets, facts] = await Promise.all([
@@ -105,6 +109,7 @@ export class Library {
     fill(this.said);
     if (isLonger) this.grid.setSections(timeline.sections);
     else this.grid.refresh();
+    if (isLonger && !timeline.all) this.rail.show(timeline.sections);
   }
 
   /** @param {State} state @param {import("./facets.js").Facets|null} facets @param {any[]} roots */
@@ -178,18 +183,18 @@ export class Library {
 
   /** @param {any} error */
   fail(error) {
-    if (!this.timeline?.loaded.length) this.grid.setSections([]);
-    const retry = () => {
-      if (this.timeline) return this.timeline.retry();
-      this.refresh();
-    };
+    const retry = () => (this.timeline ? this.timeline.retry() : this.refresh());
+    if (this.timeline?.loaded.length) {
+      return notify(`${sentence(error.message)} Some photos are missing here.`, { label: "Try again", act: retry });
+    }
+    this.grid.setSections([]);
     fill(this.said, errorMessage(error, retry));
   }
 
   /** Load everything anew: the library has changed, or could not be had. */
   refresh() {
     this.key = "";
-    if (this.state) this.show(this.state);
+    if (this.state) this.show(this.state, true);
   }
 
   /** @returns {string[]} ids of the photos that are here, in order */

@@ -9,6 +9,7 @@ import { pixelsFromMask } from "./rle.js";
  * @typedef {{canvas: HTMLCanvasElement} & Rect} Shape */
 
 const LONG_SIDE_PX = 1024; // SAM's masks know no more
+const SMALLEST_PART = 0.35; // of a picture's shorter side: less shows no surroundings
 const OUTLINE_STEPS = 16; // directions in which the shape is moved to draw its outline
 
 /** @type {WeakMap<Mask, Shape>} */
@@ -139,12 +140,14 @@ function outlineOf(canvas, lit, rect, color, thickness) {
  * Return the square of a picture that shows a box with some of its surroundings.
  * @param {number[]} boxXywh in pixels of the picture
  * @param {number} width of the picture @param {number} height of the picture
- * @param {number} [room] how much larger than the box
- * @returns {Rect} within the picture wherever it fits
+ * @param {number} [room] how much larger than the box; 1 cuts off what a square within the picture
+ *   can't hold, more lets the square stand over the picture's edges instead
+ * @returns {Rect}
  */
 export function squareAround([x, y, w, h], width, height, room = 1.7) {
   const shorter = Math.min(width, height);
-  const side = Math.min(Math.max(Math.max(w, h) * room, shorter * 0.35), Math.max(w, h, shorter));
+  const most = room > 1 ? Math.max(w, h, shorter) : shorter;
+  const side = Math.min(Math.max(Math.max(w, h) * room, shorter * SMALLEST_PART), most);
   const start = (/** @type {number} */ middle, /** @type {number} */ length) =>
     side >= length ? (length - side) / 2 : Math.min(Math.max(middle - side / 2, 0), length - side);
   return { x: start(x + w / 2, width), y: start(y + h / 2, height), width: side, height: side };

@@ -44,7 +44,7 @@ async function show(state, how) {
   isViewing = state.view === "photo" || state.view === "picture";
   for (const id of ["#top", "#main"]) find(id).inert = isViewing;
   if (isViewing) return viewer.show(state);
-  viewer.hide();
+  if (viewer.hide()) document.querySelector(".grid:not([hidden]) .is-reached [data-focus]")?.focus({ preventScroll: true });
   const isSame = state.view === base.view && find(state.view === "search" ? "#results" : "#library").hidden === false;
   base = state;
   document.title = state.words ? `${state.words} · segsearch` : state.view === "search" ? "Things like this · segsearch" : "segsearch";
@@ -69,10 +69,11 @@ function changed() {
 
 /** Links within the page change its state instead of loading it anew. @param {MouseEvent} event */
 function follow(event) {
-  const link = event.target instanceof Element ? event.target.closest("a[data-route]") : null;
+  const link = event.target instanceof Element ? event.target.closest("a[data-route], a.skip") : null;
   if (!(link instanceof HTMLAnchorElement) || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  go(stateFromAddress(new URL(link.href)));
+  if (link.className === "skip") find("#main").focus();
+  else go(stateFromAddress(new URL(link.href)));
 }
 
 /** @param {KeyboardEvent} event */

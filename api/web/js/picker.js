@@ -1,23 +1,28 @@
 /** Picking a segment of a photo: under the pointer, nested ones too, and by key. */
 
 import { el } from "./dom.js";
-import { isInside, maskFromRle } from "./rle.js";
+import { isInside, maskFromRle, middleOf } from "./rle.js";
 
 /** @typedef {import("./stage.js").Stage} Stage */
 /** @typedef {import("./stage.js").Place} Place */
 /**
- * A segment as the API has it, with its mask read.
- * @typedef {{segment_id: string, area_px: number, area_fraction: number, bbox_xywh: number[],
- *   point_xy: [number, number], mask: import("./rle.js").Mask}} Segment
+ * A segment as the API has it, with its mask read and a place well inside of it.
+ * @typedef {{segment_id: string, area_px: number, area_fraction: number,
+ *   mask: import("./rle.js").Mask, middle: Place}} Segment
  */
 
 const DOTS = 48; // so many segments, the largest, show a dot; all can be reached by key
 
 export class Picker {
-  /** @param {Stage} stage @param {(by: "pointer"|"key") => void} changed another one is lit */
-  constructor(stage, changed) {
+  /**
+   * @param {Stage} stage
+   * @param {() => void} changed another one is lit
+   * @param {(segment: Segment) => void} picked by key, or by a screen reader's click
+   */
+  constructor(stage, changed, picked) {
     this.stage = stage;
     this.changed = changed;
+    this.picked = picked;
     this.dots = el("div", { class: "dots", role: "group", "aria-label": "Segments, largest first" });
     stage.frame.append(this.dots);
     /** @type {Segment[]} largest first */
@@ -33,13 +38,22 @@ export class Picker {
   show(segments) {
     this.segments = segments
       .filter((segment) => segment.mask)
-      .map((segment) => ({ ...segment, mask: maskFromRle(segment.mask) }))
+      .map((segment) => this.read(segment))
       .sort((a, b) => b.area_px - a.area_px);
     this.stack = [];
     this.level = 0;
     this.chosen = null;
     this.buttons = this.segments.map((segment, i) => this.dot(segment, i));
     this.dots.replaceChildren(...this.buttons);
+  }
+
+  /** @param {any} segment @returns {Segment} */
+  read(segment) {
+    const mask = maskFromRle(segment.mask);
+    const [x, y] = middleOf(mask);
+    const { width, height } = this.stage.size;
+    const middle = { x: ((x + 0.5) * width) / mask.width, y: ((y + 0.5) * height) / mask.height };
+    return { ...segment, mask, middle };
   }
 
   /** @param {Segment} segment @param {number} i @returns {HTMLButtonElement} */
@@ -52,20 +66,21 @@ export class Picker {
       "aria-label": `Segment ${i + 1} of ${this.segments.length}, ${share} of the photo`,
       on: {
         focus: () => this.reach(segment),
-        click: () => this.choose(segment),
+        click: () => this.picked(segment),
         keydown: (/** @type {KeyboardEvent} */ event) => this.onKey(event, i),
       },
     });
     const { width, height } = this.stage.size;
-    const [x, y] = placeOf(segment);
+    const { x, y } = segment.middle;
     dot.style.left = `${(x / width) * 100}%`;
     dot.style.top = `${(y / height) * 100}%`;
     return dot;
   }
 
-  /** Give the focus to the segment that is lit, else to the largest. */
-  focusFirst() {
-    const at = this.current ? this.segments.indexOf(this.current) : 0;
+  /** Give the focus to a segment, else to the one that is lit, else to the largest.
+   * @param {Segment|null} [segment] */
+  focus(segment = this.current) {
+    const at = segment ? this.segments.indexOf(segment) : 0;
     this.buttons?.[Math.max(0, at)]?.focus();
   }
 
@@ -83,7 +98,7 @@ export class Picker {
     const same = this.isTurned && before ? this.stack.indexOf(before) : -1;
     if (same < 0) this.isTurned = false;
     this.level = Math.max(0, same);
-    if (this.current !== before) this.changed("pointer");
+    if (this.current !== before) this.changed();
     return this.current;
   }
 
@@ -103,31 +118,29 @@ export class Picker {
     this.isTurned = true;
     this.level = next;
     if (this.chosen) this.chosen = this.stack[next];
-    this.changed("key");
+    this.changed();
     return true;
   }
 
   /** Light a segment that was reached by key, and know what else lies there. @param {Segment} segment */
   reach(segment) {
-    const [x, y] = placeOf(segment);
-    this.stack = this.at({ x, y });
+    this.stack = this.at(segment.middle);
     if (!this.stack.includes(segment)) this.stack = [segment];
     this.level = this.stack.indexOf(segment);
     this.isTurned = true;
     this.chosen = null;
-    this.changed("key");
+    this.changed();
   }
 
   /** Choose a segment, or none. @param {Segment|null} segment */
   choose(segment) {
     if (segment && !this.stack.includes(segment)) {
-      const [x, y] = placeOf(segment);
-      this.stack = this.at({ x, y });
+      this.stack = this.at(segment.middle);
       if (!this.stack.includes(segment)) this.stack = [segment];
     }
     this.chosen = segment;
     if (segment) this.level = this.stack.indexOf(segment);
-    this.changed("pointer");
+    this.changed();
   }
 
   /** @param {string} segmentId @returns {Segment|null} */
@@ -152,10 +165,4 @@ export class Picker {
     this.buttons?.forEach((dot, at) => (dot.tabIndex = at === to ? 0 : -1));
     this.buttons?.[to].focus();
   }
-}
-
-/** A place of a segment: SAM's click, or the middle of its box. @param {Segment} segment
- * @returns {[number, number]} */
-export function placeOf({ point_xy: point, bbox_xywh: [x, y, w, h] }) {
-  return point ?? [x + w / 2, y + h / 2];
 }

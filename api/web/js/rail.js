@@ -2,6 +2,8 @@
 
 import { el, fill } from "./dom.js";
 
+const READING_PX = 200; // how far below the top of the window one looks
+const RESTS_AFTER_MS = 1200;
 const LABEL_PX = 26; // years closer than this to the one above go unnamed
 
 export class TimeRail {
@@ -9,7 +11,8 @@ export class TimeRail {
   constructor(grid) {
     this.grid = grid;
     this.root = el("nav", { class: "rail", "aria-label": "Years", hidden: true });
-    this.now = el("div", { class: "rail-now", "aria-hidden": "true" });
+    this.month = el("span", { class: "rail-month" });
+    this.now = el("div", { class: "rail-now", "aria-hidden": "true" }, this.month);
     /** @type {import("./grid.js").Section[]} */
     this.sections = [];
     addEventListener("scroll", () => this.follow(), { passive: true });
@@ -21,10 +24,11 @@ export class TimeRail {
     this.sections = sections;
     const years = new Map();
     for (const { id } of sections) if (!years.has(id.slice(0, 4))) years.set(id.slice(0, 4), id);
-    const [height, whole] = [this.root.clientHeight || innerHeight * 0.7, document.body.scrollHeight];
+    const [height, whole] = [this.root.clientHeight || innerHeight * 0.7, this.grid.root.offsetHeight];
+    const start = sections.length ? this.grid.topOf(sections[0].id) : 0;
     let last = -LABEL_PX;
     const links = [...years].flatMap(([year, id]) => {
-      const at = (this.grid.topOf(id) / whole) * height;
+      const at = ((this.grid.topOf(id) - start) / whole) * height;
       if (at - last < LABEL_PX) return [];
       last = at;
       const go = () => scrollTo({ top: this.grid.topOf(id) - 120 });
@@ -37,9 +41,15 @@ export class TimeRail {
     this.follow();
   }
 
+  /** Show where the window is, and for a while which month. */
   follow() {
     if (this.root.hidden) return;
-    const share = scrollY / Math.max(1, document.body.scrollHeight);
+    const y = -this.grid.root.getBoundingClientRect().top;
+    const share = Math.min(1, Math.max(0, y / Math.max(1, this.grid.root.offsetHeight - innerHeight)));
     this.now.style.transform = `translateY(${share * this.root.clientHeight}px)`;
+    this.month.textContent = this.sections[this.grid.sectionAt(y + READING_PX)]?.title ?? "";
+    this.now.classList.add("is-moving");
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => this.now.classList.remove("is-moving"), RESTS_AFTER_MS);
   }
 }

@@ -6,11 +6,11 @@ import { sameExample, segmentExample } from "./examples.js";
 import { libraryFacts } from "./facets.js";
 import { Grid } from "./grid.js";
 import { counted, fileName } from "./library.js";
-import { button, errorMessage, iconButton, message } from "./message.js";
+import { button, errorMessage, iconButton, message, notify, sentence } from "./message.js";
 import { Pager } from "./pager.js";
 import { looksForSomething, searchRequest } from "./query.js";
 import { addressFromState, go, hasFilter, noFilter, stateOf } from "./router.js";
-import { drawGroup, lightTile, onceSettled } from "./tiles.js";
+import { drawGroup, lightTile, nearlyBest, onceSettled } from "./tiles.js";
 
 /** @typedef {import("./router.js").State} State */
 
@@ -120,9 +120,15 @@ export class Results {
       announce("Results are here, best first.");
     }
     if (entries.length || error) this.note.textContent = entries.length ? "best first" : "";
-    if (error) fill(this.said, errorMessage(error, () => this.retry(pager)));
+    if (error && entries.length) this.sayStopped(error, pager);
+    else if (error) fill(this.said, errorMessage(error, () => this.retry(pager)));
     else if (isDone && !entries.length) this.showNothingFound();
     else fill(this.said, entries.length > 0 && this.starterNote());
+  }
+
+  /** A later page failed: what is here stays. @param {any} error @param {Pager<any>} pager */
+  sayStopped(error, pager) {
+    notify(`${sentence(error.message)} There is more to show.`, { label: "Try again", act: () => this.retry(pager) });
   }
 
   /** @param {Pager<any>} pager */
@@ -203,10 +209,11 @@ export class Results {
 
   /** @param {{photo_id: string, path: string|null, hits: any[]}} group @returns {HTMLElement} */
   groupTile(group) {
-    const [best] = group.hits;
+    const hits = nearlyBest(group.hits);
+    const [best] = hits;
     const canvas = el("canvas", { class: "thumb", "aria-hidden": "true" });
-    onceSettled(canvas, () => drawGroup(canvas, group.photo_id, group.hits, GROUP_PX));
-    const things = counted(group.hits.length, "segment");
+    onceSettled(canvas, () => drawGroup(canvas, group.photo_id, hits, GROUP_PX));
+    const things = counted(hits.length, "segment");
     const link = el(
       "a",
       {
@@ -219,7 +226,7 @@ export class Results {
     );
     const score = el("span", { class: "score", "aria-hidden": "true", text: best.score.toFixed(2) });
     const caption = el("p", { class: "caption" }, el("span", { text: fileName(group.path) }),
-      el("span", { class: "count", text: String(group.hits.length), title: things }));
+      hits.length > 1 && el("span", { class: "count", text: String(hits.length), title: things }));
     return el("div", { class: "cell tile" }, link, score, this.tools(best.segment_id), caption);
   }
 

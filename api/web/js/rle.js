@@ -74,6 +74,31 @@ export function isInside(mask, x, y) {
 }
 
 /**
+ * Return a place well inside a mask: the middle of the longest run in the column of its centre, or in
+ * the nearest column that has one.
+ * @param {Mask} mask
+ * @returns {[number, number]} x, y in pixels of the mask
+ */
+export function middleOf({ ends, height }) {
+  let [area, sum] = [0, 0];
+  for (let run = 1; run < ends.length; run += 2) {
+    const length = ends[run] - ends[run - 1];
+    area += length;
+    sum += length * Math.floor((ends[run] + ends[run - 1]) / 2 / height);
+  }
+  const center = area ? sum / area : 0;
+  let best = { score: -Infinity, x: 0, y: 0 };
+  for (let run = 1; run < ends.length; run += 2) {
+    const x = Math.floor((ends[run] + ends[run - 1]) / 2 / height);
+    const top = Math.max(ends[run - 1], x * height); // a run may go on into the next column
+    const bottom = Math.min(ends[run], (x + 1) * height);
+    const score = bottom - top - 4 * Math.abs(x - center);
+    if (score > best.score) best = { score, x, y: Math.floor((top + bottom) / 2) - x * height };
+  }
+  return [best.x, best.y];
+}
+
+/**
  * Draw a mask as rows of pixels at any size, by its nearest pixels.
  * @param {Mask} mask @param {number} [width] @param {number} [height]
  * @returns {Uint8Array} width * height values, 1 inside, row by row.

@@ -1,7 +1,7 @@
 /** The search field: words, and the examples beside them as chips. */
 
 import { announce, el, fill, find, takesText } from "./dom.js";
-import { nameOfExample, sameExample, showExample } from "./examples.js";
+import { nameOfExample, sameExample, thumbOf } from "./examples.js";
 import { iconButton } from "./message.js";
 import { looksForSomething, splitWords } from "./query.js";
 import { go, stateOf } from "./router.js";
@@ -85,8 +85,6 @@ export class SearchBar {
   /** @param {Example} example @param {"plus"|"minus"} side @param {number} i @returns {HTMLElement} */
   chip(example, side, i) {
     const says = `${side === "plus" ? "Like" : "Not like"} ${nameOfExample(example)}`;
-    const image = el("img", { alt: "", class: "chip-picture" });
-    if (example.kind !== "words") showExample(image, example);
     const turn = el(
       "button",
       {
@@ -97,7 +95,7 @@ export class SearchBar {
         on: { click: () => this.turn(side, i) },
       },
       el("span", { class: "chip-sign", "aria-hidden": "true", text: side === "plus" ? "+" : "−" }),
-      example.kind === "words" ? el("span", { class: "chip-words", text: example.id }) : image,
+      example.kind === "words" ? el("span", { class: "chip-words", text: example.id }) : thumbOf(example, "chip-picture"),
     );
     const remove = iconButton("close", `Remove: ${says}`, () => this.leaveOut(side, i), { class: "chip-close" });
     return el("li", { class: `chip is-${side}` }, turn, remove);

@@ -7,6 +7,7 @@ import { maskFromRle } from "./rle.js";
 const SETTLED_MS = 70; // what is scrolled past sooner is never asked for
 const VEIL = "rgba(14, 12, 10, 0.58)";
 const OUTLINE = "rgba(255, 255, 255, 0.9)";
+const NEARLY_BEST = 0.85; // of a photo's hits, those with this share of the best score are lit
 
 /**
  * Do something for an element unless it leaves the page at once.
@@ -49,7 +50,16 @@ export function loadImage(src) {
 }
 
 /**
- * Draw a photo with all of its hits lit, as a square around them.
+ * Return the hits of a photo that are about as good as its best one.
+ * @template {{score: number}} T
+ * @param {T[]} hits best first
+ * @returns {T[]}
+ */
+export const nearlyBest = (hits) =>
+  hits.filter((hit, i) => i === 0 || (hits[0].score > 0 && hit.score >= hits[0].score * NEARLY_BEST));
+
+/**
+ * Draw a photo with its hits lit, as a square around them.
  * @param {HTMLCanvasElement} canvas
  * @param {string} photoId
  * @param {{bbox_xywh: number[], mask: any}[]} hits with masks

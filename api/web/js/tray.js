@@ -13,6 +13,7 @@ import { button, iconButton } from "./message.js";
  */
 
 const PREVIEW_PX = 148;
+const ROOM = 1.3; // around the candidate
 const LOOK = { veil: "rgba(10, 9, 8, 0.68)", outline: "#fff", thickness: 2 };
 
 export class Tray {
@@ -58,14 +59,14 @@ export class Tray {
     const { candidates } = this.cutter;
     this.drawn = candidates;
     const { width, height } = this.stage.size;
-    const square = squareAround(hull(candidates.map((one) => one.bbox_xywh)), width, height, 1.25);
-    const part = {
-      x: square.x / width,
-      y: square.y / height,
-      width: square.width / width,
-      height: square.height / height,
-    };
     fill(this.previews, ...candidates.map((candidate, i) => {
+      const square = squareAround(candidate.bbox_xywh, width, height, ROOM);
+      const part = {
+        x: square.x / width,
+        y: square.y / height,
+        width: square.width / width,
+        height: square.height / height,
+      };
       const canvas = el("canvas", { width: PREVIEW_PX, height: PREVIEW_PX, "aria-hidden": "true" });
       const sure = Math.round(Math.min(1, Math.max(0, candidate.predicted_iou)) * 100);
       const draw = () => drawLitPart(canvas, this.stage.image, part, [candidate.mask], LOOK);
@@ -79,14 +80,4 @@ export class Tray {
       );
     }));
   }
-}
-
-/** The box around boxes; without any, one of no size. @param {number[][]} boxes @returns {number[]} */
-function hull(boxes) {
-  if (!boxes.length) return [0, 0, 1, 1];
-  const left = Math.min(...boxes.map(([x]) => x));
-  const top = Math.min(...boxes.map(([, y]) => y));
-  const right = Math.max(...boxes.map(([x, , w]) => x + w));
-  const bottom = Math.max(...boxes.map(([, y, , h]) => y + h));
-  return [left, top, right - left, bottom - top];
 }

@@ -6,10 +6,11 @@ import { Cutter } from "./cutter.js";
 import { announce, el, fill } from "./dom.js";
 import { segmentExample } from "./examples.js";
 import { icon } from "./icons.js";
+import { shapeOf } from "./lit.js";
 import { Keyboard } from "./keyboard.js";
 import { counted, dayName, fileName } from "./library.js";
 import { button, errorMessage, iconButton, message, sentence } from "./message.js";
-import { Picker, placeOf } from "./picker.js";
+import { Picker } from "./picker.js";
 import { base64Of, pictureOf, pictureUrl } from "./pictures.js";
 import { emptyPrompt, isEmpty } from "./prompts.js";
 import { refine } from "./results.js";
@@ -24,13 +25,17 @@ import { Tray } from "./tray.js";
 
 const LIGHT = "#ffc16b";
 const PHOTO_PX = 1400;
+const CLICK = matchMedia("(hover: none)").matches ? "tap" : "click";
 const HINTS = {
-  pick: "Point at a thing and click it. Drag a box around what is no segment yet.",
-  none: "No segments here yet. Click a thing to cut it out.",
-  cut: "Click what you mean. Right-click what does not belong to it. Or drag a box.",
+  pick: `Point at a thing and ${CLICK} it. Drag a box around what is no segment yet.`,
+  none: `No segments here yet: ${CLICK} a thing to cut it out.`,
+  cut:
+    CLICK === "tap"
+      ? "Tap what you mean, or drag a box around it."
+      : "Click what you mean. Right-click what does not belong to it. Or drag a box around it.",
   busy: "Cutting…",
   nothing: "Nothing could be cut out there. Try another point, or drag a box around it.",
-  choose: "Choose one with 1, 2, 3. More clicks make it better.",
+  choose: `Choose the one you mean. Another ${CLICK} makes it better.`,
 };
 
 export class Viewer {
@@ -56,12 +61,12 @@ export class Viewer {
       turned: (step, event) => this.onWheel(step, event),
       resized: () => this.placeCard(false),
     });
-    this.picker = new Picker(this.stage, () => this.relight());
+    this.picker = new Picker(this.stage, () => this.relight(), (segment) => this.choose(segment, true));
     this.cutter = new Cutter(() => this.onCut());
     this.card = new Card({
       find: () => this.find(),
       refine: (side) => this.refine(side),
-      turn: (step) => this.picker.turn(step) && this.choose(this.picker.current, false),
+      turn: (step) => this.turn(step),
       close: () => this.choose(null, false),
     });
     this.tray = new Tray(this.cutter, this.stage, {
@@ -115,12 +120,14 @@ export class Viewer {
     if (wasHidden) this.stage.root.focus({ preventScroll: true });
   }
 
+  /** @returns {boolean} whether it was shown */
   hide() {
-    if (this.root.hidden) return;
+    if (this.root.hidden) return false;
     this.root.hidden = true;
     this.key = "";
     this.cutter.clear();
     document.body.classList.remove("is-viewing");
+    return true;
   }
 
   /** @param {string} key @param {State} state */
@@ -130,7 +137,7 @@ export class Viewer {
     this.hasPhoto = state.view === "photo";
     this.picker.show([]);
     this.setCutting(false);
-    this.card.root.hidden = true;
+    this.card.hide();
     fill(this.said);
     this.hint.textContent = "";
     try {
@@ -183,7 +190,6 @@ export class Viewer {
     this.stage.root.setAttribute("aria-label", `${title}. ${facts.filter(Boolean).join(", ")}`);
     this.cutButton.hidden = this.allButton.hidden = !this.hasPhoto;
     fill(this.whole, icon("search"), this.hasPhoto ? "Find the whole photo" : "Find the whole picture");
-    this.whole.classList.toggle("is-main", !this.hasPhoto);
     const ids = this.around.photoIds();
     const at = ids.indexOf(here().id);
     this.previous.hidden = this.next.hidden = !this.hasPhoto || at < 0;
@@ -219,12 +225,11 @@ export class Viewer {
       return this.cutWith(() => this.cutter.click(place.x, place.y, isNegative || this.isNegative));
     }
     if (isNegative) return;
-    if (this.picker.chosen) {
-      this.choose(null, false);
-      return;
-    }
+    const before = this.picker.chosen;
+    this.picker.chosen = null;
     const segment = this.picker.point(place);
-    if (segment) this.choose(segment, false, place);
+    if (segment && segment !== before) this.choose(segment, false, place);
+    else if (before) this.choose(null, false);
     else this.cutWith(() => this.cutter.click(place.x, place.y, false));
   }
 
@@ -240,24 +245,35 @@ export class Viewer {
 
   /** The next larger or smaller segment at the same place. @param {number} step */
   turn(step) {
-    if (this.picker.turn(step) && this.picker.chosen) this.choose(this.picker.chosen, false, this.chosenAt);
+    if (this.picker.turn(step) && this.picker.chosen) this.choose(this.picker.chosen, false, this.clickedAt);
   }
 
   /** @param {any} segment @param {boolean} takesFocus @param {Place} [at] */
   choose(segment, takesFocus, at) {
-    this.chosenAt = at ?? (segment ? { x: placeOf(segment)[0], y: placeOf(segment)[1] } : undefined);
+    const left = this.card.root.contains(document.activeElement) ? this.picker.chosen : null;
+    this.clickedAt = segment ? at : undefined;
     this.picker.choose(segment);
     this.placeCard(takesFocus);
     note(stateOf({ ...here(), segment: segment?.segment_id ?? "", cut: emptyPrompt(), pick: 0 }));
     if (segment) announce("Chosen. Enter finds it everywhere.");
-    else if (document.activeElement === document.body) this.stage.root.focus({ preventScroll: true });
+    else if (left) this.picker.focus(left);
   }
 
   /** @param {boolean} takesFocus */
   placeCard(takesFocus) {
-    if (this.card && this.picker) {
-      this.card.show(this.picker, this.stage.fromPlace(this.chosenAt ?? { x: 0, y: 0 }), takesFocus);
-    }
+    if (!this.card || !this.picker.chosen) return this.card?.hide();
+    this.card.show(this.picker, this.beside(this.picker.chosen), takesFocus);
+  }
+
+  /** What the card stays beside: the click, or the segment that was reached otherwise.
+   * @param {import("./picker.js").Segment} segment */
+  beside(segment) {
+    const { width, height } = this.stage.size;
+    const shape = shapeOf(segment.mask);
+    const y = this.clickedAt?.y ?? segment.middle.y;
+    const left = this.stage.fromPlace({ x: this.clickedAt?.x ?? shape.x * width, y });
+    const right = this.stage.fromPlace({ x: this.clickedAt?.x ?? (shape.x + shape.width) * width, y });
+    return { left: left.x, right: right.x, y: Math.min(left.y, this.stage.fromPlace({ x: 0, y: height }).y) };
   }
 
   /** @param {boolean} isCutting */
@@ -267,7 +283,7 @@ export class Viewer {
     if (isCutting) this.picker.choose(null);
     else this.cutter.clear();
     this.picker.point(null);
-    this.card.root.hidden = true;
+    this.card.hide();
     this.cutButton.setAttribute("aria-pressed", String(isCutting));
     this.root.classList.toggle("is-cutting", isCutting);
     this.keyboard?.hideCross();
@@ -289,6 +305,7 @@ export class Viewer {
   onCut() {
     const { cutter } = this;
     this.tray.show(this.isCutting, this.isNegative);
+    this.whole.classList.toggle("is-main", !this.hasPhoto && cutter.isEmpty);
     this.root.classList.toggle("is-busy", cutter.isBusy);
     this.drawMarks();
     this.relight();
