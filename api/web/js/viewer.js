@@ -1,22 +1,22 @@
 /** One photo, or one picture brought along: pick a segment, or cut what is none yet, and find it. */
 
-import { ask, photoUrl } from "./api.js";
 import { Card } from "./card.js";
 import { Cutter } from "./cutter.js";
 import { announce, el, fill } from "./dom.js";
 import { segmentExample } from "./examples.js";
-import { icon } from "./icons.js";
-import { shapeOf } from "./lit.js";
 import { Keyboard } from "./keyboard.js";
-import { counted, dayName, fileName } from "./library.js";
-import { button, errorMessage, iconButton, message, sentence } from "./message.js";
+import { shapeOf } from "./lit.js";
+import { drawMarks } from "./marks.js";
+import { errorMessage, message } from "./message.js";
 import { Picker } from "./picker.js";
-import { base64Of, pictureOf, pictureUrl } from "./pictures.js";
 import { emptyPrompt, isEmpty } from "./prompts.js";
 import { refine } from "./results.js";
 import { go, goBack, here, note, stateOf } from "./router.js";
+import { loadPhoto, loadPicture } from "./source.js";
 import { Stage } from "./stage.js";
 import { Tray } from "./tray.js";
+import { hintFor, NOT_HERE, OUT_OF_REACH } from "./words.js";
+import { ViewerBar } from "./viewerbar.js";
 
 /** @typedef {import("./router.js").State} State */
 /** @typedef {import("./stage.js").Place} Place */
@@ -24,19 +24,8 @@ import { Tray } from "./tray.js";
  *   a photo, and the photos that it shows */
 
 const LIGHT = "#ffc16b";
-const PHOTO_PX = 1400;
-const CLICK = matchMedia("(hover: none)").matches ? "tap" : "click";
-const HINTS = {
-  pick: `Point at a thing and ${CLICK} it. Drag a box around what is no segment yet.`,
-  none: `No segments here yet: ${CLICK} a thing to cut it out.`,
-  cut:
-    CLICK === "tap"
-      ? "Tap what you mean, or drag a box around it."
-      : "Click what you mean. Right-click what does not belong to it. Or drag a box around it.",
-  busy: "Cutting…",
-  nothing: "Nothing could be cut out there. Try another point, or drag a box around it.",
-  choose: `Choose the one you mean. Another ${CLICK} makes it better.`,
-};
+const ALL = "rgba(255, 255, 255, 0.85)";
+const TURN_MS = 90; // a trackpad sends dozens of wheel events for one stroke
 
 export class Viewer {
   /** @param {HTMLElement} root @param {Surroundings} around */
@@ -77,36 +66,18 @@ export class Viewer {
     this.marks = el("div", { class: "marks", "aria-hidden": "true" });
     this.cross = el("div", { class: "cross", hidden: true, "aria-hidden": "true" });
     this.stage.frame.append(this.marks, this.cross);
-    this.title = el("h1", { class: "viewer-title", tabindex: "-1" });
-    this.facts = el("p", { class: "faint" });
+    this.bar = new ViewerBar({
+      back: goBack,
+      step: (by) => this.step(by),
+      all: () => this.showAll(!this.showsAll),
+      cut: () => this.setCutting(!this.isCutting),
+      whole: () => this.findWhole(),
+    });
     this.said = el("div", { class: "viewer-said" });
     this.hint = el("p", { class: "hint", id: "hint", "aria-live": "polite" });
-    this.allButton = this.toggle("dots", "Show all", "Show all segments (A)", () => this.showAll(!this.showsAll));
-    this.cutButton = this.toggle("cut", "Cut", "Cut something out (C)", () => this.setCutting(!this.isCutting));
-    this.whole = button("", () => this.findWhole(), { class: "button is-quiet", sign: "search" });
-    this.previous = iconButton("back", "Photo before", () => this.step(-1));
-    this.next = iconButton("next", "Next photo", () => this.step(1));
     stageRoot.append(this.card.root);
-    fill(
-      this.root,
-      el("div", { class: "viewer-bar" },
-        iconButton("close", "Back (Esc)", goBack),
-        el("div", { class: "viewer-facts" }, this.title, this.facts),
-        el("div", { class: "viewer-tools" }, this.previous, this.next, this.allButton, this.cutButton, this.whole)),
-      stageRoot,
-      this.said,
-      el("div", { class: "viewer-foot" }, this.tray.root, this.hint),
-    );
-  }
-
-  /** @param {string} sign @param {string} label @param {string} title @param {() => void} press */
-  toggle(sign, label, title, press) {
-    return el(
-      "button",
-      { type: "button", class: "button is-quiet", title, "aria-pressed": "false", on: { click: press } },
-      icon(sign),
-      el("span", { text: label }),
-    );
+    const foot = el("div", { class: "viewer-foot" }, this.tray.root, this.hint);
+    fill(this.root, this.bar.root, stageRoot, this.said, foot);
   }
 
   /** @param {State} state */
@@ -137,71 +108,34 @@ export class Viewer {
     this.hasPhoto = state.view === "photo";
     this.picker.show([]);
     this.setCutting(false);
-    this.card.hide();
+    this.bar.show(null, this.hasPhoto, [], "");
     fill(this.said);
     this.hint.textContent = "";
     try {
-      await (this.hasPhoto ? this.loadPhoto(key, state.id) : this.loadPicture(key, state.id));
+      const source = await (this.hasPhoto ? loadPhoto(state.id) : loadPicture(state.id));
+      if (key === this.key) this.fill(source, state.id);
     } catch (error) {
-      if (key === this.key) fill(this.said, errorMessage(error, () => ((this.key = ""), this.show(here()))));
+      if (key !== this.key) return;
+      const retry = () => {
+        this.key = "";
+        this.show(here());
+      };
+      fill(this.said, errorMessage(error, retry));
     }
   }
 
-  /** @param {string} key @param {string} id */
-  async loadPhoto(key, id) {
-    const [photo, { segments }] = await Promise.all([
-      ask("GET", `/v1/photos/${id}`),
-      ask("GET", `/v1/photos/${id}/segments`, { query: { with_masks: true } }),
-    ]);
-    if (key !== this.key) return;
-    this.describe(fileName(photo.path), [dayName(photo.sort_at), photo.camera, counted(segments.length, "segment")]);
-    const [width, height] = photo.size_wh;
-    const alt = `Photo ${fileName(photo.path)}`;
-    this.stage.show(width, height, photoUrl(id, PHOTO_PX), alt, () => this.sayMissing());
+  /** @param {import("./source.js").Source|null} source @param {string} id */
+  fill(source, id) {
+    if (!source) return fill(this.said, message(NOT_HERE));
+    const { title, facts, width, height, src, segments } = source;
+    document.title = `${title} · segsearch`;
+    this.bar.show(source, this.hasPhoto, this.around.photoIds(), id);
+    this.stage.root.setAttribute("aria-label", [title, ...facts].join(", "));
+    this.stage.show(width, height, src, title, () => fill(this.said, message(OUT_OF_REACH)));
     this.picker.show(segments);
-    this.cutter.reset(async () => ({ photo_id: id }));
+    this.cutter.reset(source.forApi);
     this.isLoaded = true;
     this.setCutting(segments.length === 0);
-  }
-
-  /** @param {string} key @param {string} id */
-  async loadPicture(key, id) {
-    const [picture, url] = await Promise.all([pictureOf(id), pictureUrl(id)]);
-    if (key !== this.key) return;
-    this.describe("Your picture", ["It stays in this browser"]);
-    if (!picture || !url) {
-      fill(this.said, message({
-        title: "This picture is not in this browser",
-        text: ["Pictures that you bring along stay where you dropped them. Drop it here again."],
-      }));
-      return;
-    }
-    this.stage.show(picture.width, picture.height, url, "Your picture", () => {});
-    this.cutter.reset(async () => ({ image_base64: await base64Of(id) }));
-    this.isLoaded = true;
-    this.setCutting(true);
-  }
-
-  /** @param {string} title @param {(string|null)[]} facts */
-  describe(title, facts) {
-    this.title.textContent = title;
-    this.facts.textContent = facts.filter(Boolean).join(" · ");
-    document.title = `${title} · segsearch`;
-    this.stage.root.setAttribute("aria-label", `${title}. ${facts.filter(Boolean).join(", ")}`);
-    this.cutButton.hidden = this.allButton.hidden = !this.hasPhoto;
-    fill(this.whole, icon("search"), this.hasPhoto ? "Find the whole photo" : "Find the whole picture");
-    const ids = this.around.photoIds();
-    const at = ids.indexOf(here().id);
-    this.previous.hidden = this.next.hidden = !this.hasPhoto || at < 0;
-    this.previous.disabled = at <= 0;
-    this.next.disabled = at >= ids.length - 1;
-  }
-
-  sayMissing() {
-    fill(this.said, message({
-      title: "The file of this photo is out of reach",
-      text: ["Its disk may be unplugged, or it was moved. Its segments can still be searched for."],
-    }));
   }
 
   /** Bring back what an address says of a photo. @param {State} state */
@@ -238,7 +172,7 @@ export class Viewer {
     if (this.isCutting || this.picker.stack.length < 2) return;
     event.preventDefault();
     const now = performance.now();
-    if (now - (this.turnedAt ?? 0) < 90) return; // a trackpad sends dozens for one stroke
+    if (now - (this.turnedAt ?? 0) < TURN_MS) return;
     this.turnedAt = now;
     this.turn(step);
   }
@@ -284,7 +218,7 @@ export class Viewer {
     else this.cutter.clear();
     this.picker.point(null);
     this.card.hide();
-    this.cutButton.setAttribute("aria-pressed", String(isCutting));
+    this.bar.cut.setAttribute("aria-pressed", String(isCutting));
     this.root.classList.toggle("is-cutting", isCutting);
     this.keyboard?.hideCross();
     this.onCut();
@@ -305,23 +239,14 @@ export class Viewer {
   onCut() {
     const { cutter } = this;
     this.tray.show(this.isCutting, this.isNegative);
-    this.whole.classList.toggle("is-main", !this.hasPhoto && cutter.isEmpty);
+    this.bar.whole.classList.toggle("is-main", !this.hasPhoto && cutter.isEmpty);
     this.root.classList.toggle("is-busy", cutter.isBusy);
-    this.drawMarks();
+    drawMarks(this.marks, cutter.prompt, this.stage.size);
     this.relight();
-    this.sayHint();
+    this.hint.textContent = hintFor(cutter, this.isCutting, this.picker.segments.length || !this.hasPhoto);
     if (this.isLoaded && (this.isCutting || !isEmpty(here().cut))) {
       note(stateOf({ ...here(), segment: "", cut: cutter.prompt, pick: cutter.picked }));
     }
-  }
-
-  sayHint() {
-    const { cutter } = this;
-    if (cutter.error) this.hint.textContent = sentence(cutter.error.message);
-    else if (cutter.isBusy) this.hint.textContent = HINTS.busy;
-    else if (!this.isCutting) this.hint.textContent = HINTS.pick;
-    else if (cutter.isEmpty) this.hint.textContent = this.picker.segments.length || !this.hasPhoto ? HINTS.cut : HINTS.none;
-    else this.hint.textContent = cutter.candidates.length ? HINTS.choose : HINTS.nothing;
   }
 
   relight() {
@@ -329,26 +254,8 @@ export class Viewer {
     const cut = this.isCutting ? this.cutter.current : null;
     if (cut) this.stage.shine([cut.mask], true, LIGHT);
     else if (segment && !this.isCutting) this.stage.shine([segment.mask], true, this.picker.chosen ? LIGHT : "#fff");
-    else this.stage.shine(this.showsAll ? this.picker.segments.map(({ mask }) => mask) : [], false, "rgba(255,255,255,.85)");
+    else this.stage.shine(this.showsAll ? this.picker.segments.map(({ mask }) => mask) : [], false, ALL);
     this.root.classList.toggle("has-light", Boolean(cut || segment));
-  }
-
-  drawMarks() {
-    const { points, box } = this.cutter.prompt;
-    const { width, height } = this.stage.size;
-    const share = (/** @type {number} */ value, /** @type {number} */ whole) => `${(value / whole) * 100}%`;
-    const marks = points.map(({ x, y, label }) => {
-      const mark = el("span", { class: label ? "mark" : "mark is-outside" }, icon(label ? "plus" : "minus"));
-      Object.assign(mark.style, { left: share(x, width), top: share(y, height) });
-      return mark;
-    });
-    if (box) {
-      const [x, y, w, h] = box;
-      const frame = el("span", { class: "mark-box" });
-      Object.assign(frame.style, { left: share(x, width), top: share(y, height), width: share(w, width), height: share(h, height) });
-      marks.push(frame);
-    }
-    fill(this.marks, ...marks);
   }
 
   /** @param {boolean} isNegative */
@@ -360,7 +267,7 @@ export class Viewer {
   /** @param {boolean} showsAll */
   showAll(showsAll) {
     this.showsAll = showsAll;
-    this.allButton.setAttribute("aria-pressed", String(showsAll));
+    this.bar.all.setAttribute("aria-pressed", String(showsAll));
     this.relight();
   }
 
