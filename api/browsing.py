@@ -7,13 +7,14 @@ import binascii
 import json
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
 
 from api.library import Library
-from api.schemas import PhotosResponse
+from api.schemas import Count, FacetsOut, FolderCount, PhotosResponse
 from api.searching import photo_out
 from ingest.ledger import sort_key
 from search.errors import FilterError, UsageError
@@ -30,8 +31,8 @@ def _with_plus(text: object) -> object:
 Moment = Annotated[datetime, BeforeValidator(_with_plus)]
 
 
-class PhotosQuery(Record):
-    """Which photos, and which page of them."""
+class FacetsQuery(Record):
+    """Which photos."""
 
     folder: Annotated[
         str | None, Field(description="`ROOT_ID` or `ROOT_ID/sub/folder`; what lies below counts.")
@@ -46,8 +47,6 @@ class PhotosQuery(Record):
     near: Annotated[
         str | None, Field(description="`lat,lon,radius_m`, as in `52.52,13.40,5000`.")
     ] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_PHOTOS)] = 100
-    cursor: Annotated[str | None, Field(description="That of the page before.")] = None
 
     def where(self) -> SearchFilter:
         """Return the filter.
@@ -66,6 +65,13 @@ class PhotosQuery(Record):
         except ValidationError as error:
             problem = error.errors()[0]
             raise FilterError(str(problem["msg"]).removeprefix("Value error, ")) from error
+
+
+class PhotosQuery(FacetsQuery):
+    """Which photos, and which page of them."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PHOTOS)] = 100
+    cursor: Annotated[str | None, Field(description="That of the page before.")] = None
 
 
 def circle_from_text(text: str) -> GeoCircle:
@@ -94,6 +100,30 @@ def photos_page(library: Library, query: PhotosQuery) -> PhotosResponse:
     shown = rows[: query.limit]
     more = cursor_from_key(sort_key(shown[-1])) if len(rows) > query.limit else None
     return PhotosResponse(photos=tuple(photo_out(row) for row in shown), cursor=more)
+
+
+def facets_out(library: Library, query: FacetsQuery) -> FacetsOut:
+    """Return how many photos that a filter lets through have each camera, month and folder.
+
+    Raises:
+        FilterError: the filter can't be read.
+    """
+    found = library.ledger().facets(query.where())
+    roots = {root.root_id: root.path.name for root in library.ledger().roots()}
+    return FacetsOut(
+        cameras=tuple(Count(value=name, count=count) for name, count in found.cameras.items()),
+        months=tuple(Count(value=name, count=count) for name, count in found.months.items()),
+        folders=tuple(
+            FolderCount(folder=name, name=_folder_name(name, roots), count=count)
+            for name, count in found.folders.items()
+        ),
+    )
+
+
+def _folder_name(folder: str, roots: Mapping[str, str]) -> str:
+    """Return the last part of a folder; a root goes by the name of its folder."""
+    last = folder.rpartition("/")[2]
+    return roots.get(last, last) if last == folder else last
 
 
 def cursor_from_key(key: tuple[float, str]) -> str:

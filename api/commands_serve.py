@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -153,11 +155,12 @@ def demo(folder: Path, photos: int) -> None:
 
 def _how_to_go_on(library: Library) -> str:
     name = f"--library {library.settings.library}"
+    command = "segsearch" if shutil.which("segsearch") else sys.argv[0]  # as `make` leaves it
     return (
         "\nGo on with:\n"
-        f'  segsearch search "orange" {name} --sheet orange.png\n'
-        f"  segsearch status {name}\n"
-        f"  segsearch serve {name}\n"
+        f'  {command} search "orange" {name} --sheet orange.png\n'
+        f"  {command} status {name}\n"
+        f"  {command} serve {name}\n"
         "With your own photos (downloads SAM 2 and CLIP once):\n"
-        "  segsearch ingest ~/Pictures"
+        f"  {command} ingest ~/Pictures"
     )

@@ -163,6 +163,29 @@ class PhotosResponse(Record):
     cursor: str | None = None
 
 
+class Count(Record):
+    """How many photos have this value."""
+
+    value: str
+    count: int
+
+
+class FolderCount(Record):
+    """How many photos are in a folder or below it."""
+
+    folder: str  # as filters name it
+    name: str
+    count: int
+
+
+class FacetsOut(Record):
+    """What there is to filter by, and how many photos each choice has."""
+
+    cameras: tuple[Count, ...]
+    months: tuple[Count, ...]
+    folders: tuple[FolderCount, ...]
+
+
 class SegmentOut(Record):
     """A segment with its mask, in SAM's words."""
 

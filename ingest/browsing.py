@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ingest.files import PhotoRow
-from search.records import Photo, PhotoFacts, Place, SearchFilter
+from ingest.files import Facets, PhotoRow
+from search.records import Photo, PhotoFacts, Place, SearchFilter, folder_chain
 
 EARTH_RADIUS_M = 6_371_000.0
 
@@ -78,6 +79,29 @@ def photo_row(row: sqlite3.Row) -> PhotoRow:
         return PhotoRow(photo, None, None, None)
     below = os.fsdecode(row["below"])
     return PhotoRow(photo, Path(os.fsdecode(row["root"])) / below, row["root_id"], below)
+
+
+def facets_from_rows(
+    photos: Iterable[tuple[str | None, str]], places: Iterable[tuple[str, str]]
+) -> Facets:
+    """Count photos; one in several folders counts once in each, and in all folders above.
+
+    Args:
+        photos: camera and sort_at of each photo.
+        places: photo id and folder, as often as a photo is in different folders.
+    """
+    cameras, months = Counter[str](), Counter[str]()
+    for camera, sort_at in photos:
+        months[sort_at[: len("2024-05")]] += 1
+        if camera is not None:
+            cameras[camera] += 1
+    above = {(photo_id, name) for photo_id, folder in places for name in folder_chain(folder)}
+    folders = Counter(name for _, name in above)
+    return Facets(
+        cameras=dict(cameras.most_common()),
+        months=dict(sorted(months.items(), reverse=True)),
+        folders=dict(sorted(folders.items())),
+    )
 
 
 def distance_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:

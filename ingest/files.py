@@ -115,3 +115,12 @@ def is_gone(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+@dataclass(frozen=True)
+class Facets:
+    """How many photos there are of each kind."""
+
+    cameras: dict[str, int]  # most photos first
+    months: dict[str, int]  # YYYY-MM, newest first
+    folders: dict[str, int]  # as filters name them, by name

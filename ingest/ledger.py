@@ -18,8 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ingest.browsing import distance_m, photo_clauses, photo_columns, photo_row
+from ingest.browsing import (
+    distance_m,
+    facets_from_rows,
+    photo_clauses,
+    photo_columns,
+    photo_row,
+)
 from ingest.files import (
+    Facets,
     FileKey,
     FileRow,
     FileStamp,
@@ -475,6 +482,20 @@ class Ledger:
         return self._photo_rows(
             f"WHERE {' AND '.join(clauses)} ORDER BY p.sort_utc DESC, p.photo_id LIMIT ?",
             [*values, limit],
+        )
+
+    def facets(self, where: SearchFilter) -> Facets:
+        """Count the photos that are not hidden by camera, by month and by folder."""
+        folders = self._names_of_folder(where.folder) if where.folder is not None else []
+        clauses, values = photo_clauses(where, folders)
+        among = f"WHERE {' AND '.join(clauses)}"
+        return facets_from_rows(
+            self._db.execute(f"SELECT p.camera, p.sort_at FROM photos p {among}", values),
+            self._db.execute(
+                "SELECT DISTINCT p.photo_id, f.folder FROM photos p JOIN files f "
+                f"ON f.photo_id = p.photo_id AND f.state = 'present' {among}",
+                values,
+            ),
         )
 
     def _names_of_folder(self, folder: str) -> list[str]:

@@ -105,6 +105,24 @@ def test_photos_can_be_filtered(served: Served, query: dict[str, str], names: li
     assert [photo["photo_id"] for photo in found] == [served.photos[name] for name in names]
 
 
+def test_facets_count_the_photos_that_a_filter_lets_through(served: Served) -> None:
+    found = served.get("/v1/facets").json()
+    assert found["cameras"] == [
+        {"value": "Test Two", "count": 2},
+        {"value": "Test One", "count": 1},
+    ]
+    assert found["months"] == [{"value": "2024-05", "count": 3}]
+    root, trip = found["folders"]
+    assert (root["folder"], root["count"]) == (served.root_id, 3)
+    assert trip == {"folder": f"{served.root_id}/trip", "name": "trip", "count": 2}
+    only = served.get("/v1/facets", camera="Test One", folder=served.root_id).json()
+    assert [(c["value"], c["count"]) for c in only["cameras"]] == [("Test One", 1)]
+    assert [folder["count"] for folder in only["folders"]] == [1]
+    for folder in found["folders"]:  # a count is what the filter then gives
+        page = served.get("/v1/photos", folder=folder["folder"]).json()
+        assert len(page["photos"]) == folder["count"]
+
+
 def test_a_folder_stands_for_all_below_it(served: Served) -> None:
     for folder, count in (served.root_id, 3), (f"{served.root_id}/trip", 2), ("other", 0):
         assert len(served.get("/v1/photos", folder=folder).json()["photos"]) == count

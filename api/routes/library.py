@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
+from fastapi import APIRouter, Query, Request, Response
+
+from api.browsing import FacetsQuery, facets_out
 from api.overview import library_out
 from api.readiness import Readiness
-from api.routes.shared import LibraryHere
-from api.schemas import HealthOut, LibraryOut, ReadyOut
+from api.routes.shared import LibraryHere, problems
+from api.schemas import FacetsOut, HealthOut, LibraryOut, ReadyOut
 
 router = APIRouter(tags=["library"])
 
@@ -35,3 +38,11 @@ def ready(request: Request, response: Response) -> ReadyOut:
 def library(library: LibraryHere) -> LibraryOut:
     """Return models, engine, counts and the folders that photos come from."""
     return library_out(library)
+
+
+@router.get(
+    "/v1/facets", summary="What there is to filter by, with counts", responses=problems(422)
+)
+def facets(library: LibraryHere, query: Annotated[FacetsQuery, Query()]) -> FacetsOut:
+    """Count the photos that a filter lets through by camera, by month and by folder."""
+    return facets_out(library, query)

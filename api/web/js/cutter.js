@@ -12,7 +12,19 @@ export class Cutter {
   /** @param {() => void} changed */
   constructor(changed) {
     this.changed = changed;
-    this.reset(async () => ({}));
+    /** @type {() => Promise<object>} */
+    this.source = async () => ({});
+    /** @type {AbortController|null} */
+    this.asking = null;
+    /** @type {Prompt[]} */
+    this.past = [];
+    this.prompt = emptyPrompt();
+    /** @type {Candidate[]} */
+    this.candidates = [];
+    this.picked = 0; // of the candidates
+    this.isBusy = false;
+    /** @type {any} */
+    this.error = null;
   }
 
   /** Begin anew, with another picture. @param {() => Promise<object>} source the field of a
@@ -24,14 +36,11 @@ export class Cutter {
 
   clear() {
     this.asking?.abort();
-    /** @type {Prompt[]} */
     this.past = [];
     this.prompt = emptyPrompt();
-    /** @type {Candidate[]} */
     this.candidates = [];
     this.picked = 0;
     this.isBusy = false;
-    /** @type {any} */
     this.error = null;
   }
 

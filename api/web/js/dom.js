@@ -11,7 +11,7 @@
 export function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) setProp(node, name, value);
-  node.append(...children.filter((child) => child || child === ""));
+  fill(node, ...children);
   return node;
 }
 
@@ -32,7 +32,8 @@ function setProp(node, name, value) {
  * @param {...(Node|string|null|undefined|false)} children
  */
 export function fill(node, ...children) {
-  node.replaceChildren(...children.filter((child) => child || child === ""));
+  const present = children.filter((child) => child || child === "");
+  node.replaceChildren(.../** @type {(Node|string)[]} */ (present));
 }
 
 /**

@@ -27,7 +27,6 @@ const NARROW_GAP_PX = 4;
 const NARROW_PX = 640;
 const HEADING_PX = 64;
 const AHEAD_PX = 900; // how far beyond the window cells are made
-const MOVES = { ArrowLeft: -1, ArrowRight: 1 };
 
 export class Grid {
   /** @param {HTMLElement} root @param {GridOptions} options */
@@ -36,12 +35,20 @@ export class Grid {
     this.root = root;
     this.root.classList.add("grid");
     this.headings = el("div", { class: "grid-headings" });
+    /** @type {HTMLElement} */
     this.cells = el("div", { role: "list", "aria-label": options.label });
     this.root.append(this.headings, this.cells);
     /** @type {Section[]} */
     this.sections = [];
     /** @type {Map<string, {node: HTMLElement, entry: any}>} */
     this.shown = new Map();
+    /** @type {{top: number, first: number, body: number}[]} */
+    this.places = []; // where each section begins, its first cell's number, where its cells begin
+    this.gap = GAP_PX;
+    this.columns = 1;
+    this.cell = 0;
+    this.rowPx = 1;
+    this.total = 0;
     this.focused = 0; // the cell that Tab reaches
     this.frame = 0;
     this.onScroll = () => this.refreshSoon();
@@ -92,7 +99,7 @@ export class Grid {
 
   /** Make the cells near the window, drop the others. @param {boolean} [isMoved] all places changed */
   refresh(isMoved = false) {
-    if (!this.places || !this.root.isConnected || !this.root.offsetParent) return;
+    if (!this.root.isConnected || !this.root.offsetParent) return;
     const above = this.root.getBoundingClientRect().top;
     const [from, to] = [-above - AHEAD_PX, -above + innerHeight + AHEAD_PX];
     /** @type {Set<string>} */
@@ -146,7 +153,7 @@ export class Grid {
       if (cell) cell.node.replaceWith(node);
       else this.insert(node, this.places[i].first + index);
       this.shown.set(key, (cell = { node, entry }));
-      if (hadFocus) node.querySelector("[data-focus]")?.focus({ preventScroll: true });
+      if (hadFocus) focusWithin(node);
     }
     this.place(cell.node, i, index);
     return key;
@@ -164,12 +171,12 @@ export class Grid {
   /** Put a cell where reading order wants it. @param {HTMLElement} node @param {number} number */
   insert(node, number) {
     node.dataset.number = String(number);
-    let next = this.cells.lastElementChild;
-    if (!next || Number(next.dataset.number) < number) return this.cells.append(node);
-    while (next.previousElementSibling && Number(next.previousElementSibling.dataset.number) > number) {
-      next = next.previousElementSibling;
-    }
-    next.before(node);
+    const numberOf = (/** @type {any} */ cell) => Number(cell?.dataset.number ?? -1);
+    /** @type {Element|null} */
+    let before = this.cells.lastElementChild;
+    while (before && numberOf(before) > number) before = before.previousElementSibling;
+    if (before) before.after(node);
+    else this.cells.prepend(node);
   }
 
   /** @param {HTMLElement} node @param {number} i @param {number} index */
@@ -182,9 +189,7 @@ export class Grid {
     node.dataset.number = String(first + index);
     node.setAttribute("aria-posinset", String(first + index + 1));
     node.setAttribute("aria-setsize", String(this.total));
-    const isReached = first + index === this.focused;
-    node.classList.toggle("is-reached", isReached);
-    node.querySelectorAll("a, button").forEach((one) => (one.tabIndex = isReached ? 0 : -1));
+    markReached(node, first + index === this.focused);
   }
 
   /** @param {number} i @returns {HTMLElement} */
@@ -216,8 +221,8 @@ export class Grid {
 
   /** @param {FocusEvent} event */
   onFocus(event) {
-    const node = /** @type {HTMLElement} */ (event.target).closest("[data-number]");
-    if (node) this.reach(Number(node.dataset.number));
+    const node = /** @type {Element} */ (event.target).closest("[data-number]");
+    if (node instanceof HTMLElement) this.reach(Number(node.dataset.number));
   }
 
   /** Make a cell the one that Tab reaches. @param {number} number */
@@ -225,9 +230,7 @@ export class Grid {
     if (number === this.focused) return;
     this.focused = number;
     for (const { node } of this.shown.values()) {
-      const isReached = Number(node.dataset.number) === number;
-      node.classList.toggle("is-reached", isReached);
-      node.querySelectorAll("a, button").forEach((one) => (one.tabIndex = isReached ? 0 : -1));
+      markReached(node, Number(node.dataset.number) === number);
     }
   }
 
@@ -237,8 +240,8 @@ export class Grid {
     const last = this.total - 1;
     const page = Math.max(1, Math.floor(innerHeight / this.rowPx)) * this.columns;
     const to = {
-      ArrowLeft: this.focused + MOVES.ArrowLeft,
-      ArrowRight: this.focused + MOVES.ArrowRight,
+      ArrowLeft: this.focused - 1,
+      ArrowRight: this.focused + 1,
       ArrowUp: this.below(-1),
       ArrowDown: this.below(1),
       Home: 0,
@@ -277,18 +280,28 @@ export class Grid {
     if (y < head + this.gap) scrollBy(0, y - head - HEADING_PX);
     else if (y + this.rowPx > innerHeight) scrollBy(0, y + this.rowPx - innerHeight + this.gap);
     this.refresh();
-    const { node } = this.shown.get(this.keyOf(number)) ?? {};
-    const target = node?.querySelector("[data-focus]");
-    if (target) target.focus({ preventScroll: true });
-    else if (node) {
-      node.tabIndex = -1;
-      node.focus({ preventScroll: true });
-    }
+    const cell = this.shown.get(this.keyOf(number));
+    if (cell) focusWithin(cell.node);
   }
 
   /** Where a section begins, from the top of the page. @param {string} id @returns {number} */
   topOf(id) {
     const i = this.sections.findIndex((section) => section.id === id);
     return i < 0 ? 0 : this.root.getBoundingClientRect().top + scrollY + this.places[i].top;
+  }
+}
+
+/** Focus what takes the focus in a cell, or the cell while it loads. @param {HTMLElement} node */
+function focusWithin(node) {
+  const target = /** @type {HTMLElement|null} */ (node.querySelector("[data-focus]"));
+  if (!target) node.tabIndex = -1;
+  (target ?? node).focus({ preventScroll: true });
+}
+
+/** Let Tab reach a cell, or pass it by. @param {HTMLElement} node @param {boolean} isReached */
+function markReached(node, isReached) {
+  node.classList.toggle("is-reached", isReached);
+  for (const one of node.querySelectorAll("a, button")) {
+    /** @type {HTMLElement} */ (one).tabIndex = isReached ? 0 : -1;
   }
 }

@@ -44,7 +44,7 @@ async function show(state, how) {
   isViewing = state.view === "photo" || state.view === "picture";
   for (const id of ["#top", "#main"]) find(id).inert = isViewing;
   if (isViewing) return viewer.show(state);
-  if (viewer.hide()) document.querySelector(".grid:not([hidden]) .is-reached [data-focus]")?.focus({ preventScroll: true });
+  if (viewer.hide()) returnFocus();
   const isSame = state.view === base.view && find(state.view === "search" ? "#results" : "#library").hidden === false;
   base = state;
   document.title = state.words ? `${state.words} · segsearch` : state.view === "search" ? "Things like this · segsearch" : "segsearch";
@@ -56,6 +56,12 @@ async function show(state, how) {
   const y = rememberedScroll();
   await (state.view === "search" ? results : library).show(state);
   if (how === "pop" && (!isSame || y)) scrollTo(0, y);
+}
+
+/** Give the focus back to the cell that a photo was opened from. */
+function returnFocus() {
+  const cell = document.querySelector("section:not([hidden]) > .grid:not([hidden]) .is-reached [data-focus]");
+  if (cell instanceof HTMLElement) cell.focus({ preventScroll: true });
 }
 
 /** The library has other photos than before. */

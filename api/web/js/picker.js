@@ -29,7 +29,8 @@ export class Picker {
     this.segments = [];
     /** @type {Segment[]} those at one place, smallest first */
     this.stack = [];
-    this.level = 0;
+    this.level = 0; // of the stack
+    this.isTurned = false; // the level was chosen, and is kept while it lies under the pointer
     /** @type {Segment|null} */
     this.chosen = null;
   }

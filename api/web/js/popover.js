@@ -25,6 +25,7 @@ export function togglePopover(anchor, label, content) {
   const wasOpen = openFor === anchor;
   closePopover();
   if (wasOpen) return;
+  /** @type {HTMLElement} */
   const panel = el("div", { class: "popover", role: "dialog", "aria-label": label }, content);
   document.body.append(panel);
   place(panel, anchor);

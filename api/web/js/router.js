@@ -26,6 +26,7 @@ import { promptFromText, textFromPrompt } from "./prompts.js";
  */
 
 const FILTER_FIELDS = /** @type {const} */ (["from", "to", "camera", "folder", "size"]);
+/** @type {Record<string, string>} */
 const PLAIN = { "%3A": ":", "%2C": ",", "%40": "@", "%3B": ";", "%2F": "/" };
 
 /** @returns {Filter} */

@@ -14,7 +14,7 @@ const VEIL = "rgba(10, 9, 8, 0.62)";
  * What a pointer does on the stage; places may lie outside of the picture for `moved` only.
  * @typedef {object} StageEvents
  * @property {(place: Place|null) => void} moved null: it left the picture
- * @property {(place: Place, isNegative: boolean, at: {x: number, y: number}) => void} clicked
+ * @property {(place: Place, isNegative: boolean) => void} clicked
  * @property {(box: [number, number, number, number]) => void} boxed
  * @property {(step: number, event: WheelEvent) => void} turned
  * @property {() => void} resized
@@ -140,7 +140,7 @@ export class Stage {
     if (isBox) return this.events.boxed(this.boxBetween(pressed, { x: event.clientX, y: event.clientY }));
     const place = this.placeAt(event.clientX, event.clientY);
     const isNegative = event.button === 2 || event.altKey || (event.ctrlKey && event.button === 0);
-    if (this.holds(place)) this.events.clicked(place, isNegative, { x: event.clientX, y: event.clientY });
+    if (this.holds(place)) this.events.clicked(place, isNegative);
   }
 
   letGo() {

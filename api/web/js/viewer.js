@@ -37,15 +37,14 @@ export class Viewer {
     this.isNegative = false;
     this.showsAll = false;
     this.hasPhoto = true;
-    this.build();
-    this.keyboard = new Keyboard(this);
-  }
-
-  build() {
+    this.isLoaded = false;
+    this.turnedAt = 0;
+    /** @type {Place|undefined} */
+    this.clickedAt = undefined;
     const stageRoot = el("div", { class: "stage", tabindex: "0", "aria-describedby": "hint" });
     this.stage = new Stage(stageRoot, {
       moved: (place) => this.onMove(place),
-      clicked: (place, isNegative, at) => this.onClick(place, isNegative, at),
+      clicked: (place, isNegative) => this.onClick(place, isNegative),
       boxed: (box) => this.cutWith(() => this.cutter.drag(box)),
       turned: (step, event) => this.onWheel(step, event),
       resized: () => this.placeCard(false),
@@ -78,6 +77,7 @@ export class Viewer {
     stageRoot.append(this.card.root);
     const foot = el("div", { class: "viewer-foot" }, this.tray.root, this.hint);
     fill(this.root, this.bar.root, stageRoot, this.said, foot);
+    this.keyboard = new Keyboard(this);
   }
 
   /** @param {State} state */
@@ -172,7 +172,7 @@ export class Viewer {
     if (this.isCutting || this.picker.stack.length < 2) return;
     event.preventDefault();
     const now = performance.now();
-    if (now - (this.turnedAt ?? 0) < TURN_MS) return;
+    if (now - this.turnedAt < TURN_MS) return;
     this.turnedAt = now;
     this.turn(step);
   }
