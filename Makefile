@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip
 LIBRARY ?= segsearch-library
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install serve test lint types layers unit wheel clean
+.PHONY: help demo install serve test lint types layers unit browser wheel clean
 
 help: ## list what there is to make
 	@echo "make TARGET, where TARGET is one of"
@@ -36,8 +36,11 @@ types: .venv/installed-dev ## mypy, strict
 layers: .venv/installed-dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: .venv/installed-dev ## pytest; ARGS="-k name" passes arguments on
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+unit: .venv/installed-dev ## pytest, but for the page; ARGS="-k name" passes arguments on
+	$(BIN)/python -m pytest --cov --cov-report=term -m "not browser" $(ARGS)
+
+browser: .venv/installed-dev ## the page in Chromium, which must be installed; pictures in artifacts/
+	$(BIN)/python -m pytest -m browser $(ARGS)
 
 # Each bench/NAME.py is `make bench-NAME`.
 BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard bench/[a-z]*.py))

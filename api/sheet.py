@@ -15,7 +15,7 @@ from api.searching import photo_pixels
 from search.crops import square_around
 from search.errors import PhotoError, UnknownIdError, UsageError
 from search.masks import array_from_mask, resized
-from search.records import Mask, RgbImage
+from search.records import Box, Mask, RgbImage
 
 TILE_PX = 220
 CAPTION_PX = 26
@@ -71,7 +71,7 @@ def _tiles(library: Library, hits: Sequence[HitOut]) -> dict[str, RgbImage]:
             if rgb is None or mask is None:
                 tiles[hit.segment_id] = EMPTY_TILE
             else:
-                tiles[hit.segment_id] = lit_tile(rgb, mask, hit)
+                tiles[hit.segment_id] = lit_tile(rgb, mask, hit.bbox_xywh)
     return tiles
 
 
@@ -87,17 +87,17 @@ def _pixels_if_any(library: Library, photo_id: str) -> RgbImage | None:
         return None
 
 
-def lit_tile(rgb: RgbImage, mask: Mask, hit: HitOut) -> RgbImage:
-    """Return the surroundings of a segment, dimmed, and the segment as it is."""
+def lit_tile(rgb: RgbImage, mask: Mask, bbox_xywh: Box, size_px: int = TILE_PX) -> RgbImage:
+    """Return the surroundings of a segment, dimmed, and the segment as it is: a square."""
     height, width = rgb.shape[:2]
-    square = square_around(hit.bbox_xywh, AROUND)
+    square = square_around(bbox_xywh, AROUND)
     side = min(square.side, max(width, height))
     left = min(max(0, square.left), max(0, width - side))
     top = min(max(0, square.top), max(0, height - side))
     part = (slice(top, top + side), slice(left, left + side))
     inside = resized(array_from_mask(mask), (width, height))[part]
     lit = Image.fromarray((rgb[part] * np.where(inside[..., None], 1.0, DIMMED)).astype(np.uint8))
-    lit = ImageOps.contain(lit, (TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
-    tile = Image.new("RGB", (TILE_PX, TILE_PX), AROUND_RGB)
-    tile.paste(lit, ((TILE_PX - lit.width) // 2, (TILE_PX - lit.height) // 2))
+    lit = ImageOps.contain(lit, (size_px, size_px), Image.Resampling.LANCZOS)
+    tile = Image.new("RGB", (size_px, size_px), AROUND_RGB)
+    tile.paste(lit, ((size_px - lit.width) // 2, (size_px - lit.height) // 2))
     return np.asarray(tile)

@@ -288,3 +288,15 @@ def test_openapi_describes_every_route_and_its_problems(served: Served) -> None:
 def test_nothing_names_an_outside_host(served: Served) -> None:
     for path in ("/docs", "/redoc"):
         assert_problem(served.get(path), 404, "/openapi.json")
+
+
+def test_a_tile_shows_the_segment_lit_and_the_rest_dimmed(served: Served) -> None:
+    segment_id = served.block("blue")["segment_id"]
+    answer = served.get(f"/v1/segments/{segment_id}/tile.jpg", size=100)
+    assert answer.headers["content-type"] == "image/jpeg"
+    tile = np.asarray(Image.open(BytesIO(answer.content)).convert("RGB")).astype(int)
+    assert tile.shape == (100, 100, 3)
+    assert tile[..., 2].max() > 200  # the blue block as it is
+    assert (np.abs(tile - 128 * 0.45).max(axis=2) < 12).any()  # the grey around it, dimmed
+    assert_problem(served.get(f"/v1/segments/{NOWHERE}/tile.jpg"), 404, NOWHERE)
+    assert_problem(served.get(f"/v1/segments/{segment_id}/tile.jpg", size=5), 422, "size")

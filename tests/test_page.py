@@ -170,7 +170,7 @@ def test_what_is_no_segment_is_cut_by_clicks_and_found(visit: Visit, sample: Sam
     visit.page.get_by_role("button", name="Cut").click()
     visit.page.mouse.click(*visit.point(x, y))
     candidates = visit.page.locator(".preview")
-    candidates.nth(2).wait_for()
+    candidates.nth(1).wait_for()
     visit.page.keyboard.press("2")
     assert candidates.nth(1).get_attribute("aria-pressed") == "true"
     assert visit.path.endswith("&pick=2")
@@ -242,7 +242,7 @@ def test_filters_count_photos_and_are_in_the_address(visit: Visit, sample: Sampl
     visit.page.locator(".choice", has_text=name).click()
     visit.page.locator(".headline:visible", has_text=f"{count} photo").wait_for()
     visit.page.get_by_label("Any camera").click()
-    visit.page.get_by_role("button", name="Date").click()
+    visit.page.get_by_role("button", name="Date", exact=True).click()
     year = visit.page.locator(".year > .choice").first
     _, photos = year.inner_text().split()
     year.click()
@@ -526,9 +526,9 @@ def test_a_hundred_thousand_photos_need_few_nodes(chrome: Any, address: str) -> 
         page.wait_for_function("() => document.querySelectorAll('.cell-link').length > 20")
         assert page.evaluate("() => document.querySelectorAll('*').length") < FEW_NODES
         assert len(pages) < 10  # only what is near the window was loaded
-        middle = page.evaluate("() => scrollY")
         visit.cells.nth(10).click()
         page.locator(".viewer").wait_for()
+        middle = page.evaluate("() => scrollY")
         page.go_back()
         page.locator(".viewer").wait_for(state="hidden")
         assert page.evaluate("() => scrollY") == middle
@@ -546,7 +546,8 @@ def test_masks_are_read_as_pycocotools_reads_them(visit: Visit) -> None:
     visit.open()
     read = visit.page.evaluate(
         """async (rles) => {
-          const { isInside, maskFromRle, middleOf, pixelsFromMask } = await import("/web/js/rle.js");
+          const rle = await import("/web/js/rle.js");
+          const { isInside, maskFromRle, middleOf, pixelsFromMask } = rle;
           return rles.map((rle) => {
             const mask = maskFromRle(rle);
             const [x, y] = middleOf(mask);

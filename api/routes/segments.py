@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from api import pictures
-from api.routes.shared import UNCHANGING, LibraryHere, PngResponse, problems, stored_segment
+from api.routes.shared import (
+    UNCHANGING,
+    JpegResponse,
+    LibraryHere,
+    PngResponse,
+    problems,
+    stored_segment,
+)
 from api.schemas import SegmentOut
 from api.searching import photo_pixels, segment_out
+from api.sheet import TILE_PX, lit_tile
 from search.masks import array_from_mask, resized
 from search.records import Id, MaskArray, Segment
 
@@ -39,6 +47,23 @@ def crop(
     rgb = photo_pixels(library, library.ledger().photo(found.photo_id))
     shown = pictures.crop(rgb, found, background)
     return PngResponse(pictures.png_bytes(shown), headers=UNCHANGING)
+
+
+@router.get(
+    "/{segment_id}/tile.jpg",
+    summary="The segment lit within its photo",
+    response_class=JpegResponse,
+    responses=problems(404, 422),
+)
+def tile(
+    library: LibraryHere, segment_id: Id, size: Annotated[int, Query(ge=16, le=1024)] = TILE_PX
+) -> JpegResponse:
+    """Return a square of `size` pixels: the segment as it is, and dimmed what is around it."""
+    found = stored_segment(library, segment_id)
+    rgb = photo_pixels(library, library.ledger().photo(found.photo_id))
+    assert found.mask is not None  # it was asked for
+    shown = lit_tile(rgb, found.mask, found.bbox_xywh, size)
+    return JpegResponse(pictures.jpeg_bytes(shown), headers=UNCHANGING)
 
 
 @router.get(

@@ -84,8 +84,7 @@ const PIXEL_RATIO = Math.min(2, Math.ceil(globalThis.devicePixelRatio || 1));
  * The address of a photo's picture.
  * @param {string} photoId @param {number} size long side in CSS pixels @returns {string}
  */
-export const photoUrl = (photoId, size) =>
-  `/v1/photos/${photoId}/image?size=${size * PIXEL_RATIO}`;
+export const photoUrl = (photoId, size) => `/v1/photos/${photoId}/image?size=${size * PIXEL_RATIO}`;
 
 /**
  * The address of a segment, lit inside its dimmed surroundings.

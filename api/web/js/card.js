@@ -18,19 +18,34 @@ export class Card {
   /** @param {CardActions} actions */
   constructor(actions) {
     this.actions = actions;
-    this.find = button("Find this everywhere", actions.find, { class: "button is-main", sign: "search" });
+    this.find = button("Find this everywhere", actions.find, {
+      class: "button is-main",
+      sign: "search",
+    });
     this.nesting = el("div", { class: "nesting" });
-    this.save = el("a", { class: "icon-button", download: "", "aria-label": "Save the cut-out", title: "Save the cut-out" }, icon("save"));
+    this.save = el(
+      "a",
+      {
+        class: "icon-button",
+        download: "",
+        "aria-label": "Save the cut-out",
+        title: "Save the cut-out",
+      },
+      icon("save"),
+    );
     this.root = el(
       "div",
       { class: "card", role: "dialog", "aria-label": "The chosen segment", hidden: true },
       this.find,
-      el("div", { class: "card-row" },
+      el(
+        "div",
+        { class: "card-row" },
         iconButton("plus", "Add to the search (+)", () => actions.refine("plus")),
         iconButton("minus", "Exclude from the search (−)", () => actions.refine("minus")),
         this.save,
         this.nesting,
-        iconButton("close", "Close (Esc)", actions.close)),
+        iconButton("close", "Close (Esc)", actions.close),
+      ),
     );
   }
 
@@ -63,11 +78,19 @@ export class Card {
 
   /** @param {number} level @param {number} count @returns {HTMLElement[]} */
   nested(level, count) {
-    const step = (/** @type {string} */ label, /** @type {string} */ sign, /** @type {number} */ by, /** @type {boolean} */ ends) =>
-      iconButton(sign, label, () => this.actions.turn(by), { disabled: ends });
+    const step = (
+      /** @type {string} */ label,
+      /** @type {string} */ sign,
+      /** @type {number} */ by,
+      /** @type {boolean} */ ends,
+    ) => iconButton(sign, label, () => this.actions.turn(by), { disabled: ends });
     return [
       step("The smaller one here ([)", "back", -1, level === 0),
-      el("span", { class: "faint", text: `${level + 1} of ${count}`, title: "Segments that lie here, smallest first" }),
+      el("span", {
+        class: "faint",
+        text: `${level + 1} of ${count}`,
+        title: "Segments that lie here, smallest first",
+      }),
       step("The larger one here (])", "next", 1, level === count - 1),
     ];
   }

@@ -55,7 +55,11 @@ export class Cutter {
 
   /** @param {number} x @param {number} y @param {boolean} isNegative */
   click(x, y, isNegative) {
-    const point = { x: Math.round(x), y: Math.round(y), label: /** @type {0|1} */ (isNegative ? 0 : 1) };
+    const point = {
+      x: Math.round(x),
+      y: Math.round(y),
+      label: /** @type {0|1} */ (isNegative ? 0 : 1),
+    };
     return this.mean({ ...this.prompt, points: [...this.prompt.points, point] });
   }
 
@@ -99,7 +103,10 @@ export class Cutter {
       const body = { ...(await this.source()), prompt: promptForApi(prompt) };
       const { candidates } = await ask("POST", "/v1/segment", { body, signal: asking.signal });
       if (asking !== this.asking || asking.signal.aborted) return;
-      this.candidates = candidates.map((/** @type {any} */ one) => ({ ...one, mask: maskFromRle(one.segmentation) }));
+      this.candidates = candidates.map((/** @type {any} */ one) => ({
+        ...one,
+        mask: maskFromRle(one.segmentation),
+      }));
       this.picked = Math.min(picked, Math.max(0, candidates.length - 1));
     } catch (error) {
       if (isAborted(error) || asking !== this.asking) return;

@@ -43,8 +43,13 @@ export function datesPanel(months, filter, choose) {
     const year = month.value.slice(0, 4);
     years.set(year, [...(years.get(year) ?? []), month]);
   }
-  const span = (/** @type {string} */ from, /** @type {string} */ to, /** @type {string} */ label,
-    /** @type {number} */ count, /** @type {string} */ name) => {
+  const span = (
+    /** @type {string} */ from,
+    /** @type {string} */ to,
+    /** @type {string} */ label,
+    /** @type {number} */ count,
+    /** @type {string} */ name,
+  ) => {
     const isChosen = filter.from === from && filter.to === to;
     return el(
       "button",
@@ -85,7 +90,13 @@ function days(filter, choose) {
   };
   const [from, fromInput] = field("From", filter.from);
   const [to, toInput] = field("To", filter.to);
-  const form = el("form", { class: "days" }, from, to, el("button", { class: "button", text: "Apply" }));
+  const form = el(
+    "form",
+    { class: "days" },
+    from,
+    to,
+    el("button", { class: "button", text: "Apply" }),
+  );
   form.addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
     const ends = [fromInput.value, toInput.value];

@@ -14,16 +14,29 @@ let asking = null;
 export function signIn() {
   asking ??= new Promise((done) => {
     const said = el("p", { class: "dialog-error", role: "alert" });
-    const key = el("input", { type: "password", autocomplete: "current-password", required: true, id: "key", name: "key" });
+    const key = el("input", {
+      type: "password",
+      autocomplete: "current-password",
+      required: true,
+      id: "key",
+      name: "key",
+    });
     const form = el(
       "form",
       {},
       el("h2", { text: "This library asks for a key" }),
-      el("p", { class: "faint", text: "Whoever runs the server has it. It is kept in a cookie of this browser." }),
+      el("p", {
+        class: "faint",
+        text: "Whoever runs the server has it. It is kept in a cookie of this browser.",
+      }),
       el("label", { for: "key", text: "Key" }),
       key,
       said,
-      el("div", { class: "dialog-actions" }, el("button", { class: "button is-main", text: "Sign in" })),
+      el(
+        "div",
+        { class: "dialog-actions" },
+        el("button", { class: "button is-main", text: "Sign in" }),
+      ),
     );
     const dialog = el("dialog", { class: "dialog", "aria-label": "Sign in" }, form);
     form.addEventListener("submit", async (/** @type {Event} */ event) => {
@@ -49,31 +62,43 @@ export function signIn() {
 }
 
 const KEYS = [
-  ["Everywhere", [
-    ["/", "go to the search field"],
-    ["?", "this list"],
-  ]],
-  ["Results and photos", [
-    ["← ↑ ↓ →", "move"],
-    ["Enter", "open"],
-    ["+  −", "more or less like this"],
-  ]],
-  ["In a photo", [
-    ["← →", "next segment; on the bar, next photo"],
-    ["[  ]", "the smaller or larger one that lies there"],
-    ["Enter", "find it everywhere"],
-    ["A", "show all segments"],
-    ["C", "cut something that is no segment yet"],
-    ["Esc", "back"],
-  ]],
-  ["While cutting", [
-    ["← ↑ ↓ →", "move the cross; with Shift, finely"],
-    ["Space", "this belongs to it (left click)"],
-    ["X", "this does not (right click)"],
-    ["1  2  3", "choose a candidate"],
-    ["U", "undo"],
-    ["Enter", "find it everywhere"],
-  ]],
+  [
+    "Everywhere",
+    [
+      ["/", "go to the search field"],
+      ["?", "this list"],
+    ],
+  ],
+  [
+    "Results and photos",
+    [
+      ["← ↑ ↓ →", "move"],
+      ["Enter", "open"],
+      ["+  −", "more or less like this"],
+    ],
+  ],
+  [
+    "In a photo",
+    [
+      ["← →", "next segment; on the bar, next photo"],
+      ["[  ]", "the smaller or larger one that lies there"],
+      ["Enter", "find it everywhere"],
+      ["A", "show all segments"],
+      ["C", "cut something that is no segment yet"],
+      ["Esc", "back"],
+    ],
+  ],
+  [
+    "While cutting",
+    [
+      ["← ↑ ↓ →", "move the cross; with Shift, finely"],
+      ["Space", "this belongs to it (left click)"],
+      ["X", "this does not (right click)"],
+      ["1  2  3", "choose a candidate"],
+      ["U", "undo"],
+      ["Enter", "find it everywhere"],
+    ],
+  ],
 ];
 
 /** Show what the keys do. */
@@ -83,9 +108,18 @@ export function showKeys() {
       "section",
       {},
       el("h3", { text: title }),
-      el("dl", {}, .../** @type {string[][]} */ (rows).map(([keys, does]) =>
-        el("div", {}, el("dt", {}, ...keys.split("  ").map((key) => el("kbd", { text: key }))), el("dd", { text: does })),
-      )),
+      el(
+        "dl",
+        {},
+        .../** @type {string[][]} */ (rows).map(([keys, does]) =>
+          el(
+            "div",
+            {},
+            el("dt", {}, ...keys.split("  ").map((key) => el("kbd", { text: key }))),
+            el("dd", { text: does }),
+          ),
+        ),
+      ),
     ),
   );
   const close = button("Close", () => dialog.close(), { class: "button is-main" });
@@ -94,7 +128,10 @@ export function showKeys() {
     { class: "dialog is-wide", "aria-label": "Keys" },
     el("h2", { text: "Keys" }),
     el("div", { class: "keys" }, ...groups),
-    el("p", { class: "faint", text: "In the search field, a minus before a word excludes it: mug -wood." }),
+    el("p", {
+      class: "faint",
+      text: "In the search field, a minus before a word excludes it: mug -wood.",
+    }),
     el("div", { class: "dialog-actions" }, close),
   );
   dialog.addEventListener("close", () => dialog.remove());

@@ -11,7 +11,7 @@
 export function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) setProp(node, name, value);
-  fill(node, ...children);
+  node.append(...present(children));
   return node;
 }
 
@@ -32,8 +32,14 @@ function setProp(node, name, value) {
  * @param {...(Node|string|null|undefined|false)} children
  */
 export function fill(node, ...children) {
-  const present = children.filter((child) => child || child === "");
-  node.replaceChildren(.../** @type {(Node|string)[]} */ (present));
+  node.replaceChildren(...present(children));
+}
+
+/** @param {(Node|string|null|undefined|false)[]} children @returns {(Node|string)[]} */
+function present(children) {
+  return children.flatMap((child) =>
+    child === null || child === undefined || child === false ? [] : [child],
+  );
 }
 
 /**

@@ -43,18 +43,27 @@ export class FilterBar {
     const hadFocus = /** @type {HTMLElement|null} */ (document.activeElement)?.dataset?.pill;
     fill(
       this.root,
-      this.pill("date", "Date", daysName(filter.from, filter.to), ["from", "to"], () => this.dates()),
+      this.pill("date", "Date", daysName(filter.from, filter.to), ["from", "to"], () =>
+        this.dates(),
+      ),
       (this.canCount || filter.camera) &&
         this.pill("camera", "Camera", filter.camera, ["camera"], () => this.cameras()),
       (this.canCount || filter.folder) &&
-        this.pill("folder", "Folder", filter.folder && folderName(filter.folder, this.roots), ["folder"], () => this.folders()),
+        this.pill(
+          "folder",
+          "Folder",
+          filter.folder && folderName(filter.folder, this.roots),
+          ["folder"],
+          () => this.folders(),
+        ),
       (isSearch || filter.size) &&
         this.pill("size", "Size", SIZES[filter.size]?.label ?? "", ["size"], () => this.sizes()),
       isSearch && el("span", { class: "bar-gap" }),
       isSearch && this.toggle("photos", "By photo", "byPhoto"),
       isSearch && this.toggle("number", "Scores", "scores"),
     );
-    if (hadFocus) /** @type {any} */ (this.root.querySelector(`[data-pill="${hadFocus}"]`))?.focus();
+    if (hadFocus)
+      /** @type {any} */ (this.root.querySelector(`[data-pill="${hadFocus}"]`))?.focus();
   }
 
   /** A filter: a button that opens its panel, and one that takes it away.
@@ -91,7 +100,13 @@ export class FilterBar {
     const press = () => go({ ...state, [field]: !state[field] }, { replace: field === "scores" });
     return el(
       "button",
-      { type: "button", class: "pill-toggle", "aria-pressed": String(state[field]), data: { pill: field }, on: { click: press } },
+      {
+        type: "button",
+        class: "pill-toggle",
+        "aria-pressed": String(state[field]),
+        data: { pill: field },
+        on: { click: press },
+      },
       icon(sign),
       label,
     );
@@ -99,7 +114,9 @@ export class FilterBar {
 
   /** @param {HTMLElement} anchor @param {string} label @param {() => Promise<HTMLElement>} panel */
   async open(anchor, label, panel) {
-    const content = await panel().catch((error) => el("p", { class: "popover-empty", text: sentence(error.message) }));
+    const content = await panel().catch((error) =>
+      el("p", { class: "popover-empty", text: sentence(error.message) }),
+    );
     togglePopover(anchor, label, content);
   }
 
@@ -125,7 +142,11 @@ export class FilterBar {
 
   async cameras() {
     const facets = await this.counts("camera");
-    const choices = (facets?.cameras ?? []).map(({ value, count }) => ({ value, label: value, detail: count.toLocaleString("en") }));
+    const choices = (facets?.cameras ?? []).map(({ value, count }) => ({
+      value,
+      label: value,
+      detail: count.toLocaleString("en"),
+    }));
     return this.choices("camera", choices, "No camera is known here.");
   }
 
@@ -141,7 +162,11 @@ export class FilterBar {
   }
 
   async sizes() {
-    const choices = Object.entries(SIZES).map(([value, { label, hint }]) => ({ value, label, detail: hint }));
+    const choices = Object.entries(SIZES).map(([value, { label, hint }]) => ({
+      value,
+      label,
+      detail: hint,
+    }));
     return this.choices("size", choices, "");
   }
 

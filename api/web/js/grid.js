@@ -72,7 +72,10 @@ export class Grid {
     const isNarrow = innerWidth < NARROW_PX;
     const { cellPx, narrowPx = cellPx, captionPx = 0 } = this.options;
     this.gap = isNarrow ? NARROW_GAP_PX : GAP_PX;
-    this.columns = Math.max(2, Math.floor((width + this.gap) / ((isNarrow ? narrowPx : cellPx) + this.gap)));
+    this.columns = Math.max(
+      2,
+      Math.floor((width + this.gap) / ((isNarrow ? narrowPx : cellPx) + this.gap)),
+    );
     this.cell = (width - this.gap * (this.columns - 1)) / this.columns;
     this.rowPx = this.cell + captionPx + this.gap;
     let [top, first] = [0, 0];
@@ -261,7 +264,8 @@ export class Grid {
     const to = index + step * this.columns;
     if (to >= 0 && to < count) return this.focused + step * this.columns;
     const lastRow = Math.floor((count - 1) / this.columns);
-    if (step > 0 && Math.floor(index / this.columns) < lastRow) return this.places[i].first + count - 1;
+    if (step > 0 && Math.floor(index / this.columns) < lastRow)
+      return this.places[i].first + count - 1;
     const next = this.sections[i + step];
     if (!next) return -1;
     const { first } = this.places[i + step];
@@ -304,4 +308,12 @@ function markReached(node, isReached) {
   for (const one of node.querySelectorAll("a, button")) {
     /** @type {HTMLElement} */ (one).tabIndex = isReached ? 0 : -1;
   }
+}
+
+/** Focus the cell that Tab reaches, in the grid that is shown. */
+export function focusReached() {
+  const cell = document.querySelector(
+    "main > section:not([hidden]) > .grid:not([hidden]) .is-reached [data-focus]",
+  );
+  if (cell instanceof HTMLElement) cell.focus({ preventScroll: true });
 }

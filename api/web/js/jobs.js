@@ -3,7 +3,7 @@
 import { ApiError, ask } from "./api.js";
 import { announce, el, fill } from "./dom.js";
 import { icon } from "./icons.js";
-import { counted } from "./library.js";
+import { counted } from "./names.js";
 import { iconButton, notify, sentence } from "./message.js";
 
 /**
@@ -27,7 +27,12 @@ export class Jobs {
     this.changed = changed;
     this.button = el(
       "button",
-      { type: "button", class: "quiet-button", title: "Look for new, moved and vanished photos", on: { click: () => this.begin() } },
+      {
+        type: "button",
+        class: "quiet-button",
+        title: "Look for new, moved and vanished photos",
+        on: { click: () => this.begin() },
+      },
       icon("update"),
       el("span", { text: "Update library" }),
     );
@@ -85,7 +90,9 @@ export class Jobs {
     } catch (error) {
       const isGone = error instanceof ApiError && error.status === 404;
       fill(this.root, this.button);
-      notify(isGone ? "The update is over." : "The server does not answer; the update may still run.");
+      notify(
+        isGone ? "The update is over." : "The server does not answer; the update may still run.",
+      );
     }
   }
 
@@ -93,10 +100,17 @@ export class Jobs {
   drawFrame(job) {
     this.text = el("span", { class: "job-text" });
     this.bar = el("progress", { "aria-label": "Update of the library" });
-    const cancel = () => ask("DELETE", `/v1/jobs/${job.job_id}`).catch((error) => notify(sentence(error.message)));
+    const cancel = () =>
+      ask("DELETE", `/v1/jobs/${job.job_id}`).catch((error) => notify(sentence(error.message)));
     fill(
       this.root,
-      el("div", { class: "job" }, this.bar, this.text, iconButton("close", "Stop the update", cancel)),
+      el(
+        "div",
+        { class: "job" },
+        this.bar,
+        this.text,
+        iconButton("close", "Stop the update", cancel),
+      ),
     );
     announce("The library is being updated.");
   }

@@ -23,8 +23,10 @@ export class Keyboard {
   onKey(event) {
     const { viewer } = this;
     if (viewer.root.hidden || event.defaultPrevented || takesText(event.target)) return;
-    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    const isOnButton = event.target instanceof HTMLElement && event.target.closest("button, a") !== null;
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]"))
+      return;
+    const isOnButton =
+      event.target instanceof HTMLElement && event.target.closest("button, a") !== null;
     if (isOnButton && (event.key === "Enter" || event.key === " ")) return;
     if (this.act(event)) event.preventDefault();
   }
@@ -97,7 +99,8 @@ export class Keyboard {
     const { width, height } = stage.size;
     const far = step * Math.max(width, height);
     const from = this.place ?? { x: width / 2, y: height / 2 };
-    const within = (/** @type {number} */ value, /** @type {number} */ length) => Math.min(Math.max(value, 0), length - 1);
+    const within = (/** @type {number} */ value, /** @type {number} */ length) =>
+      Math.min(Math.max(value, 0), length - 1);
     this.place = { x: within(from.x + dx * far, width), y: within(from.y + dy * far, height) };
     cross.hidden = false;
     cross.style.left = `${(this.place.x / width) * 100}%`;

@@ -5,6 +5,7 @@ import { el, fill } from "./dom.js";
 import { facetsOf, folderName, libraryFacts } from "./facets.js";
 import { Grid } from "./grid.js";
 import { button, errorMessage, message, notify, sentence } from "./message.js";
+import { counted, dayName, fileName } from "./names.js";
 import { photoFilter } from "./query.js";
 import { addressFromState, go, hasFilter, noFilter, stateOf } from "./router.js";
 import { onceSettled, showImage } from "./tiles.js";
@@ -15,16 +16,6 @@ import { TimeRail } from "./rail.js";
 
 const WAITING = { id: "waiting", title: "", count: 30 };
 const THUMB_PX = 320; // long side: enough for squares of 220
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long", year: "numeric" });
-
-/** @param {string|null} path @returns {string} */
-export const fileName = (path) => path?.split(/[\\/]/).pop() ?? "a photo out of reach";
-
-/** @param {string} moment @returns {string} the day, in the photo's own time */
-export const dayName = (moment) => DAY.format(new Date(`${moment.slice(0, 10)}T12:00`));
-
-/** @param {number} count @param {string} one @returns {string} */
-export const counted = (count, one) => `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`;
 
 export class Library {
   /** @param {HTMLElement} root */
@@ -92,7 +83,9 @@ export class Library {
     this.facts.textContent = [
       photos === undefined ? "" : counted(photos, "photo"),
       hasFilter(state.filter) ? "" : counted(facts.segments, "segment"),
-    ].filter(Boolean).join(", ");
+    ]
+      .filter(Boolean)
+      .join(", ");
     this.showFolders(state, facets, facts.roots);
     if (!facts.photos) return this.showEmpty();
     if (shown === 0) return this.showNoMatch();
@@ -122,14 +115,25 @@ export class Library {
     const below = (facets?.folders ?? []).filter((one) => isChild(one.folder, folder, roots));
     fill(
       this.folders,
-      folder && el("a", { class: "folder is-up", href: to(""), data: { route: "" }, text: "All photos" }),
+      folder &&
+        el("a", { class: "folder is-up", href: to(""), data: { route: "" }, text: "All photos" }),
       ...trail.map((up) =>
-        el("a", { class: "folder is-up", href: to(up), data: { route: "" }, text: folderName(up, roots) }),
+        el("a", {
+          class: "folder is-up",
+          href: to(up),
+          data: { route: "" },
+          text: folderName(up, roots),
+        }),
       ),
       ...below.map((one) =>
         el(
           "a",
-          { class: "folder", href: to(one.folder), data: { route: "" } },
+          {
+            class: "folder",
+            href: to(one.folder),
+            "aria-label": `${folderName(one.folder, roots)}, ${counted(one.count, "photo")}`,
+            data: { route: "" },
+          },
           folderName(one.folder, roots),
           el("span", { class: "count", text: one.count.toLocaleString("en") }),
         ),
@@ -145,8 +149,13 @@ export class Library {
     const name = `${fileName(photo.path)}, ${dayName(photo.sort_at)}, ${counted(photo.segment_count, "segment")}`;
     const link = el(
       "a",
-      { href: `/photo/${photo.photo_id}`, class: "cell-link", "aria-label": name, title: fileName(photo.path),
-        data: { route: "", focus: "" } },
+      {
+        href: `/photo/${photo.photo_id}`,
+        class: "cell-link",
+        "aria-label": name,
+        title: fileName(photo.path),
+        data: { route: "", focus: "" },
+      },
       image,
     );
     return el("div", { class: "cell" }, link);
@@ -185,7 +194,10 @@ export class Library {
   fail(error) {
     const retry = () => (this.timeline ? this.timeline.retry() : this.refresh());
     if (this.timeline?.loaded.length) {
-      return notify(`${sentence(error.message)} Some photos are missing here.`, { label: "Try again", act: retry });
+      return notify(`${sentence(error.message)} Some photos are missing here.`, {
+        label: "Try again",
+        act: retry,
+      });
     }
     this.grid.setSections([]);
     fill(this.said, errorMessage(error, retry));

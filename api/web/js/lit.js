@@ -5,6 +5,8 @@ import { pixelsFromMask } from "./rle.js";
 /** @typedef {import("./rle.js").Mask} Mask */
 /** A rectangle in pixels of a canvas.
  * @typedef {{x: number, y: number, width: number, height: number}} Rect */
+/** Colors, and how thick outlines are, in pixels of the canvas.
+ * @typedef {{veil: string, outline: string, thickness: number}} Look */
 /** A mask's own part of its picture, white inside, and where that part lies (shares of 1).
  * @typedef {{canvas: HTMLCanvasElement} & Rect} Shape */
 
@@ -92,24 +94,19 @@ function put(pen, shape, rect, dx = 0, dy = 0) {
  * @param {HTMLCanvasElement} canvas it is cleared first
  * @param {Mask[]} masks
  * @param {Rect} rect where the whole picture lies on the canvas
- * @param {{veil?: string, outline?: string, thickness?: number}} [look] thickness in canvas pixels
+ * @param {Look} look
  */
-export function paintLit(canvas, masks, rect, look = {}) {
+export function paintLit(canvas, masks, rect, look) {
   const pen = pen2d(canvas);
   const lit = masks.map(shapeOf);
   pen.clearRect(0, 0, canvas.width, canvas.height);
   if (!lit.length) return;
-  if (look.veil) {
-    pen.fillStyle = look.veil;
-    pen.fillRect(0, 0, canvas.width, canvas.height);
-    pen.globalCompositeOperation = "destination-out";
-    lit.forEach((shape) => put(pen, shape, rect));
-    pen.globalCompositeOperation = "source-over";
-  }
-  if (look.outline && look.thickness) {
-    const edge = outlineOf(canvas, lit, rect, look.outline, look.thickness);
-    pen.drawImage(edge, 0, 0);
-  }
+  pen.fillStyle = look.veil;
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.globalCompositeOperation = "destination-out";
+  lit.forEach((shape) => put(pen, shape, rect));
+  pen.globalCompositeOperation = "source-over";
+  pen.drawImage(outlineOf(canvas, lit, rect, look.outline, look.thickness), 0, 0);
 }
 
 /** One canvas for all outlines: it is drawn on and copied from within one call. */
@@ -159,7 +156,7 @@ export function squareAround([x, y, w, h], width, height, room = 1.7) {
  * @param {CanvasImageSource} image
  * @param {Rect} part in shares of the picture (0..1)
  * @param {Mask[]} masks
- * @param {{veil?: string, outline?: string, thickness?: number}} look
+ * @param {Look} look
  */
 export function drawLitPart(canvas, image, part, masks, look) {
   const rect = {

@@ -6,12 +6,21 @@ import { find, takesText } from "./dom.js";
 import { takePictures } from "./dropping.js";
 import { forgetCounts } from "./facets.js";
 import { FilterBar } from "./filters.js";
+import { focusReached } from "./grid.js";
 import { icon } from "./icons.js";
 import { Jobs } from "./jobs.js";
 import { Library } from "./library.js";
 import { closePopover } from "./popover.js";
-import { refine, Results } from "./results.js";
-import { followAddress, go, rememberScroll, rememberedScroll, stateFromAddress, stateOf } from "./router.js";
+import { refine } from "./hits.js";
+import { Results } from "./results.js";
+import {
+  followAddress,
+  go,
+  rememberScroll,
+  rememberedScroll,
+  stateFromAddress,
+  stateOf,
+} from "./router.js";
 import { SearchBar } from "./searchbar.js";
 import { segmentExample } from "./examples.js";
 import { Viewer } from "./viewer.js";
@@ -42,12 +51,18 @@ const viewer = new Viewer(find("#viewer"), {
 async function show(state, how) {
   closePopover();
   isViewing = state.view === "photo" || state.view === "picture";
-  for (const id of ["#top", "#main"]) find(id).inert = isViewing;
+  for (const id of [".skip", "#top", "#main"]) find(id).inert = isViewing;
   if (isViewing) return viewer.show(state);
-  if (viewer.hide()) returnFocus();
-  const isSame = state.view === base.view && find(state.view === "search" ? "#results" : "#library").hidden === false;
+  if (viewer.hide()) focusReached();
+  const isSame =
+    state.view === base.view &&
+    find(state.view === "search" ? "#results" : "#library").hidden === false;
   base = state;
-  document.title = state.words ? `${state.words} · segsearch` : state.view === "search" ? "Things like this · segsearch" : "segsearch";
+  document.title = state.words
+    ? `${state.words} · segsearch`
+    : state.view === "search"
+      ? "Things like this · segsearch"
+      : "segsearch";
   searchBar.show(state);
   filters.show(state);
   find("#library").hidden = state.view !== "library";
@@ -56,12 +71,6 @@ async function show(state, how) {
   const y = rememberedScroll();
   await (state.view === "search" ? results : library).show(state);
   if (how === "pop" && (!isSame || y)) scrollTo(0, y);
-}
-
-/** Give the focus back to the cell that a photo was opened from. */
-function returnFocus() {
-  const cell = document.querySelector("section:not([hidden]) > .grid:not([hidden]) .is-reached [data-focus]");
-  if (cell instanceof HTMLElement) cell.focus({ preventScroll: true });
 }
 
 /** The library has other photos than before. */
@@ -75,8 +84,17 @@ function changed() {
 
 /** Links within the page change its state instead of loading it anew. @param {MouseEvent} event */
 function follow(event) {
-  const link = event.target instanceof Element ? event.target.closest("a[data-route], a.skip") : null;
-  if (!(link instanceof HTMLAnchorElement) || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  const link =
+    event.target instanceof Element ? event.target.closest("a[data-route], a.skip") : null;
+  if (
+    !(link instanceof HTMLAnchorElement) ||
+    event.button ||
+    event.ctrlKey ||
+    event.metaKey ||
+    event.shiftKey ||
+    event.altKey
+  )
+    return;
   event.preventDefault();
   if (link.className === "skip") find("#main").focus();
   else go(stateFromAddress(new URL(link.href)));
@@ -84,20 +102,33 @@ function follow(event) {
 
 /** @param {KeyboardEvent} event */
 function onKey(event) {
-  if (takesText(event.target) || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (
+    takesText(event.target) ||
+    event.ctrlKey ||
+    event.metaKey ||
+    event.altKey ||
+    event.defaultPrevented
+  )
+    return;
   if (event.key === "?" && !document.querySelector("dialog[open]")) return showKeys();
   const segment = event.target instanceof HTMLElement ? event.target.dataset.segment : undefined;
-  const side = { "+": /** @type {const} */ ("plus"), "-": /** @type {const} */ ("minus") }[event.key];
+  const side = { "+": /** @type {const} */ ("plus"), "-": /** @type {const} */ ("minus") }[
+    event.key
+  ];
   if (segment && side) refine(base, segmentExample(segment), side);
 }
 
 /** @type {number|undefined} */
 let noting;
-addEventListener("scroll", () => {
-  find("#top").classList.toggle("is-scrolled", scrollY > 4);
-  clearTimeout(noting);
-  noting = setTimeout(() => !isViewing && rememberScroll(scrollY), SCROLL_NOTED_MS);
-}, { passive: true });
+addEventListener(
+  "scroll",
+  () => {
+    find("#top").classList.toggle("is-scrolled", scrollY > 4);
+    clearTimeout(noting);
+    noting = setTimeout(() => !isViewing && rememberScroll(scrollY), SCROLL_NOTED_MS);
+  },
+  { passive: true },
+);
 document.addEventListener("click", follow);
 document.addEventListener("keydown", onKey);
 find("#help").addEventListener("click", showKeys);

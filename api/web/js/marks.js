@@ -14,7 +14,11 @@ const share = (value, whole) => `${(value / whole) * 100}%`;
  */
 export function drawMarks(root, { points, box }, { width, height }) {
   const marks = points.map(({ x, y, label }) => {
-    const mark = el("span", { class: label ? "mark" : "mark is-outside" }, icon(label ? "plus" : "minus"));
+    const mark = el(
+      "span",
+      { class: label ? "mark" : "mark is-outside" },
+      icon(label ? "plus" : "minus"),
+    );
     Object.assign(mark.style, { left: share(x, width), top: share(y, height) });
     return mark;
   });

@@ -28,7 +28,12 @@ export function message({ sign = "picture", title, text = [], actions = [] }) {
  * @returns {HTMLButtonElement}
  */
 export function button(label, act, { class: name = "button", sign } = {}) {
-  return el("button", { type: "button", class: name, on: { click: act } }, sign && icon(sign), label);
+  return el(
+    "button",
+    { type: "button", class: name, on: { click: act } },
+    sign && icon(sign),
+    label,
+  );
 }
 
 /**
@@ -42,7 +47,14 @@ export function button(label, act, { class: name = "button", sign } = {}) {
 export function iconButton(sign, label, act, props = {}) {
   return el(
     "button",
-    { type: "button", class: "icon-button", "aria-label": label, title: label, on: { click: act }, ...props },
+    {
+      type: "button",
+      class: "icon-button",
+      "aria-label": label,
+      title: label,
+      on: { click: act },
+      ...props,
+    },
     icon(sign),
   );
 }
@@ -59,7 +71,11 @@ export function errorMessage(error, retry) {
     return message({
       sign: "update",
       title: "The server does not answer",
-      text: ["Is ", el("code", { text: "segsearch serve" }), " still running? Start it, then try again."],
+      text: [
+        "Is ",
+        el("code", { text: "segsearch serve" }),
+        " still running? Start it, then try again.",
+      ],
       actions: [again],
     });
   }

@@ -12,7 +12,9 @@ export class Pager {
     /** @type {T[]} */
     this.entries = [];
     this.isDone = false;
-    this.isLoading = false;
+    this.wanted = 0; // so many entries were asked for
+    /** @type {Promise<void>|null} */
+    this.loading = null;
     /** @type {any} */
     this.error = null;
     this.changed = changed;
@@ -23,14 +25,18 @@ export class Pager {
   }
 
   /**
-   * Load until so many entries are here, or all, or it failed.
+   * Load until so many entries are here, or all, or it failed; then stop.
    * @param {number} count
+   * @returns {Promise<void>}
    */
-  async reach(count) {
-    if (this.isLoading || this.error) return;
-    this.isLoading = true;
-    while (!this.isDone && !this.error && this.entries.length < count) await this.loadPage();
-    this.isLoading = false;
+  reach(count) {
+    this.wanted = Math.max(this.wanted, count);
+    this.loading ??= this.load().finally(() => (this.loading = null));
+    return this.loading;
+  }
+
+  async load() {
+    while (!this.isDone && !this.error && this.entries.length < this.wanted) await this.loadPage();
   }
 
   async loadPage() {
@@ -40,14 +46,13 @@ export class Pager {
       this.cursor = page.cursor;
       this.isDone = page.cursor === null || page.entries.length === 0;
     } catch (error) {
-      if (isAborted(error)) return this.stopped();
+      if (isAborted(error)) {
+        this.isDone = true;
+        return;
+      }
       this.error = error;
     }
     this.changed();
-  }
-
-  stopped() {
-    this.isDone = true;
   }
 
   /** Forget a failure and go on from there. */

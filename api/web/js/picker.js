@@ -1,6 +1,7 @@
 /** Picking a segment of a photo: under the pointer, nested ones too, and by key. */
 
 import { el } from "./dom.js";
+import { shareName } from "./names.js";
 import { isInside, maskFromRle, middleOf } from "./rle.js";
 
 /** @typedef {import("./stage.js").Stage} Stage */
@@ -23,7 +24,11 @@ export class Picker {
     this.stage = stage;
     this.changed = changed;
     this.picked = picked;
-    this.dots = el("div", { class: "dots", role: "group", "aria-label": "Segments, largest first" });
+    this.dots = el("div", {
+      class: "dots",
+      role: "group",
+      "aria-label": "Segments, largest first",
+    });
     stage.frame.append(this.dots);
     /** @type {Segment[]} largest first */
     this.segments = [];
@@ -59,7 +64,7 @@ export class Picker {
 
   /** @param {Segment} segment @param {number} i @returns {HTMLButtonElement} */
   dot(segment, i) {
-    const share = segment.area_fraction < 0.01 ? "under 1%" : `${Math.round(segment.area_fraction * 100)}%`;
+    const share = shareName(segment.area_fraction);
     const dot = el("button", {
       type: "button",
       class: i < DOTS ? "dot" : "dot is-small",

@@ -32,10 +32,14 @@ export function togglePopover(anchor, label, content) {
   anchor.setAttribute("aria-expanded", "true");
   const listening = new AbortController();
   const options = { signal: listening.signal };
-  addEventListener("pointerdown", (event) => {
-    const target = /** @type {Node} */ (event.target);
-    if (!panel.contains(target) && !anchor.contains(target)) closePopover();
-  }, options);
+  addEventListener(
+    "pointerdown",
+    (event) => {
+      const target = /** @type {Node} */ (event.target);
+      if (!panel.contains(target) && !anchor.contains(target)) closePopover();
+    },
+    options,
+  );
   addEventListener("resize", () => place(panel, anchor), options);
   panel.addEventListener("keydown", (event) => onKey(event, panel));
   panel.addEventListener("focusout", (event) => {

@@ -15,16 +15,17 @@ export class TimeRail {
     this.now = el("div", { class: "rail-now", "aria-hidden": "true" }, this.month);
     /** @type {import("./grid.js").Section[]} */
     this.sections = [];
-    addEventListener("scroll", () => this.follow(), { passive: true });
+    addEventListener("scroll", () => this.move(), { passive: true });
     addEventListener("resize", () => this.show(this.sections));
   }
 
   /** @param {import("./grid.js").Section[]} sections by month */
   show(sections) {
     this.sections = sections;
+    this.root.hidden = false; // to be measured
     const years = new Map();
     for (const { id } of sections) if (!years.has(id.slice(0, 4))) years.set(id.slice(0, 4), id);
-    const [height, whole] = [this.root.clientHeight || innerHeight * 0.7, this.grid.root.offsetHeight];
+    const [height, whole] = [this.root.clientHeight, this.grid.root.offsetHeight];
     const start = sections.length ? this.grid.topOf(sections[0].id) : 0;
     let last = -LABEL_PX;
     const links = [...years].flatMap(([year, id]) => {
@@ -32,7 +33,12 @@ export class TimeRail {
       if (at - last < LABEL_PX) return [];
       last = at;
       const go = () => scrollTo({ top: this.grid.topOf(id) - 120 });
-      const link = el("button", { type: "button", class: "rail-year", text: year, on: { click: go } });
+      const link = el("button", {
+        type: "button",
+        class: "rail-year",
+        text: year,
+        on: { click: go },
+      });
       link.style.top = `${at}px`;
       return [link];
     });
@@ -41,13 +47,21 @@ export class TimeRail {
     this.follow();
   }
 
-  /** Show where the window is, and for a while which month. */
+  /** Show where the window is. */
   follow() {
     if (this.root.hidden) return;
     const y = -this.grid.root.getBoundingClientRect().top;
-    const share = Math.min(1, Math.max(0, y / Math.max(1, this.grid.root.offsetHeight - innerHeight)));
+    const share = Math.min(
+      1,
+      Math.max(0, y / Math.max(1, this.grid.root.offsetHeight - innerHeight)),
+    );
     this.now.style.transform = `translateY(${share * this.root.clientHeight}px)`;
     this.month.textContent = this.sections[this.grid.sectionAt(y + READING_PX)]?.title ?? "";
+  }
+
+  /** Show where the window is and, for a while, which month that is. */
+  move() {
+    this.follow();
     this.now.classList.add("is-moving");
     clearTimeout(this.resting);
     this.resting = setTimeout(() => this.now.classList.remove("is-moving"), RESTS_AFTER_MS);

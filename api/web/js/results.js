@@ -2,20 +2,17 @@
 
 import { ask } from "./api.js";
 import { announce, el, fill } from "./dom.js";
-import { sameExample, segmentExample } from "./examples.js";
 import { libraryFacts } from "./facets.js";
 import { Grid } from "./grid.js";
-import { counted, fileName } from "./library.js";
+import { GROUP_PX, groupTile, hitTile, TILE_PX } from "./hits.js";
 import { button, errorMessage, iconButton, message, notify, sentence } from "./message.js";
+import { counted } from "./names.js";
 import { Pager } from "./pager.js";
 import { looksForSomething, searchRequest } from "./query.js";
 import { addressFromState, go, hasFilter, noFilter, stateOf } from "./router.js";
-import { drawGroup, lightTile, nearlyBest, onceSettled } from "./tiles.js";
 
 /** @typedef {import("./router.js").State} State */
 
-const TILE_PX = 220;
-const GROUP_PX = 300;
 const PAGE = { hits: 60, groups: 30 };
 const KEPT = 12; // searches whose results are kept for the way back
 const SLOW_MS = 1500;
@@ -31,8 +28,8 @@ export class Results {
     this.note = el("p", { class: "faint" });
     this.said = el("div");
     this.end = el("p", { class: "grid-end faint", hidden: true });
-    this.flat = this.makeGrid(TILE_PX - 20, 108, 0, (hit) => this.tile(hit));
-    this.grouped = this.makeGrid(GROUP_PX - 40, 160, 34, (group) => this.groupTile(group));
+    this.flat = this.makeGrid(TILE_PX - 20, 108, 0, hitTile);
+    this.grouped = this.makeGrid(GROUP_PX - 40, 160, 34, groupTile);
     root.append(
       el("div", { class: "headline" }, this.title, this.note),
       this.said,
@@ -43,14 +40,14 @@ export class Results {
   }
 
   /** @param {number} cellPx @param {number} narrowPx @param {number} captionPx
-   * @param {(entry: any, section: any, index: number) => HTMLElement} render */
+   * @param {(entry: any, state: State) => HTMLElement} render */
   makeGrid(cellPx, narrowPx, captionPx, render) {
     return new Grid(el("div"), {
       label: "Results, best first",
       cellPx,
       narrowPx,
       captionPx,
-      render,
+      render: (entry) => render(entry, /** @type {State} */ (this.state)),
       entryOf: (_, index) => this.pager?.entries[index] ?? null,
       need: (_, __, to) => this.pager?.reach(to),
     });
@@ -85,12 +82,15 @@ export class Results {
     /** @type {Promise<object>|null} */
     let request = null;
     /** @type {Pager<any>} */
-    const pager = new Pager(async (cursor, signal) => {
-      request ??= searchRequest(state);
-      const body = { ...(await request), limit, ...(cursor ? { cursor } : {}) };
-      const page = await ask("POST", "/v1/search", { body, signal });
-      return { entries: page.groups ?? page.hits, cursor: page.cursor };
-    }, () => pager === this.pager && this.changed(pager));
+    const pager = new Pager(
+      async (cursor, signal) => {
+        request ??= searchRequest(state);
+        const body = { ...(await request), limit, ...(cursor ? { cursor } : {}) };
+        const page = await ask("POST", "/v1/search", { body, signal });
+        return { entries: page.groups ?? page.hits, cursor: page.cursor };
+      },
+      () => pager === this.pager && this.changed(pager),
+    );
     this.kept.set(key, pager);
     for (const old of [...this.kept.keys()].slice(0, -KEPT)) this.kept.delete(old);
     this.explainIfSlow(pager);
@@ -100,7 +100,8 @@ export class Results {
   /** Models load at the first search: say so if it takes a while. @param {Pager<any>} pager */
   explainIfSlow(pager) {
     setTimeout(async () => {
-      const isWaiting = () => pager === this.pager && !pager.entries.length && !pager.isDone && !pager.error;
+      const isWaiting = () =>
+        pager === this.pager && !pager.entries.length && !pager.isDone && !pager.error;
       if (!isWaiting()) return;
       const response = await fetch("/ready").catch(() => null);
       if (isWaiting() && response?.status === 503) {
@@ -121,14 +122,21 @@ export class Results {
     }
     if (entries.length || error) this.note.textContent = entries.length ? "best first" : "";
     if (error && entries.length) this.sayStopped(error, pager);
-    else if (error) fill(this.said, errorMessage(error, () => this.retry(pager)));
+    else if (error)
+      fill(
+        this.said,
+        errorMessage(error, () => this.retry(pager)),
+      );
     else if (isDone && !entries.length) this.showNothingFound();
     else fill(this.said, entries.length > 0 && this.starterNote());
   }
 
   /** A later page failed: what is here stays. @param {any} error @param {Pager<any>} pager */
   sayStopped(error, pager) {
-    notify(`${sentence(error.message)} There is more to show.`, { label: "Try again", act: () => this.retry(pager) });
+    notify(`${sentence(error.message)} There is more to show.`, {
+      label: "Try again",
+      act: () => this.retry(pager),
+    });
   }
 
   /** @param {Pager<any>} pager */
@@ -151,7 +159,10 @@ export class Results {
         "“Red” or “green circle” work; “bicycle” does not.",
       close,
     );
-    libraryFacts().then((facts) => (line.hidden = !facts.starter_models), () => {});
+    libraryFacts().then(
+      (facts) => (line.hidden = !facts.starter_models),
+      () => {},
+    );
     return line;
   }
 
@@ -164,12 +175,15 @@ export class Results {
     this.end.hidden = true;
     this.grid.setSections([]);
     const browse = button("Browse the library", () => go(stateOf({ filter: state.filter })));
-    fill(this.said, message({
-      sign: "search",
-      title: "Nothing to look for yet",
-      text: ["Type words above, or drop a picture anywhere on this page."],
-      actions: [browse],
-    }));
+    fill(
+      this.said,
+      message({
+        sign: "search",
+        title: "Nothing to look for yet",
+        text: ["Type words above, or drop a picture anywhere on this page."],
+        actions: [browse],
+      }),
+    );
   }
 
   showNothingFound() {
@@ -177,68 +191,19 @@ export class Results {
     const isFiltered = hasFilter(state.filter);
     this.note.textContent = "";
     const clear = button("Remove the filters", () => go({ ...state, filter: noFilter() }));
-    fill(this.said, message({
-      sign: "search",
-      title: "Nothing found",
-      text: [isFiltered
-        ? "No segment passes these filters."
-        : "The library has no segments yet. Bring in photos with segsearch ingest."],
-      actions: isFiltered ? [clear] : [],
-    }));
-  }
-
-  /** @param {any} hit @returns {HTMLElement} */
-  tile(hit) {
-    const image = el("img", { alt: "", class: "thumb", draggable: "false" });
-    onceSettled(image, () => lightTile(image, hit.segment_id, TILE_PX));
-    const share = hit.area_fraction < 0.01 ? "under 1%" : `${Math.round(hit.area_fraction * 100)}%`;
-    const link = el(
-      "a",
-      {
-        href: `/photo/${hit.photo_id}?segment=${hit.segment_id}`,
-        class: "cell-link",
-        title: hit.path ? fileName(hit.path) : "The file of this photo is out of reach",
-        "aria-label": `Segment of ${fileName(hit.path)}, ${share} of it, score ${hit.score.toFixed(2)}`,
-        data: { route: "", focus: "", segment: hit.segment_id },
-      },
-      image,
+    fill(
+      this.said,
+      message({
+        sign: "search",
+        title: "Nothing found",
+        text: [
+          isFiltered
+            ? "No segment passes these filters."
+            : "The library has no segments yet. Bring in photos with segsearch ingest.",
+        ],
+        actions: isFiltered ? [clear] : [],
+      }),
     );
-    const score = el("span", { class: "score", "aria-hidden": "true", text: hit.score.toFixed(2) });
-    return el("div", { class: "cell tile" }, link, score, this.tools(hit.segment_id));
-  }
-
-  /** @param {{photo_id: string, path: string|null, hits: any[]}} group @returns {HTMLElement} */
-  groupTile(group) {
-    const hits = nearlyBest(group.hits);
-    const [best] = hits;
-    const canvas = el("canvas", { class: "thumb", "aria-hidden": "true" });
-    onceSettled(canvas, () => drawGroup(canvas, group.photo_id, hits, GROUP_PX));
-    const things = counted(hits.length, "segment");
-    const link = el(
-      "a",
-      {
-        href: `/photo/${group.photo_id}?segment=${best.segment_id}`,
-        class: "cell-link",
-        "aria-label": `${fileName(group.path)}: ${things}, best score ${best.score.toFixed(2)}`,
-        data: { route: "", focus: "", segment: best.segment_id },
-      },
-      canvas,
-    );
-    const score = el("span", { class: "score", "aria-hidden": "true", text: best.score.toFixed(2) });
-    const caption = el("p", { class: "caption" }, el("span", { text: fileName(group.path) }),
-      hits.length > 1 && el("span", { class: "count", text: String(hits.length), title: things }));
-    return el("div", { class: "cell tile" }, link, score, this.tools(best.segment_id), caption);
-  }
-
-  /** @param {string} segmentId @returns {HTMLElement} */
-  tools(segmentId) {
-    const state = /** @type {State} */ (this.state);
-    const example = segmentExample(segmentId);
-    const isIn = (/** @type {any[]} */ side) => side.some((one) => sameExample(one, example));
-    const tool = (/** @type {string} */ sign, /** @type {string} */ label, /** @type {"plus"|"minus"} */ side) =>
-      iconButton(sign, label, () => refine(state, example, side), { "aria-pressed": String(isIn(state[side])) });
-    return el("div", { class: "tools" },
-      tool("plus", "More like this", "plus"), tool("minus", "Less like this", "minus"));
   }
 
   /** Results no longer hold: photos came or went. */
@@ -251,18 +216,4 @@ export class Results {
   get photoIds() {
     return [...new Set(this.pager?.entries.map((entry) => entry.photo_id) ?? [])];
   }
-}
-
-/**
- * Search on with one more example, or without it if it was on that side already.
- * @param {State} state
- * @param {import("./examples.js").Example} example
- * @param {"plus"|"minus"} side
- */
-export function refine(state, example, side) {
-  const without = (/** @type {any[]} */ examples) => examples.filter((one) => !sameExample(one, example));
-  const wasThere = without(state[side]).length < state[side].length;
-  const next = { ...state, view: /** @type {const} */ ("search"), plus: without(state.plus), minus: without(state.minus) };
-  if (!wasThere) next[side] = [...next[side], example];
-  go(stateOf(next));
 }

@@ -18,7 +18,7 @@
  */
 export function runsFromCounts(counts) {
   const runs = [];
-  for (let at = 0; at < counts.length; ) {
+  for (let at = 0; at < counts.length;) {
     let value = 0;
     let place = 1; // 32 to the power of the character's position: no bit operator holds 36 bits
     let more = true;

@@ -2,6 +2,7 @@
 
 import { announce, el, fill, find, takesText } from "./dom.js";
 import { nameOfExample, sameExample, thumbOf } from "./examples.js";
+import { focusReached } from "./grid.js";
 import { iconButton } from "./message.js";
 import { looksForSomething, splitWords } from "./query.js";
 import { go, stateOf } from "./router.js";
@@ -59,22 +60,24 @@ export class SearchBar {
       const last = base.minus.length ? "minus" : "plus";
       if (base[last].length) this.leaveOut(last, base[last].length - 1);
     } else if (event.key === "ArrowDown") {
-      const cell = /** @type {HTMLElement|null} */ (document.querySelector(".is-reached [data-focus]"));
-      if (cell) event.preventDefault();
-      cell?.focus();
+      event.preventDefault();
+      focusReached();
     }
   }
 
   /** @param {State} state the library or a search */
   show(state) {
     const { words, plus, minus } = state.view === "search" ? state : stateOf({});
-    if (document.activeElement !== this.field || words || !this.field.value) this.field.value = words;
+    if (document.activeElement !== this.field || words || !this.field.value)
+      this.field.value = words;
     fill(
       this.chips,
       ...plus.map((example, i) => this.chip(example, "plus", i)),
       ...minus.map((example, i) => this.chip(example, "minus", i)),
     );
-    this.field.placeholder = plus.length ? "and words, if you like" : "Search for a thing, in words or with a picture";
+    this.field.placeholder = plus.length
+      ? "and words, if you like"
+      : "Search for a thing, in words or with a picture";
     this.showClear();
   }
 
@@ -90,14 +93,21 @@ export class SearchBar {
       {
         type: "button",
         class: "chip-turn",
-        title: side === "plus" ? "Wanted. Click to exclude it instead." : "Excluded. Click to want it instead.",
+        title:
+          side === "plus"
+            ? "Wanted. Click to exclude it instead."
+            : "Excluded. Click to want it instead.",
         "aria-label": `${says}. Turn around`,
         on: { click: () => this.turn(side, i) },
       },
       el("span", { class: "chip-sign", "aria-hidden": "true", text: side === "plus" ? "+" : "−" }),
-      example.kind === "words" ? el("span", { class: "chip-words", text: example.id }) : thumbOf(example, "chip-picture"),
+      example.kind === "words"
+        ? el("span", { class: "chip-words", text: example.id })
+        : thumbOf(example, "chip-picture"),
     );
-    const remove = iconButton("close", `Remove: ${says}`, () => this.leaveOut(side, i), { class: "chip-close" });
+    const remove = iconButton("close", `Remove: ${says}`, () => this.leaveOut(side, i), {
+      class: "chip-close",
+    });
     return el("li", { class: `chip is-${side}` }, turn, remove);
   }
 
@@ -114,10 +124,12 @@ export class SearchBar {
   turn(side, i) {
     const base = this.base();
     const other = side === "plus" ? "minus" : "plus";
-    go(stateOf({
-      ...base,
-      [side]: base[side].filter((_, at) => at !== i),
-      [other]: [...base[other], base[side][i]],
-    }));
+    go(
+      stateOf({
+        ...base,
+        [side]: base[side].filter((_, at) => at !== i),
+        [other]: [...base[other], base[side][i]],
+      }),
+    );
   }
 }

@@ -1,7 +1,7 @@
 /** What is looked at: a photo of the library with its segments, or a picture brought along. */
 
 import { ask, photoUrl } from "./api.js";
-import { counted, dayName, fileName } from "./library.js";
+import { counted, dayName, fileName } from "./names.js";
 import { base64Of, pictureOf, pictureUrl } from "./pictures.js";
 
 /**
@@ -16,6 +16,9 @@ import { base64Of, pictureOf, pictureUrl } from "./pictures.js";
  */
 
 const PHOTO_PX = 1400;
+
+/** The address of a photo with every segment painted on it. @param {string} id @returns {string} */
+export const overlayUrl = (id) => `/v1/photos/${id}/overlay.png?size=${PHOTO_PX}`;
 
 /**
  * Load a photo of the library.

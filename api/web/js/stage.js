@@ -26,13 +26,14 @@ export class Stage {
     this.root = root;
     this.events = events;
     this.image = el("img", { class: "stage-image", alt: "", draggable: "false" });
+    this.overlay = el("img", { class: "stage-overlay", alt: "", draggable: "false", hidden: true });
     this.light = el("canvas", { class: "stage-light", "aria-hidden": "true" });
-    this.frame = el("div", { class: "stage-frame" }, this.image, this.light);
+    this.frame = el("div", { class: "stage-frame" }, this.image, this.overlay, this.light);
     this.band = el("div", { class: "stage-band", hidden: true });
     this.frame.append(this.band);
     root.append(this.frame);
     this.size = { width: 1, height: 1 };
-    /** @type {{masks: Mask[], veil: boolean, outline: string}|null} */
+    /** @type {{mask: Mask, outline: string}|null} */
     this.lit = null;
     /** @type {{x: number, y: number}|null} */
     this.pressed = null;
@@ -49,8 +50,14 @@ export class Stage {
     this.image.onerror = failed;
     this.image.alt = alt;
     this.image.src = src;
-    this.shine([], false);
+    this.shine(null);
     this.layOut();
+  }
+
+  /** Show another picture over this one while nothing is lit. @param {string} src "" for none */
+  cover(src) {
+    this.overlay.hidden = !src;
+    if (src) this.overlay.src = src;
   }
 
   layOut() {
@@ -69,9 +76,9 @@ export class Stage {
     this.events.resized();
   }
 
-  /** Light masks. @param {Mask[]} masks @param {boolean} veil @param {string} [outline] */
-  shine(masks, veil, outline = "#fff") {
-    this.lit = masks.length ? { masks, veil, outline } : null;
+  /** Light a mask, or none. @param {Mask|null} mask @param {string} [outline] its color */
+  shine(mask, outline = "#fff") {
+    this.lit = mask ? { mask, outline } : null;
     this.paint();
   }
 
@@ -81,7 +88,7 @@ export class Stage {
     if (!lit) return; // it fades out as it is
     const rect = { x: 0, y: 0, width: light.width, height: light.height };
     const thickness = Math.max(1.5, light.width / Math.max(1, this.width ?? 1)) * 1.6;
-    paintLit(light, lit.masks, rect, { veil: lit.veil ? VEIL : undefined, outline: lit.outline, thickness });
+    paintLit(light, [lit.mask], rect, { veil: VEIL, outline: lit.outline, thickness });
   }
 
   /** @param {number} clientX @param {number} clientY @returns {Place} */
@@ -113,7 +120,11 @@ export class Stage {
     this.root.addEventListener("contextmenu", (event) => {
       if (this.frame.contains(/** @type {Node} */ (event.target))) event.preventDefault();
     });
-    this.root.addEventListener("wheel", (event) => this.events.turned(Math.sign(event.deltaY), event), { passive: false });
+    this.root.addEventListener(
+      "wheel",
+      (event) => this.events.turned(Math.sign(event.deltaY), event),
+      { passive: false },
+    );
   }
 
   /** @param {PointerEvent} event */
@@ -137,7 +148,8 @@ export class Stage {
     if (!pressed) return;
     const isBox = !this.band.hidden;
     this.letGo();
-    if (isBox) return this.events.boxed(this.boxBetween(pressed, { x: event.clientX, y: event.clientY }));
+    if (isBox)
+      return this.events.boxed(this.boxBetween(pressed, { x: event.clientX, y: event.clientY }));
     const place = this.placeAt(event.clientX, event.clientY);
     const isNegative = event.button === 2 || event.altKey || (event.ctrlKey && event.button === 0);
     if (this.holds(place)) this.events.clicked(place, isNegative);
@@ -151,7 +163,8 @@ export class Stage {
   /** Draw the box while it is dragged. @param {PointerEvent} event */
   stretch(event) {
     const from = /** @type {{x: number, y: number}} */ (this.pressed);
-    if (this.band.hidden && Math.hypot(event.clientX - from.x, event.clientY - from.y) < DRAG_PX) return;
+    if (this.band.hidden && Math.hypot(event.clientX - from.x, event.clientY - from.y) < DRAG_PX)
+      return;
     this.band.hidden = false;
     this.events.moved(null);
     this.showBand(this.boxBetween(from, { x: event.clientX, y: event.clientY }));
@@ -174,7 +187,8 @@ export class Stage {
   boxBetween(a, b) {
     const { width, height } = this.size;
     const [one, two] = [this.placeAt(a.x, a.y), this.placeAt(b.x, b.y)];
-    const within = (/** @type {number} */ value, /** @type {number} */ length) => Math.min(Math.max(value, 0), length - 1);
+    const within = (/** @type {number} */ value, /** @type {number} */ length) =>
+      Math.min(Math.max(value, 0), length - 1);
     const [x0, x1] = [one.x, two.x].map((x) => within(x, width)).sort((m, n) => m - n);
     const [y0, y1] = [one.y, two.y].map((y) => within(y, height)).sort((m, n) => m - n);
     return [x0, y0, Math.max(1, x1 - x0), Math.max(1, y1 - y0)];

@@ -56,7 +56,9 @@ export function loadImage(src) {
  * @returns {T[]}
  */
 export const nearlyBest = (hits) =>
-  hits.filter((hit, i) => i === 0 || (hits[0].score > 0 && hit.score >= hits[0].score * NEARLY_BEST));
+  hits.filter(
+    (hit, i) => i === 0 || (hits[0].score > 0 && hit.score >= hits[0].score * NEARLY_BEST),
+  );
 
 /**
  * Draw a photo with its hits lit, as a square around them.

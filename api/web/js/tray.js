@@ -32,15 +32,27 @@ export class Tray {
       "div",
       { class: "tray", hidden: true },
       this.previews,
-      el("div", { class: "tray-tools" },
-        el("div", { class: "sides", role: "group", "aria-label": "What a click says" }, this.inside, this.outside),
-        this.undo, this.clear, this.find),
+      el(
+        "div",
+        { class: "tray-tools" },
+        el(
+          "div",
+          { class: "sides", role: "group", "aria-label": "What a click says" },
+          this.inside,
+          this.outside,
+        ),
+        this.undo,
+        this.clear,
+        this.find,
+      ),
     );
   }
 
   /** @param {string} sign @param {string} label @param {boolean} isNegative */
   sideButton(sign, label, isNegative) {
-    return iconButton(sign, label, () => this.actions.mean(isNegative), { "aria-pressed": String(!isNegative) });
+    return iconButton(sign, label, () => this.actions.mean(isNegative), {
+      "aria-pressed": String(!isNegative),
+    });
   }
 
   /** @param {boolean} isOpen @param {boolean} isNegative */
@@ -52,32 +64,46 @@ export class Tray {
     this.outside.setAttribute("aria-pressed", String(isNegative));
     this.find.disabled = !cutter.current || cutter.isBusy;
     if (this.drawn !== cutter.candidates) this.draw();
-    [...this.previews.children].forEach((preview, i) => preview.setAttribute("aria-pressed", String(i === cutter.picked)));
+    [...this.previews.children].forEach((preview, i) =>
+      preview.setAttribute("aria-pressed", String(i === cutter.picked)),
+    );
   }
 
   draw() {
     const { candidates } = this.cutter;
     this.drawn = candidates;
     const { width, height } = this.stage.size;
-    fill(this.previews, ...candidates.map((candidate, i) => {
-      const square = squareAround(candidate.bbox_xywh, width, height, ROOM);
-      const part = {
-        x: square.x / width,
-        y: square.y / height,
-        width: square.width / width,
-        height: square.height / height,
-      };
-      const canvas = el("canvas", { width: PREVIEW_PX, height: PREVIEW_PX, "aria-hidden": "true" });
-      const sure = Math.round(Math.min(1, Math.max(0, candidate.predicted_iou)) * 100);
-      const draw = () => drawLitPart(canvas, this.stage.image, part, [candidate.mask], LOOK);
-      this.stage.image.decode().then(draw, () => {});
-      return el(
-        "button",
-        { type: "button", class: "preview", "aria-label": `Candidate ${i + 1}, ${sure}% sure`, title: `${sure}% sure`,
-          on: { click: () => this.cutter.pick(i) } },
-        canvas,
-        el("kbd", { text: String(i + 1) }),
-      );
-    }));
+    fill(
+      this.previews,
+      ...candidates.map((candidate, i) => {
+        const square = squareAround(candidate.bbox_xywh, width, height, ROOM);
+        const part = {
+          x: square.x / width,
+          y: square.y / height,
+          width: square.width / width,
+          height: square.height / height,
+        };
+        const canvas = el("canvas", {
+          width: PREVIEW_PX,
+          height: PREVIEW_PX,
+          "aria-hidden": "true",
+        });
+        const sure = Math.round(Math.min(1, Math.max(0, candidate.predicted_iou)) * 100);
+        const draw = () => drawLitPart(canvas, this.stage.image, part, [candidate.mask], LOOK);
+        this.stage.image.decode().then(draw, () => {});
+        return el(
+          "button",
+          {
+            type: "button",
+            class: "preview",
+            "aria-label": `Candidate ${i + 1}, ${sure}% sure`,
+            title: `${sure}% sure`,
+            on: { click: () => this.cutter.pick(i) },
+          },
+          canvas,
+          el("kbd", { text: String(i + 1) }),
+        );
+      }),
+    );
   }
 }

@@ -10,9 +10,9 @@ import { drawMarks } from "./marks.js";
 import { errorMessage, message } from "./message.js";
 import { Picker } from "./picker.js";
 import { emptyPrompt, isEmpty } from "./prompts.js";
-import { refine } from "./results.js";
+import { refine } from "./hits.js";
 import { go, goBack, here, note, stateOf } from "./router.js";
-import { loadPhoto, loadPicture } from "./source.js";
+import { loadPhoto, loadPicture, overlayUrl } from "./source.js";
 import { Stage } from "./stage.js";
 import { Tray } from "./tray.js";
 import { hintFor, NOT_HERE, OUT_OF_REACH } from "./words.js";
@@ -24,7 +24,7 @@ import { ViewerBar } from "./viewerbar.js";
  *   a photo, and the photos that it shows */
 
 const LIGHT = "#ffc16b";
-const ALL = "rgba(255, 255, 255, 0.85)";
+const WIDE = 0.4; // of the photo: beside such a segment there is no room
 const TURN_MS = 90; // a trackpad sends dozens of wheel events for one stroke
 
 export class Viewer {
@@ -49,7 +49,11 @@ export class Viewer {
       turned: (step, event) => this.onWheel(step, event),
       resized: () => this.placeCard(false),
     });
-    this.picker = new Picker(this.stage, () => this.relight(), (segment) => this.choose(segment, true));
+    this.picker = new Picker(
+      this.stage,
+      () => this.relight(),
+      (segment) => this.choose(segment, true),
+    );
     this.cutter = new Cutter(() => this.onCut());
     this.card = new Card({
       find: () => this.find(),
@@ -135,6 +139,7 @@ export class Viewer {
     this.picker.show(segments);
     this.cutter.reset(source.forApi);
     this.isLoaded = true;
+    this.showAll(this.showsAll && this.hasPhoto);
     this.setCutting(segments.length === 0);
   }
 
@@ -179,7 +184,8 @@ export class Viewer {
 
   /** The next larger or smaller segment at the same place. @param {number} step */
   turn(step) {
-    if (this.picker.turn(step) && this.picker.chosen) this.choose(this.picker.chosen, false, this.clickedAt);
+    if (this.picker.turn(step) && this.picker.chosen)
+      this.choose(this.picker.chosen, false, this.clickedAt);
   }
 
   /** @param {any} segment @param {boolean} takesFocus @param {Place} [at] */
@@ -199,15 +205,16 @@ export class Viewer {
     this.card.show(this.picker, this.beside(this.picker.chosen), takesFocus);
   }
 
-  /** What the card stays beside: the click, or the segment that was reached otherwise.
+  /** What the card stays beside: the segment, or the click if the segment is wide.
    * @param {import("./picker.js").Segment} segment */
   beside(segment) {
-    const { width, height } = this.stage.size;
+    const { width } = this.stage.size;
     const shape = shapeOf(segment.mask);
-    const y = this.clickedAt?.y ?? segment.middle.y;
-    const left = this.stage.fromPlace({ x: this.clickedAt?.x ?? shape.x * width, y });
-    const right = this.stage.fromPlace({ x: this.clickedAt?.x ?? (shape.x + shape.width) * width, y });
-    return { left: left.x, right: right.x, y: Math.min(left.y, this.stage.fromPlace({ x: 0, y: height }).y) };
+    const at = this.clickedAt ?? segment.middle;
+    const [x0, x1] =
+      shape.width > WIDE ? [at.x, at.x] : [shape.x, shape.x + shape.width].map((x) => x * width);
+    const left = this.stage.fromPlace({ x: x0, y: at.y });
+    return { left: left.x, right: this.stage.fromPlace({ x: x1, y: at.y }).x, y: left.y };
   }
 
   /** @param {boolean} isCutting */
@@ -243,7 +250,11 @@ export class Viewer {
     this.root.classList.toggle("is-busy", cutter.isBusy);
     drawMarks(this.marks, cutter.prompt, this.stage.size);
     this.relight();
-    this.hint.textContent = hintFor(cutter, this.isCutting, this.picker.segments.length || !this.hasPhoto);
+    this.hint.textContent = hintFor(
+      cutter,
+      this.isCutting,
+      this.picker.segments.length || !this.hasPhoto,
+    );
     if (this.isLoaded && (this.isCutting || !isEmpty(here().cut))) {
       note(stateOf({ ...here(), segment: "", cut: cutter.prompt, pick: cutter.picked }));
     }
@@ -252,9 +263,10 @@ export class Viewer {
   relight() {
     const segment = this.picker.current;
     const cut = this.isCutting ? this.cutter.current : null;
-    if (cut) this.stage.shine([cut.mask], true, LIGHT);
-    else if (segment && !this.isCutting) this.stage.shine([segment.mask], true, this.picker.chosen ? LIGHT : "#fff");
-    else this.stage.shine(this.showsAll ? this.picker.segments.map(({ mask }) => mask) : [], false, ALL);
+    if (cut) this.stage.shine(cut.mask, LIGHT);
+    else if (segment && !this.isCutting)
+      this.stage.shine(segment.mask, this.picker.chosen ? LIGHT : "#fff");
+    else this.stage.shine(null);
     this.root.classList.toggle("has-light", Boolean(cut || segment));
   }
 
@@ -268,7 +280,7 @@ export class Viewer {
   showAll(showsAll) {
     this.showsAll = showsAll;
     this.bar.all.setAttribute("aria-pressed", String(showsAll));
-    this.relight();
+    this.stage.cover(showsAll && this.hasPhoto ? overlayUrl(here().id) : "");
   }
 
   /** What is chosen or cut, as an example. @returns {import("./examples.js").Example|null} */
@@ -277,7 +289,9 @@ export class Viewer {
     if (this.isCutting && this.cutter.current) {
       return { kind: view === "photo" ? "photo" : "picture", id, prompt: this.cutter.meant };
     }
-    return this.picker.current && !this.isCutting ? segmentExample(this.picker.current.segment_id) : null;
+    return this.picker.current && !this.isCutting
+      ? segmentExample(this.picker.current.segment_id)
+      : null;
   }
 
   find() {

@@ -28,7 +28,15 @@ export class ViewerBar {
       { class: "viewer-bar" },
       iconButton("close", "Back (Esc)", actions.back),
       el("div", { class: "viewer-facts" }, this.title, this.facts),
-      el("div", { class: "viewer-tools" }, this.previous, this.next, this.all, this.cut, this.whole),
+      el(
+        "div",
+        { class: "viewer-tools" },
+        this.previous,
+        this.next,
+        this.all,
+        this.cut,
+        this.whole,
+      ),
     );
   }
 
@@ -36,7 +44,13 @@ export class ViewerBar {
   toggle(sign, label, title, press) {
     return el(
       "button",
-      { type: "button", class: "button is-quiet", title, "aria-pressed": "false", on: { click: press } },
+      {
+        type: "button",
+        class: "button is-quiet",
+        title,
+        "aria-pressed": "false",
+        on: { click: press },
+      },
       icon(sign),
       el("span", { text: label }),
     );
