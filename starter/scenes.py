@@ -27,10 +27,14 @@ __all__ = [
     "SegmentTruth",
     "Theme",
     "click_targets",
+    "count_colors",
     "draw_scene",
+    "main_colors",
     "name_color",
     "segments",
     "subtree_mask",
+    "visible_pattern",
+    "subtree_members",
 ]
 
 Mask = NDArray[np.bool]
@@ -132,13 +136,13 @@ def draw_scene(
 
 def subtree_mask(scene: Scene, node: int) -> Mask:
     """Return the (h, w) mask of what is visible of a node and all below it."""
-    mask: Mask = _members(scene.nodes)[node][scene.labels_hw]
+    mask: Mask = subtree_members(scene.nodes)[node][scene.labels_hw]
     return mask
 
 
 def segments(scene: Scene, min_area_fraction: float = 0.001) -> list[tuple[Mask, SegmentTruth]]:
     """Return the distinct visible subtrees of at least the given area, roots first."""
-    members = _members(scene.nodes)
+    members = subtree_members(scene.nodes)
     own_area = np.bincount(scene.labels_hw.ravel(), minlength=len(scene.nodes))
     seen: set[bytes] = set()
     found = []
@@ -162,7 +166,7 @@ def click_targets(scene: Scene, xy: tuple[int, int]) -> list[Mask]:
     height, width = scene.labels_hw.shape
     if not (0 <= x < width and 0 <= y < height):
         raise ValueError(f"the click {xy} lies outside of the {width} x {height} picture")
-    members = _members(scene.nodes)
+    members = subtree_members(scene.nodes)
     node: int | None = int(scene.labels_hw[y, x])
     candidates = []
     while node is not None:
@@ -206,7 +210,7 @@ def _paint_cast(canvas: Canvas, member: Cast) -> int | None:
     )
 
 
-def _members(nodes: Sequence[SceneNode]) -> NDArray[np.bool]:
+def subtree_members(nodes: Sequence[SceneNode]) -> NDArray[np.bool]:
     """Return (n, n): row i marks i and all nodes below it. Parents come before their children."""
     members = np.eye(len(nodes), dtype=bool)
     for index in range(len(nodes) - 1, 0, -1):
@@ -238,14 +242,22 @@ def _read_node(node: Painted, counts: NDArray[np.int64]) -> SceneNode:
     if node.style is not None and not counts.any():
         color, modifier = name_color(np.asarray(node.style.color) * 255)
     else:
-        color, modifier, _ = _main_colors(counts)
+        color, modifier, _ = main_colors(counts)
     pattern = None if node.style is None else node.style.pattern
     return SceneNode(
         node.parent, color, modifier, pattern, node.shape, node.is_group, node.drawn_area_px
     )
 
 
-def _main_colors(counts: NDArray[np.int64]) -> tuple[str, str, tuple[str, ...]]:
+def count_colors(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how many of (n, 3) pixels have each (name, modifier)."""
+    names, modifiers = name_pixels(pixels)
+    kinds = len(COLOR_NAMES) * len(MODIFIERS)
+    keys = names.astype(np.int64) * len(MODIFIERS) + modifiers
+    return np.bincount(keys, minlength=kinds).reshape(len(COLOR_NAMES), len(MODIFIERS))
+
+
+def main_colors(counts: NDArray[np.int64]) -> tuple[str, str, tuple[str, ...]]:
     """Return the most common name, its modifier, and all main names of a (name, modifier) count."""
     by_name = counts.sum(axis=1)
     named_px = NAMED_SHARE * by_name.sum()
@@ -263,22 +275,18 @@ def _segment_truth(
     scene: Scene, index: int, visible: NDArray[np.bool], mask: Mask, area_fraction: float
 ) -> SegmentTruth:
     pixels = scene.image[mask]
-    names, modifiers = name_pixels(pixels)
-    kinds = len(COLOR_NAMES) * len(MODIFIERS)
-    keys = names.astype(np.int64) * len(MODIFIERS) + modifiers
-    counts = np.bincount(keys, minlength=kinds).reshape(len(COLOR_NAMES), len(MODIFIERS))
-    color, modifier, colors = _main_colors(counts)
+    color, modifier, colors = main_colors(count_colors(pixels))
     only = np.flatnonzero(visible)
     node = scene.nodes[int(only[0]) if len(only) == 1 else index]
-    pattern = _visible_pattern(node, pixels) if len(only) == 1 else None
+    pattern = visible_pattern(node.pattern, pixels) if len(only) == 1 else None
     cut_off = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
     whole = len(pixels) >= VISIBLE_SHARE * node.drawn_area_px
     shape = node.shape if whole and not cut_off else None
     return SegmentTruth(index, color, modifier, colors, pattern, shape, area_fraction)
 
 
-def _visible_pattern(node: SceneNode, pixels: NDArray[np.uint8]) -> str | None:
-    """Return the node's pattern unless blur or darkness has left nothing of it to see."""
-    if node.pattern in ("plain", "gradient"):
-        return node.pattern
-    return node.pattern if float(pixels.std(axis=0).max()) >= VISIBLE_SPREAD else None
+def visible_pattern(pattern: str | None, pixels: NDArray[np.uint8]) -> str | None:
+    """Return the pattern unless blur or darkness has left nothing of it to see in (n, 3) pixels."""
+    if pattern in ("plain", "gradient"):
+        return pattern
+    return pattern if float(pixels.std(axis=0).max()) >= VISIBLE_SPREAD else None
