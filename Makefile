@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip
 LIBRARY ?= segsearch-library
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install serve test lint types layers unit browser wheel clean
+.PHONY: help demo install serve test lint types layers unit test-crash browser train-starter wheel clean
 
 help: ## list what there is to make
 	@echo "make TARGET, where TARGET is one of"
@@ -39,6 +39,9 @@ layers: .venv/installed-dev ## import-linter: who may import whom
 unit: .venv/installed-dev ## pytest, but for the page; ARGS="-k name" passes arguments on
 	$(BIN)/python -m pytest --cov --cov-report=term -m "not browser" $(ARGS)
 
+test-crash: .venv/installed-dev ## kill ingests at 50 moments; each must end equal to an undisturbed one
+	SEGSEARCH_TEST_KILLS=50 $(BIN)/python -m pytest -q -s tests/test_ingest_crash.py $(ARGS)
+
 browser: .venv/installed-dev ## the page in Chromium, which must be installed; pictures in artifacts/
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
@@ -48,12 +51,23 @@ BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard bench/[a-z]*.py))
 $(BENCHES): bench-%: .venv/installed-dev
 	$(BIN)/python -m bench.$* $(ARGS)
 
+# Each stage goes on from its last checkpoint, so this can be stopped and called again.
+TRAINING ?= training
+SEGMENTER := $(BIN)/python -m starter.train_segmenter
+train-starter: .venv/installed-dev ## train the starter models into training/ (hours; resumes)
+	$(SEGMENTER) --out $(TRAINING)/small --size-px 128 --pictures 16 --clicks 12 --steps 4000 \
+		--two-way-from 1
+	$(SEGMENTER) --out $(TRAINING)/large --start-from $(TRAINING)/small/checkpoint.pt --seed 2 \
+		--steps 20000 --two-way-from 0.1
+	cp $(TRAINING)/large/segmenter.* $(TRAINING)/
+	$(BIN)/python -m starter.train_encoder --out $(TRAINING)
+
 wheel: .venv/installed-dev ## build wheel and source archive into dist/
 	$(PIP) wheel -q --no-deps --no-build-isolation -w dist .
 	$(BIN)/python -m hatchling build -t sdist
 
 clean: ## remove what was built here: .venv, demo, dist, caches (never a library of yours)
-	rm -rf .venv demo dist build .coverage .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv demo dist build training .coverage .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

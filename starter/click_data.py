@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from starter.evaluation.held_out import HELD_OUT_SEEDS
 from starter.scenes import (
     CLICK_GROWTH,
     CLICK_MIN_FRACTION,
@@ -22,8 +23,9 @@ from starter.scenes import (
 )
 
 STRIDE = 4  # a mask decoder's logits are at a quarter of the picture's resolution
-SEEDS_PER_STREAM = 100_000_000  # below starter.evaluate's held-out seeds
+SEEDS_PER_STREAM = 100_000_000
 KEPT_SCENES = 2_000
+NODE_WEIGHT_EXPONENT = 0.25  # of its area: most segments of a photo are small
 SEEN_AGAIN = 0.5  # share of a batch that shows earlier scenes, cropped and tinted anew
 
 Floats = NDArray[np.float32]
@@ -47,7 +49,14 @@ class ClickBatch:
 def click_batches(
     seed: int, start: int, *, pictures: int, clicks: int, size_px: int, every: int = 1
 ) -> Iterator[ClickBatch]:
-    """Yield every n-th batch from number `start` on."""
+    """Yield every n-th batch from number `start` on.
+
+    Raises:
+        ValueError: the seed's scenes would run into those that are held out for measuring.
+    """
+    streams = HELD_OUT_SEEDS.start // SEEDS_PER_STREAM
+    if not 0 <= seed < streams:
+        raise ValueError(f"the stream's seed must be 0 to {streams - 1}, not {seed}")
     kept: OrderedDict[int, tuple[NDArray[np.uint8], Labels, Floats]] = OrderedDict()
     number = start
     while True:
@@ -160,11 +169,11 @@ def _parents(members: Floats) -> list[int | None]:
 
 
 def _clicks_by_node(rng: np.random.Generator, labels: Labels, clicks: int) -> list[tuple[int, int]]:
-    """Draw nodes by the square root of their visible area, then a pixel of each (y, x)."""
+    """Draw nodes, large ones hardly more often than small ones, then a pixel of each (y, x)."""
     order = np.argsort(labels.ravel(), kind="stable")
     areas = np.bincount(labels.ravel())
     starts = np.concatenate([[0], np.cumsum(areas)])
-    weight = np.sqrt(areas)
+    weight = np.where(areas < CLICK_MIN_FRACTION * labels.size, 0.0, areas**NODE_WEIGHT_EXPONENT)
     nodes = rng.choice(len(areas), clicks, p=weight / weight.sum())
     flat = order[starts[nodes] + (rng.random(clicks) * areas[nodes]).astype(np.int64)]
     return [(int(at) // labels.shape[1], int(at) % labels.shape[1]) for at in flat]
@@ -207,8 +216,8 @@ def _augmented(
 ) -> tuple[NDArray[np.uint8], Labels]:
     """Return a zoomed crop, turned, mirrored and tinted, at the same size."""
     size = labels.shape[0]
-    if rng.random() < 0.7:
-        sides = size * rng.uniform(0.5, 1.0) * rng.uniform(0.8, 1.25, 2)
+    if rng.random() < 0.5:
+        sides = size * rng.uniform(0.6, 1.0) * rng.uniform(0.8, 1.25, 2)
         wide, high = sides.round().astype(int).clip(size // 2, size)
         left, top = int(rng.integers(size - wide + 1)), int(rng.integers(size - high + 1))
         rows = top + (np.arange(size) * high // size)

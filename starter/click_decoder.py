@@ -23,9 +23,10 @@ POSITION_GAIN = 3.5
 
 @dataclass
 class Looks:
-    """The logits with which tokens attended to the image: each (G, heads, N * T, h * w)."""
+    """Attention logits of every layer: of tokens on the image and of the image on tokens."""
 
-    logits: list[Tensor] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)  # each (G, heads, N * T, h * w)
+    of_image: list[Tensor] = field(default_factory=list)  # each (G, heads, h * w, N * T)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def decode(
         sparse: the prompt encoder's tokens.
         dense: (G, C, h, w) of its mask input; without it, "no mask".
         two_way: let the image attend to the prompt.
-        looks: is filled with the attention logits of tokens on the image.
+        looks: is filled with attention logits.
     """
     decoder = model.sam_mask_decoder
     groups, prompts, _, channels = sparse.shape
@@ -100,6 +101,7 @@ def decode(
         return values.reshape(groups, prompts * tokens, channels)
 
     transformer = decoder.transformer
+    seen_by = looks.logits if looks else None
     code = by_group(code)
     queries = code
     for layer in transformer.layers:
@@ -111,17 +113,21 @@ def decode(
             queries = queries + by_group(_attend(layer.self_attn, one, one, by_prompt(queries)))
         queries = layer.norm1(queries)
         seen = _attend(
-            layer.cross_attn_token_to_image, queries + code, keys + key_code, keys, looks
+            layer.cross_attn_token_to_image, queries + code, keys + key_code, keys, seen_by
         )
         queries = layer.norm2(queries + seen)
         queries = layer.norm3(queries + layer.mlp(queries))
         if two_way:
             keys = keys + _attend(
-                layer.cross_attn_image_to_token, keys + key_code, queries + code, queries
+                layer.cross_attn_image_to_token,
+                keys + key_code,
+                queries + code,
+                queries,
+                looks.of_image if looks else None,
             )
         keys = layer.norm4(keys)
     final = transformer.final_attn_token_to_image
-    queries = queries + _attend(final, queries + code, keys + key_code, keys, looks)
+    queries = queries + _attend(final, queries + code, keys + key_code, keys, seen_by)
     queries = transformer.norm_final_attn(queries).reshape(groups, prompts, tokens, channels)
 
     grid = keys.transpose(1, 2).reshape(groups, channels, height, width)
@@ -138,7 +144,7 @@ def decode(
 
 
 def _attend(
-    attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, looks: Looks | None = None
+    attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, kept: list[Tensor] | None = None
 ) -> Tensor:
     """Run one of sam2's Attention modules: (G, n, C) on (G, m, C)."""
     heads = cast(int, attention.num_heads)
@@ -155,8 +161,8 @@ def _attend(
         )
     )
     logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if looks is not None:
-        looks.logits.append(logits)
+    if kept is not None:
+        kept.append(logits)
     mixed = functional.softmax(logits.float(), -1).to(v.dtype) @ v
     out: Tensor = cast(nn.Linear, attention.out_proj)(mixed.transpose(1, 2).flatten(2))
     return out

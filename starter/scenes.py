@@ -33,8 +33,8 @@ __all__ = [
     "name_color",
     "segments",
     "subtree_mask",
-    "visible_pattern",
     "subtree_members",
+    "visible_pattern",
 ]
 
 Mask = NDArray[np.bool]

@@ -61,6 +61,7 @@ class Recipe:
     weight_decay: float = 0.05
     look_steps: int = 300  # before the first step: only the attention to the click's place
     look_until: float = 0.3  # share of the steps during which that goes on beside the masks
+    grounding: float = 0.5  # weight of teaching the image which cells are the prompt's
     seed: int = 1
 
 
@@ -261,14 +262,25 @@ class Training:
         labels = torch.ones(len(points), clicks, 1, dtype=torch.int32, device=self.device)
         repeated = features.repeated(clicks)
         sparse = self._sparse(points[:, :, None], labels).flatten(0, 1)[:, None]
-        clicked = decode(self.model, repeated, sparse, two_way=True)
+        looks = Looks()
+        clicked = decode(self.model, repeated, sparse, two_way=True, looks=looks)
+        grounding = grounding_loss(
+            looks, targets.flatten(0, 1), counts, labels.flatten(0, 1), self.recipe.size_px
+        )
         by_click = mask_loss(clicked.logits[:, 0], clicked.iou[:, 0], targets.flatten(0, 1), counts)
 
-        half = clicks // 2
-        sparse, only, only_counts = self._precise(batch, _shares(batch["targets"]), half)
+        prompts = max(1, 2 * clicks // 3)
+        sparse, only, only_counts = self._precise(batch, _shares(batch["targets"]), prompts)
+        looks = Looks()
         precise = decode(
-            self.model, features.repeated(half), sparse.flatten(0, 1)[:, None], two_way=True
+            self.model,
+            features.repeated(prompts),
+            sparse.flatten(0, 1)[:, None],
+            two_way=True,
+            looks=looks,
         )
+        kinds = self._precise_labels(prompts).repeat(len(points), 1)
+        grounding = grounding + grounding_loss(looks, only, only_counts, kinds, self.recipe.size_px)
         by_precise = mask_loss(precise.logits[:, 0], precise.iou[:, 0], only, only_counts)
 
         sparse, dense, only = self._correction(
@@ -287,8 +299,9 @@ class Training:
         )
         loss = (
             _ambiguous(by_click)
-            + 0.5 * _certain(by_precise)
+            + _certain(by_precise)
             + 0.3 * _certain(by_corrected)
+            + self.recipe.grounding * grounding
             + 0.1 * _offset(features.embedding)
         )
         return loss, {
@@ -296,6 +309,7 @@ class Training:
             "pick": by_click.picked_iou,
             "precise": by_precise.best_iou,
             "corrected": by_corrected.best_iou,
+            "ground": float(grounding.detach()) / 2,
             "iou_err": float(by_click.iou.detach()),
         }
 
@@ -315,8 +329,7 @@ class Training:
             (kind % 2 == 0)[:, None, None], boxes, torch.where((kind == 1)[:, None, None], pairs,
                                                                couples)
         )  # fmt: skip
-        labels = torch.tensor([BOX_LABELS, (1, 0), BOX_LABELS, (1, 1)], dtype=torch.int32,
-                              device=self.device)[kind]  # fmt: skip
+        labels = self._precise_labels(prompts)
         sparse = self._sparse(coordinates, labels.expand(len(boxes), -1, -1))
         meant = torch.where(kind % 2 == 0, batch["boxed"][:, :prompts], 0)
         some = targets[:, :prompts]
@@ -325,6 +338,11 @@ class Training:
         wanted = torch.where(of_couple, some, only.expand_as(some))
         counts = torch.where(kind == 3, batch["counts"][:, :prompts], 1)
         return sparse, wanted.flatten(0, 1), counts.flatten()
+
+    def _precise_labels(self, prompts: int) -> Tensor:
+        """Return sam2's labels of the two points of each prompt: (n, 2)."""
+        kinds = torch.tensor([BOX_LABELS, (1, 0), BOX_LABELS, (1, 1)], device=self.device)
+        return kinds[torch.arange(prompts, device=self.device) % 4].int()
 
     @torch.no_grad()
     def _correction(
@@ -516,6 +534,39 @@ def looking_distance(looks: Looks, points: Tensor, size_px: int) -> Tensor:
         log_share = functional.log_softmax(tokens.float(), -1)
         distances.append(least - (wanted[:, None, :, None] * log_share).sum(-1).mean())
     return torch.stack(distances).mean()
+
+
+def grounding_loss(
+    looks: Looks, targets: Tensor, counts: Tensor, labels: Tensor, size_px: int
+) -> Tensor:
+    """Return how far the image's attention to prompts is from the cells that are meant.
+
+    A cell of the target should attend to the prompt's points, any other cell to the rest of the
+    tokens. Of eight heads the first three look after the smallest target, the last after the
+    largest.
+
+    Args:
+        looks: of two-way decoding, one prompt a group; tokens are 5, the points, and a pad.
+        targets: (M, 3, h, w) of 0 to 1, smallest first.
+        counts: (M,) how many targets there are.
+        labels: (M, P) of the points; those labelled 0 are not of the target.
+        size_px: side of the picture.
+    """
+    side = round(looks.of_image[0].shape[2] ** 0.5)
+    cells = functional.adaptive_avg_pool2d(targets, side).flatten(2)  # (M, 3, cells)
+    heads = looks.of_image[0].shape[1]
+    of_head = torch.arange(heads, device=counts.device) * 3 // heads
+    of_head = torch.minimum(of_head[None], counts[:, None] - 1)  # (M, heads)
+    wanted = cells.gather(1, of_head[:, :, None].expand(-1, -1, cells.shape[-1]))
+    meant = (labels != 0).float()[:, None, None]  # (M, 1, 1, P)
+    losses = []
+    for logits in looks.of_image:
+        share = functional.softmax(logits.float(), -1)[..., LOOKING_TOKENS:-1]
+        share = (share * meant).sum(-1).clamp(1e-4, 1 - 1e-4)  # (M, heads, cells)
+        overlap = 2 * (share * wanted).sum(-1) + 0.1
+        dice = 1 - overlap / (share.sum(-1) + wanted.sum(-1) + 0.1)
+        losses.append(dice.mean() + functional.binary_cross_entropy(share, wanted))
+    return torch.stack(losses).mean()
 
 
 def main(argv: list[str] | None = None) -> None:
