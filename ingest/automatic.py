@@ -3,12 +3,14 @@
 The prompts, the order of filters and the non-maximum suppression are those of
 SAM2AutomaticMaskGenerator (package sam2); the masks are the same. What differs is where they are
 measured: never upsampled (see `ingest.upsampling`), and written as runs only if they survive. So
-memory does not grow with the photo. Points are decoded by `ingest.decoder`.
+memory does not grow with the photo. Points are decoded by `ingest.decoder`. Not sam2's is only
+`adaptive_points`, which leaves out points that lie in masks found before.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +32,10 @@ from ingest.upsampling import Logits
 from search.masks import array_from_mask, mask_from_array, mask_from_runs
 from search.records import Box, Mask, RgbImage
 
+# Adaptive points: every fourth point of the grid, then every second where no mask was found yet,
+# then every one. A mask of more than this part of the photo doesn't count: much may lie in it.
+STAGE_STEPS = (4, 2, 1)
+COVERING_FRACTION = 0.1
 LOGIT_LIMIT = 32.0  # sam2 clamps logits to this before it takes them as prompts
 
 
@@ -147,18 +153,49 @@ def _crop_candidates(
     points_xy = torch.as_tensor(
         grid * np.array(crop.size_wh), dtype=torch.float32, device=predictor.device
     )  # (n, 2)
-    parts = [
-        _measured(
-            *_decoded(sam._replace(predictor=predictor), photo, points, crop, parameters),
-            crop,
-            (rgb.shape[1], rgb.shape[0]),
-            parameters,
-        )
-        for points in torch.split(points_xy, points_per_batch)
-    ]
+    parts: list[Candidates] = []
+    for stage in _stages(len(grid)) if parameters.adaptive_points else [slice(None)]:
+        asked_xy = points_xy[stage]
+        if parts:
+            asked_xy = asked_xy[~_covered(parts, asked_xy, crop, parameters.mask_threshold)]
+        parts += [
+            _measured(
+                *_decoded(sam._replace(predictor=predictor), photo, points, crop, parameters),
+                crop,
+                (rgb.shape[1], rgb.shape[0]),
+                parameters,
+            )
+            for points in torch.split(asked_xy, points_per_batch)
+        ]
     passed = Candidates.joined(parts)
     kept = _nms(passed.boxes_xyxy, passed.predicted_iou, parameters.box_nms_thresh)
     return passed.chosen(kept)
+
+
+def _stages(points: int) -> list[NDArray[np.int64]]:
+    """Return the indices of a square grid's points in stages, each twice as fine as the last."""
+    side = math.isqrt(points)
+    row, column = np.divmod(np.arange(points), side)
+    stage = np.full(points, len(STAGE_STEPS) - 1)
+    for index, step in reversed(list(enumerate(STAGE_STEPS))):
+        stage[(row % step == step // 2) & (column % step == step // 2)] = index
+    return [np.flatnonzero(stage == index) for index in range(len(STAGE_STEPS))]
+
+
+def _covered(
+    found: list[Candidates], points_xy: torch.Tensor, crop: Crop, threshold: float
+) -> torch.Tensor:
+    """Say of each point (n, 2) whether a mask that is not mere background holds it: (n,)."""
+    width, height = crop.size_wh
+    xy = points_xy.cpu().numpy()
+    covered = np.zeros(len(xy), np.bool_)
+    for part in found:
+        side = part.logits.shape[-1]
+        x = np.minimum((xy[:, 0] / width * side).astype(np.int64), side - 1)
+        y = np.minimum((xy[:, 1] / height * side).astype(np.int64), side - 1)
+        small = part.area_px <= COVERING_FRACTION * width * height
+        covered |= (part.logits[small][:, y, x] > threshold).any(axis=0)
+    return torch.from_numpy(covered).to(points_xy.device)
 
 
 def _decoded(

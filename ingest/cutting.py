@@ -29,6 +29,7 @@ class MaskParameters:
     multimask_output: bool = True
     min_area_fraction: float = 0.0
     max_area_fraction: float = 1.0
+    adaptive_points: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> MaskParameters:

@@ -17,7 +17,7 @@ from ingest.cutting import CutMask, MaskParameters
 from search.masks import array_from_mask
 from search.records import Mask, RgbImage
 
-OURS = ("min_area_fraction", "max_area_fraction", "min_mask_region_area")
+OURS = ("min_area_fraction", "max_area_fraction", "min_mask_region_area", "adaptive_points")
 Annotation = Mapping[str, Any]
 
 

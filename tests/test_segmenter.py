@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from sam_reference import (
     reference_without_small_regions,
 )
 
+from ingest.automatic import _stages
 from ingest.checkpoints import load_segmenter
 from ingest.cutting import MaskParameters, Prompt
+from ingest.decoder import PointDecoder
 from ingest.photos import decode_photo
 from ingest.segmenter import Sam2Segmenter
 from search.errors import UsageError
@@ -98,6 +101,40 @@ def test_a_point_batch_of_another_size_changes_no_mask(segmenter: Sam2Segmenter)
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
         assert iou(array_from_mask(a.mask), array_from_mask(b.mask)) > 0.999
+
+
+def test_adaptive_points_leave_out_what_is_found_and_nothing_else(
+    segmenter: Sam2Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rgb = draw_scene(5, (320, 240)).image
+    whole = segmenter.automatic(rgb, GRID)
+    asked = []
+    candidates = PointDecoder.candidates
+
+    def counted(self: PointDecoder, photo: Any, embedded: Any, **options: Any) -> Any:
+        asked.append(len(embedded))
+        return candidates(self, photo, embedded, **options)
+
+    monkeypatch.setattr(PointDecoder, "candidates", counted)
+    some = segmenter.automatic(rgb, replace(GRID, adaptive_points=True))
+    assert 9 <= sum(asked) < 144
+    # What a point decodes to doesn't depend on the others: a mask is one of the whole grid's or
+    # took its place because the better one's point was left out.
+    known = {mask.mask.counts for mask in whole}
+    assert sum(mask.mask.counts in known for mask in some) >= len(some) / 2
+    # Where no mask may hide a point, every point is asked, and the masks are the whole grid's.
+    asked.clear()
+    monkeypatch.setattr("ingest.automatic.COVERING_FRACTION", 0.0)
+    every = segmenter.automatic(rgb, replace(GRID, adaptive_points=True))
+    assert sum(asked) == 144
+    assert {m.mask.counts for m in every} == known
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5, 16, 33])
+def test_the_stages_of_adaptive_points_are_the_grid(side: int) -> None:
+    stages = _stages(side**2)
+    assert sorted(np.concatenate(stages)) == list(range(side**2))
+    assert len(stages[0]) <= max(1, (side + 2) // 4) ** 2
 
 
 def test_a_photo_without_masks_gives_none_even_with_crop_layers(segmenter: Sam2Segmenter) -> None:
