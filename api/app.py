@@ -11,14 +11,31 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.guard import BodyLimit, NoSurprises, OwnHostOnly, SecurityHeaders
+from api.access import describe_access
+from api.door import Door, KeysOnly
+from api.guard import (
+    BodyLimit,
+    NoSurprises,
+    OwnHostOnly,
+    SecurityHeaders,
+    TimeLimit,
+    names_from_text,
+)
+from api.jobs import Jobs
+from api.keys import Access, Keyring
 from api.library import Library
+from api.metrics import Metrics
+from api.observed import Observed
 from api.owner import CALL_PATH, Ownership
 from api.problems import answer_with_problems
 from api.readiness import Readiness
+from api.routes import export as export_routes
+from api.routes import jobs as jobs_routes
 from api.routes import library as library_routes
-from api.routes import owner, photos, search, segments, web
+from api.routes import metrics, owner, photos, search, segments, session, web
+from api.routes.shared import describe_failures
 from api.schemas import Problem
+from api.turns import Turns
 from search.settings import Settings
 
 THREADS = 8  # requests answered at once; each may hold a decoded photo, 36 MB at 12 megapixels
@@ -30,14 +47,21 @@ NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_co
 
 
 def create_app(
-    library: Library, *, ownership: Ownership | None = None, warm: bool = False
+    library: Library,
+    *,
+    ownership: Ownership | None = None,
+    keyring: Keyring | None = None,
+    warm: bool = False,
+    jobs: Jobs | None = None,
 ) -> FastAPI:
     """Return the application; the library stays the caller's, to be closed after it.
 
     Args:
         library: what is served.
         ownership: held by this process; then other commands of its user may use the index too.
+        keyring: who may ask, and what; without keys everybody may everything.
         warm: begin to load index and models at the start, instead of when they are first needed.
+        jobs: how ingests are run, if not by `segsearch ingest`.
     """
     app = FastAPI(
         title="segsearch",
@@ -51,9 +75,24 @@ def create_app(
     )
     app.state.library = library
     app.state.token = ownership.info.token if ownership else None
-    app.state.readiness = Readiness(library)
+    app.state.readiness = Readiness(library, settle=warm)
+    app.state.turns = Turns()
+    app.state.metrics = Metrics(library, app.state.turns, app.state.readiness)
+    app.state.door = Door(_keys_here(keyring, ownership))
     app.state.warm = warm
-    for routes in (library_routes, photos, segments, search, owner, web):
+    app.state.jobs = jobs or Jobs.of(library)
+    for routes in (
+        library_routes,
+        photos,
+        segments,
+        search,
+        export_routes,
+        jobs_routes,
+        session,
+        metrics,
+        owner,
+        web,
+    ):
         app.include_router(routes.router)
     answer_with_problems(app)
     _guard(app, library.settings)
@@ -61,13 +100,24 @@ def create_app(
     return app
 
 
+def _keys_here(keyring: Keyring | None, ownership: Ownership | None) -> Keyring:
+    """Return the keys that count: other commands of this user show the owner's token instead."""
+    if keyring and ownership:
+        return keyring.with_key(ownership.info.token, Access.FULL)
+    return keyring or Keyring()
+
+
 def _guard(app: FastAPI, settings: Settings) -> None:
     """Put the middleware around the routes; the last one added is the outermost."""
     max_bytes = int(settings.max_upload_bytes * BASE64_GROWTH) + MAX_JSON_BYTES
-    app.add_middleware(NoSurprises)
+    names = (settings.host, *names_from_text(settings.allowed_hosts))
+    app.add_middleware(TimeLimit, timeout_s=settings.request_timeout_s, exempt=CALL_PATH)
+    app.add_middleware(KeysOnly, door=app.state.door)
     app.add_middleware(BodyLimit, max_bytes=max_bytes, by_prefix=[(CALL_PATH, MAX_CALL_BYTES)])
-    app.add_middleware(OwnHostOnly, host=settings.host)
+    app.add_middleware(OwnHostOnly, names=names)
+    app.add_middleware(NoSurprises)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observed, metrics=app.state.metrics)
 
 
 @asynccontextmanager
@@ -76,6 +126,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if app.state.warm:
         app.state.readiness.begin()
     yield
+    await app.state.jobs.close()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -85,4 +136,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
         app.openapi_schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        describe_access(app.openapi_schema)
+        describe_failures(app.openapi_schema)
     return app.openapi_schema

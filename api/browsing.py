@@ -18,7 +18,8 @@ from api.schemas import Count, FacetsOut, FolderCount, PhotosResponse
 from api.searching import photo_out
 from ingest.ledger import sort_key
 from search.errors import FilterError, UsageError
-from search.records import GeoCircle, Place, Record, SearchFilter
+from search.query import MAX_LIMIT
+from search.records import Fraction, GeoCircle, Place, Record, SearchFilter
 
 MAX_PHOTOS = 1000
 
@@ -54,14 +55,10 @@ class FacetsQuery(Record):
         Raises:
             FilterError: it contradicts itself, or a part can't be read.
         """
+        near = circle_from_text(self.near) if self.near else None
+        said = self.model_dump(include=set(SearchFilter.model_fields))
         try:
-            return SearchFilter(
-                folder=self.folder,
-                camera=self.camera,
-                taken_from=self.taken_from,
-                taken_before=self.taken_before,
-                near=circle_from_text(self.near) if self.near else None,
-            )
+            return SearchFilter.model_validate({**said, "near": near})
         except ValidationError as error:
             problem = error.errors()[0]
             raise FilterError(str(problem["msg"]).removeprefix("Value error, ")) from error
@@ -72,6 +69,21 @@ class PhotosQuery(FacetsQuery):
 
     limit: Annotated[int, Field(ge=1, le=MAX_PHOTOS)] = 100
     cursor: Annotated[str | None, Field(description="That of the page before.")] = None
+
+
+class ExportQuery(FacetsQuery):
+    """Which segments: those that the filter lets through or, with `text`, what a search finds."""
+
+    min_area_fraction: Fraction | None = None
+    max_area_fraction: Fraction | None = None
+    min_predicted_iou: float | None = None
+    min_stability_score: float | None = None
+    text: Annotated[
+        str | None, Field(max_length=1000, description="Only what a search for this finds.")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="So many hits of that search.")] = (
+        100
+    )
 
 
 def circle_from_text(text: str) -> GeoCircle:

@@ -13,10 +13,12 @@ import sys
 
 import click
 
+from api.commands_export import export
 from api.commands_library import ingest, optimize, remove, show, status
 from api.commands_search import search
 from api.commands_segment import segment
 from api.commands_serve import demo, serve
+from api.commands_verify import verify
 from search.errors import SegsearchError, UsageError
 
 EXIT_FAILED = 1
@@ -41,7 +43,8 @@ def cli(verbose: bool) -> None:
     )
 
 
-for command in (ingest, search, segment, serve, status, show, remove, optimize, demo):
+COMMANDS = (ingest, search, segment, serve, status, show, export, remove, verify, optimize, demo)
+for command in COMMANDS:
     cli.add_command(command)
 
 
@@ -67,3 +70,7 @@ def main() -> None:
         click.echo(f"segsearch: {where}{error.strerror or error}", err=True)
         code = EXIT_FAILED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":  # how a server starts an ingest: `python -m api.cli`
+    main()

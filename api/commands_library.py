@@ -14,6 +14,7 @@ from search.settings import Settings
 
 if TYPE_CHECKING:
     from api.library import Library
+    from ingest.ledger import Ledger
     from ingest.tally import IngestSummary
 
 EXIT_FAILED = 1
@@ -25,12 +26,27 @@ SHOWN_SKIPPED = 20  # the rest is in `segsearch status --skipped`
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
 @click.option(
+    "--progress",
+    "shown",
+    type=click.Choice(("bar", "json")),
+    default="bar",
+    show_default=True,
+    help="json: one JSON document a line on stdout, for a program that reads it.",
+)
+@click.option(
     "--resegment", is_flag=True, help="Cut photos anew that were cut with other settings."
 )
 @click.option("--retry-skipped", is_flag=True, help="Look again at files that were skipped before.")
+@click.option("--watch", is_flag=True, help="Go on with what changes there, until Ctrl-C.")
 @settings_options("library", "models", "masks", "ingest", "server")
 def ingest(
-    settings: Settings, paths: tuple[Path, ...], as_json: bool, resegment: bool, retry_skipped: bool
+    settings: Settings,
+    paths: tuple[Path, ...],
+    as_json: bool,
+    shown: str,
+    resegment: bool,
+    retry_skipped: bool,
+    watch: bool,
 ) -> int:
     """Add the photos below PATHS to the library, and follow what moved, changed or vanished.
 
@@ -38,27 +54,37 @@ def ingest(
     any moment: the next run goes on where this one stopped.
     """
     from api.library import Library
-    from api.progress import IngestProgress
+    from api.progress import IngestProgress, JsonProgress, last_line, print_line
     from ingest.pipeline import ingest as run
 
-    with (
-        Library(settings, command="ingest", create=True, other_segmenter=resegment) as library,
-        library.only_writer(),
-    ):
-        if resegment:
-            library.adopt_segmenter()
-        with IngestProgress() as progress:
-            summary = run(
-                paths,
-                library.workshop(),
-                progress,
-                resegment=resegment,
-                retry_skipped=retry_skipped,
-            )
-    if as_json:
-        click.echo(summary.model_dump_json(indent=2))
-    else:
-        _tell(summary)
+    as_lines = shown == "json"
+    if as_json and as_lines:
+        raise UsageError("--json and --progress json both write to stdout: choose one")
+    if watch and (as_json or as_lines):
+        raise UsageError("--watch has no end that JSON could tell of: leave one of them out")
+    with Library(settings, command="ingest", create=True, other_segmenter=resegment) as library:
+        with library.only_writer():
+            if resegment:
+                library.adopt_segmenter()
+            with JsonProgress() if as_lines else IngestProgress() as progress:
+                summary = run(
+                    paths,
+                    library.workshop(),
+                    progress,
+                    resegment=resegment,
+                    retry_skipped=retry_skipped,
+                )
+        if as_lines:
+            print_line(last_line(summary))
+        elif as_json:
+            click.echo(summary.model_dump_json(indent=2))
+        else:
+            _tell(summary)
+        if watch and not summary.interrupted:
+            from api.watching import watch_until_interrupted
+
+            watch_until_interrupted(paths, library, _tell, summary)
+            return 0
     if summary.interrupted:
         return EXIT_FAILED
     return EXIT_SKIPPED if summary.skipped else 0
@@ -95,7 +121,7 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
         overview = library_out(library)
         bad = skipped_files(library) if skipped else []
     if as_json:
-        listed = {"skipped": [s.model_dump() for s in bad]} if skipped else {}
+        listed = {"skipped": [s.model_dump(mode="json") for s in bad]} if skipped else {}
         click.echo(json.dumps({**overview.model_dump(mode="json"), **listed}, indent=2))
         return
     click.echo(f"library    {overview.library}")
@@ -114,7 +140,7 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
     for root in overview.roots:
         click.echo(f"root       {root.root_id}  {root.path}{'' if root.present else '  (absent)'}")
     for each in bad:
-        click.echo(f"skipped    {each.path}: {each.reason}")
+        click.echo(f"skipped    {each.noted_at:%Y-%m-%d %H:%M} UTC  {each.path}: {each.reason}")
 
 
 @click.command()
@@ -181,25 +207,24 @@ def remove(
     A photo whose file is still there comes back with the next ingest.
     """
     from api.library import Library
-    from ingest.pipeline import tell_index
-    from ingest.removal import forget_photos, forget_root
+    from api.removing import forget
+    from ingest.removal import forget_root
 
     if not photo_ids and not missing and not roots:
         raise UsageError("name photo ids to forget, or use --missing or --root")
-    with Library(settings, command="remove") as library, library.only_writer():
-        ledger = library.ledger()
+
+    def chosen(ledger: Ledger) -> list[str]:
         ids = [ledger.photo(_checked_id(photo_id)).photo.photo_id for photo_id in photo_ids]
         for folder in roots:
             ids += forget_root(folder, ledger)
-        if missing:
-            ids += ledger.missing_photos()
-        ids = list(dict.fromkeys(ids))
-        forget_photos(ids, ledger, library.index)
-        tell_index(ledger, library.index)
+        return [*ids, *ledger.missing_photos()] if missing else ids
+
+    with Library(settings, command="remove") as library:
+        removed = forget(library, chosen)
     if as_json:
-        click.echo(json.dumps({"photos_removed": ids}, indent=2))
+        click.echo(removed.model_dump_json(indent=2))
     else:
-        click.echo(f"{len(ids)} photos forgotten")
+        click.echo(f"{len(removed.photos_removed)} photos forgotten")
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import click
 from pydantic import ValidationError
 
 from api.options import (
+    Command,
     box_from_text,
     moment_from_text,
     near_from_text,
@@ -57,6 +59,31 @@ FLAGS = {
 }
 
 
+FILTER_OPTIONS = (
+    click.option(
+        "--folder", type=click.Path(path_type=Path), help="Only photos below this folder."
+    ),
+    click.option("--from", "taken_from", metavar="DATE", help="Only photos taken then or later."),
+    click.option("--before", "taken_before", metavar="DATE", help="Only photos taken before."),
+    click.option("--camera", metavar="NAME", help="Only photos of this camera."),
+    click.option("--near", metavar="LAT,LON,RADIUS_M", help="Only photos taken near this place."),
+    click.option(
+        "--in-photo", "in_photos", multiple=True, metavar="ID", help="Only in this photo."
+    ),
+    click.option("--min-area", type=float, help="Smallest part of the photo, 0..1."),
+    click.option("--max-area", type=float, help="Largest part of the photo, 0..1."),
+    click.option("--min-iou", type=float, help="Lowest predicted IoU of the mask."),
+    click.option("--min-stability", type=float, help="Lowest stability score of the mask."),
+)
+
+
+def filter_options(command: Command) -> Command:
+    """Give a command a flag for each part of a filter; `filter_from_flags` reads them."""
+    for option in reversed(FILTER_OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("text", required=False)
 @click.option("--and", "also", multiple=True, metavar="TEXT", help="More words it should match.")
@@ -70,16 +97,7 @@ FLAGS = {
 )
 @click.option("--box", metavar="X,Y,W,H", help="a box in --image.")
 @click.option("--not-image", metavar="FILE", help="Unlike this picture.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Only photos below this folder.")
-@click.option("--from", "taken_from", metavar="DATE", help="Only photos taken then or later.")
-@click.option("--before", "taken_before", metavar="DATE", help="Only photos taken before.")
-@click.option("--camera", metavar="NAME", help="Only photos of this camera.")
-@click.option("--near", metavar="LAT,LON,RADIUS_M", help="Only photos taken near this place.")
-@click.option("--in-photo", "in_photos", multiple=True, metavar="ID", help="Only in this photo.")
-@click.option("--min-area", type=float, help="Smallest part of the photo, 0..1.")
-@click.option("--max-area", type=float, help="Largest part of the photo, 0..1.")
-@click.option("--min-iou", type=float, help="Lowest predicted IoU of the mask.")
-@click.option("--min-stability", type=float, help="Lowest stability score of the mask.")
+@filter_options
 @click.option("--limit", type=int, default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Go on where the last page ended.")
 @click.option(
@@ -183,7 +201,7 @@ def _request(library: Library, given: dict[str, Any]) -> SearchRequest:
             text=None,
             positive=tuple(_positive(given)),
             negative=tuple(_negative(given)),
-            filter=_filter(library, given),
+            filter=filter_from_flags(library, given),
             group_by_photo=given["group"],
             limit=given["limit"],
             cursor=given["cursor"],
@@ -241,7 +259,8 @@ def _file_and_weight(text: str) -> tuple[str, float]:
     return (text, 1.0) if is_file else weighed(text)
 
 
-def _filter(library: Library, given: dict[str, Any]) -> SearchFilter:
+def filter_from_flags(library: Library, given: Mapping[str, Any]) -> SearchFilter:
+    """Return the filter that a person gave by `filter_options`."""
     near = near_from_text(given["near"]) if given["near"] else None
     circle = GeoCircle(center=Place(lat=near[0], lon=near[1]), radius_m=near[2]) if near else None
     return SearchFilter(

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,31 +26,40 @@ DEMO_SEARCHES = ("red", "green circle", "blue", "yellow", "striped")
 
 
 @click.command()
+@click.option("--watch", is_flag=True, help="Ingest what changes in the library's folders, too.")
 @settings_options("library", "models", "serve", "server")
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, watch: bool) -> None:
     """Serve the HTTP API of a library on this machine.
 
     While it runs, the other commands go through it and work the same.
     """
-    import uvicorn
-
     from api.app import create_app
+    from api.keys import keyring_from_settings
     from api.library import Library
+    from api.logs import configure_logging
+    from api.server import Server, leave_at_once
+    from api.watching import watcher
 
+    keyring = keyring_from_settings(settings)
+    beyond_loopback = settings.trust_network or bool(keyring)
     with (
         closing_on_sigterm(),
-        listen(settings.host, settings.port, trust_network=settings.trust_network) as listening,
+        listen(settings.host, settings.port, beyond_loopback=beyond_loopback) as listening,
         Library(settings, command="serve") as library,
     ):
         address = address_of(listening)
         _, ownership = library.own_index()
-        app = create_app(library, ownership=ownership, warm=True)
+        app = create_app(library, ownership=ownership, keyring=keyring, warm=True)
         if ownership is not None:
             ownership.announce(address)
-        click.echo(f"serving {library.folder} at {address} (stop with Ctrl-C)", err=True)
-        config = uvicorn.Config(app, log_level="warning", access_log=False)
-        with suppress(KeyboardInterrupt):  # the way to end it
-            uvicorn.Server(config).run(sockets=[listening])
+        asks = f"asks for a key: {keyring}" if keyring else "asks for no key"
+        click.echo(f"serving {library.folder} at {address} (stop with Ctrl-C; {asks})", err=True)
+        configure_logging(settings)
+        watching = watcher(library) if watch else nullcontext()
+        code = 0
+        with suppress(KeyboardInterrupt), watching:  # Ctrl-C is the way to end it
+            code = Server(app, settings).run_until_stopped(listening)
+    leave_at_once(code)
 
 
 @contextmanager
@@ -71,17 +80,19 @@ def closing_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def listen(host: str, port: int, *, trust_network: bool = False) -> socket.socket:
-    """Return a socket that listens on a loopback address, or on any if the network is trusted.
+def listen(host: str, port: int, *, beyond_loopback: bool = False) -> socket.socket:
+    """Return a socket that listens on a loopback address, or on any if that is allowed.
 
     Raises:
         UsageError: another address (that would need keys), or it or the port can't be had.
     """
-    if not (trust_network or is_loopback(host)):
+    if not (beyond_loopback or is_loopback(host)):
+        from api.keys import HOW_TO_MAKE_ONE
+
         raise UsageError(
-            f"--host {host}: segsearch serves this machine only (127.0.0.1); it has no keys yet "
-            "with which others could be let in. Put a proxy with a login before it. (In a "
-            "container whose port is published on loopback alone: --trust-network.)"
+            f"--host {host}: without keys segsearch serves this machine only (127.0.0.1). Make a "
+            f"key ({HOW_TO_MAKE_ONE}), put it into a file, and name that with --api-keys-file. "
+            "(In a container whose port is published on loopback alone: --trust-network.)"
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)

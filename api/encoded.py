@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from api.trace import stage
 from ingest.cutting import CutMask, Prompt
 from search.records import RgbImage
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from ingest.segmenter import EncodedPhoto, Segmenter
 
 KEPT = 4  # SAM 2 keeps 17 MB of features a photo at 1,024 px; encoding takes a second on a CPU
+GREY: RgbImage = np.full((64, 64, 3), 128, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class TurnTaking:
         Raises:
             UsageError: the prompt is empty or lies outside the photo.
         """
-        with self.turn:
+        with self.turn, stage("segment"):
             return self.photo.masks(prompt, candidates=candidates)
 
 
@@ -61,7 +65,18 @@ class EncodedPhotos:
         rgb, segmenter = pixels(), self._segmenter()
         with self._turn:
             if photo_id not in self._photos:
-                self._photos[photo_id] = TurnTaking(segmenter.encode(rgb), self._turn)
+                with stage("encode_photo"):
+                    self._photos[photo_id] = TurnTaking(segmenter.encode(rgb), self._turn)
             while len(self._photos) > self._kept:
                 self._photos.popitem(last=False)
             return self._photos[photo_id]
+
+    def run_in(self) -> None:
+        """Load the segmenter and cut a grey picture: the first use costs more than the next ones.
+
+        Raises:
+            ModelError: the segmenter can't be had.
+        """
+        segmenter = self._segmenter()
+        with self._turn:
+            segmenter.encode(GREY).masks(Prompt(points_xy=((32.0, 32.0),), labels=(1,)))

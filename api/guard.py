@@ -1,4 +1,4 @@
-"""What every request passes on its way in: who may ask, how much may be sent, what may go wrong.
+"""What every request passes on its way in: where from, how much, how long, and what goes wrong.
 
 Serving on loopback is no protection by itself: any page that a browser has open can send requests
 there. So the Host must be one of our own names (else a foreign name was pointed at 127.0.0.1), and
@@ -8,16 +8,20 @@ Plain ASGI, so that nothing is buffered.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import time
 from collections.abc import Iterable
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import UNEXPECTED, ProblemResponse
-from search.errors import SegsearchError, TooLargeError, UsageError
+from api.problems import RETRY_AFTER_S, UNEXPECTED, ProblemResponse
+from api.trace import current
+from search.errors import BusyError, SegsearchError, TooLargeError, UsageError
 
 OWN_NAMES = frozenset(("127.0.0.1", "localhost", "[::1]"))
 AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/@\s]+)(?::(\d{1,5}))?", re.IGNORECASE)
@@ -25,11 +29,16 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",  # or a page elsewhere could show our pictures
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
         "form-action 'self'; frame-ancestors 'none'"
     ),
 }
+OTHER_HOST = (
+    "this server answers to its own names only, as in 127.0.0.1; the setting allowed_hosts adds to "
+    "them"
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -56,9 +65,9 @@ class SecurityHeaders:
 class OwnHostOnly:
     """Refuses requests for other hosts, and those that a page of another host makes."""
 
-    def __init__(self, app: ASGIApp, host: str) -> None:
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
         self.app = app
-        self.names = OWN_NAMES | {f"[{host}]" if ":" in host else host.lower()}
+        self.names = OWN_NAMES | {_as_in_urls(name) for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer our own; refuse the others."""
@@ -69,8 +78,7 @@ class OwnHostOnly:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         host = authority(hosts[0]) if len(hosts) == 1 else None
         if host is None or host[0] not in self.names:
-            detail = "this server answers to its own name only, as in 127.0.0.1"
-            return ProblemResponse(421, detail, UsageError.__name__)
+            return ProblemResponse(421, OTHER_HOST, UsageError.__name__)
         if not all(self._is_own(origin, host[1]) for origin in origins):
             detail = "a page of another site may not ask here"
             return ProblemResponse(403, detail, UsageError.__name__)
@@ -85,6 +93,15 @@ class OwnHostOnly:
             and found[0] in self.names
             and found[1] == port
         )
+
+
+def names_from_text(text: str | None) -> list[str]:
+    """Return host names that stand between commas."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _as_in_urls(name: str) -> str:
+    return f"[{name.lower()}]" if ":" in name and not name.startswith("[") else name.lower()
 
 
 def authority(text: str) -> tuple[str, str] | None:
@@ -138,6 +155,67 @@ def _too_large(limit: int) -> str:
     return f"the request has more than the {limit / 1e6:,.1f} MB that are taken; send less"
 
 
+class TimeLimit:
+    """Answers 503 for a request whose answer has not begun in time.
+
+    A thread can't be stopped: what works for that request goes on until its next stage, where it
+    sees that its time is over (`api.trace`). What only waits is stopped at once. An answer that has
+    begun may take as long as it likes.
+    """
+
+    def __init__(self, app: ASGIApp, timeout_s: float, exempt: str) -> None:
+        self.app = app
+        self.timeout_s = timeout_s
+        self.exempt = exempt
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer in time."""
+        if scope["type"] != "http" or scope["path"].startswith(self.exempt):
+            await self.app(scope, receive, send)
+            return
+        clock = _Clock(scope, receive, send, self.timeout_s)
+        with anyio.CancelScope() as clock.work:
+            try:
+                await self.app(scope, receive, clock.send)
+            finally:
+                clock.stop()
+        if clock.late is not None:
+            await clock.late
+
+
+class _Clock:
+    """Runs while a request waits for its answer; after that the answer comes from here."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, timeout_s: float) -> None:
+        self._asgi = scope, receive, send
+        self._timeout_s = timeout_s
+        self._alarm = asyncio.get_running_loop().call_later(timeout_s, self._ring)
+        self._trace = current()
+        self.work = anyio.CancelScope()
+        self.late: asyncio.Task[None] | None = None
+        if self._trace is not None:
+            self._trace.deadline = time.monotonic() + timeout_s
+
+    async def send(self, message: Message) -> None:
+        """Send what comes in time, and drop what comes too late."""
+        if self.late is None:
+            self.stop()
+            await self._asgi[2](message)
+
+    def stop(self) -> None:
+        """Let the answer take as long as it likes from here on."""
+        self._alarm.cancel()
+        if self._trace is not None and self.late is None:
+            self._trace.deadline = None
+
+    def _ring(self) -> None:
+        detail = f"the answer took longer than {self._timeout_s:g} s; try again"
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        answer = ProblemResponse(503, detail, BusyError.__name__, headers)
+        self.late = asyncio.create_task(answer(*self._asgi))
+        self.work.cancel()
+
+
 class NoSurprises:
     """Answers what nobody foresaw with 500 and no word of what is inside; the log has it all."""
 
@@ -159,5 +237,7 @@ class NoSurprises:
             if begun or scope["type"] != "http":
                 raise  # too late for an answer: the server logs it and cuts the connection
             _logger.exception("%s %s failed", scope["method"], scope["path"])
-            response = ProblemResponse(500, UNEXPECTED, SegsearchError.__name__)
+            trace = current()
+            detail = f"{UNEXPECTED} about request {trace.request_id}" if trace else UNEXPECTED
+            response = ProblemResponse(500, detail, SegsearchError.__name__)
             await response(scope, receive, send)

@@ -6,13 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import filelock
 
 from api.encoded import EncodedPhotos
+from api.kept import KeptPictures
 from api.models import load_encoder, load_segmenter, with_preset
 from api.owner import Ownership, current_owner, owned_index, take_ownership
+from api.trace import Timed
 from ingest.ledger import Ledger
 from ingest.workshop import Workshop
 from search.crops import recipe_fingerprint
@@ -34,6 +36,8 @@ if TYPE_CHECKING:  # it imports torch, and most commands need no model
     from ingest.segmenter import Segmenter
 
 INGEST_LOCK = "ingest.lock"
+FINDING = frozenset(("nearest_segments", "nearest_photos"))
+ENCODING = frozenset(("encode_crops", "encode_texts"))
 
 
 class Library:
@@ -83,6 +87,7 @@ class Library:
         self._encoder: Encoder | None = None
         self._given = (segmenter, encoder)
         self.encoded = EncodedPhotos(self.segmenter)
+        self.pictures = KeptPictures(self.folder, settings.picture_cache_bytes)
         self._check_asked()
 
     def __enter__(self) -> Library:
@@ -93,6 +98,14 @@ class Library:
 
     def close(self) -> None:
         """Close what was opened."""
+        self.let_go_of_index()
+        self.pictures.close()
+        if hasattr(self._local, "ledger"):  # this thread's; SQLite closes no other's
+            self._local.ledger.close()
+            del self._local.ledger
+
+    def let_go_of_index(self) -> None:
+        """Close the index, so that other commands can have it; it is opened again when needed."""
         with self._lock:
             if self._index is not None:
                 self._index.close()
@@ -100,9 +113,6 @@ class Library:
             if self._ownership is not None:
                 self._ownership.release()
                 self._ownership = None
-        if hasattr(self._local, "ledger"):  # this thread's; SQLite closes no other's
-            self._local.ledger.close()
-            del self._local.ledger
 
     # what it is made with
 
@@ -265,7 +275,11 @@ class Library:
 
     def finder(self) -> Finder:
         """Return a finder over the library."""
-        return Finder(self.index(), self.encoder, self.settings.crop_recipe)
+        index = cast(SegmentIndex, Timed(self.index(), "find", FINDING))
+        return Finder(index, self._timed_encoder, self.settings.crop_recipe)
+
+    def _timed_encoder(self) -> Encoder:
+        return cast(Encoder, Timed(self.encoder(), "encode", ENCODING))
 
     def workshop(self) -> Workshop:
         """Return what ingest works with."""

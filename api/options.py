@@ -20,7 +20,7 @@ from search.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 ALL_SETTINGS = tuple(Settings.model_fields)
-SECRETS = ("qdrant_api_key",)
+SECRETS = ("qdrant_api_key", "api_keys", "read_keys")
 
 
 def settings_options(*groups: str) -> Callable[[Command], Command]:

@@ -6,7 +6,7 @@ from api.library import Library
 from api.models import STARTER
 from api.schemas import LibraryOut, RootOut
 from ingest.photos import shown_path
-from ingest.tally import Skipped
+from ingest.tally import SkippedBefore
 
 
 def library_out(library: Library) -> LibraryOut:
@@ -27,6 +27,9 @@ def library_out(library: Library) -> LibraryOut:
     )
 
 
-def skipped_files(library: Library) -> list[Skipped]:
-    """Return every file that could not be used, and why."""
-    return [Skipped(path=shown_path(p), reason=r) for p, r in library.ledger().skipped()]
+def skipped_files(library: Library) -> list[SkippedBefore]:
+    """Return every file that could not be used, why, and since when."""
+    return [
+        SkippedBefore(path=shown_path(file.path), reason=file.reason, noted_at=file.noted_at)
+        for file in library.ledger().skipped()
+    ]

@@ -46,6 +46,7 @@ METHODS = frozenset(
         "segments",
         "segments_of",
         "segment_ids_of",
+        "iter_photos",
         "iter_segments",
         "count",
         "segment_vectors",

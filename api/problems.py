@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,8 @@ from starlette.responses import Response
 
 from api.schemas import Problem
 from search.errors import (
+    AccessError,
+    BusyError,
     LibraryError,
     ModelError,
     OwnedError,
@@ -36,9 +39,13 @@ STATUSES: dict[type[SegsearchError], int] = {
     ModelError: 503,
     StoreUnreachableError: 503,
     StoreError: 500,
+    AccessError: 401,
+    BusyError: 503,
     SegsearchError: 500,
 }
+RETRY_AFTER_S = 5  # what is busy is less so by then
 UNEXPECTED = "something went wrong in the server; its log says more"
+_logger = logging.getLogger(__name__)
 
 
 class ProblemResponse(Response):
@@ -66,10 +73,21 @@ def status_of(error: SegsearchError, method: str) -> int:
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
+def problem_of(error: SegsearchError, method: str) -> Problem:
+    """Return one of our own errors as a record."""
+    status = status_of(error, method)
+    title = HTTPStatus(status).phrase
+    return Problem(title=title, status=status, detail=str(error), error=type(error).__name__)
+
+
 def problem_from_error(request: Request, error: Exception) -> Response:
     """Answer one of our own errors."""
     assert isinstance(error, SegsearchError)
-    return ProblemResponse(status_of(error, request.method), str(error), type(error).__name__)
+    status = status_of(error, request.method)
+    if status >= 500:
+        _logger.warning("%s %s: %s", request.method, request.url.path, error)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, BusyError) else None
+    return ProblemResponse(status, str(error), type(error).__name__, headers)
 
 
 def problem_from_validation(_: Request, error: Exception) -> Response:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from types import TracebackType
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ingest.tally import Tally
+from ingest.tally import IngestSummary, Tally
+from search.records import Record
 
 LINE_EVERY_S = 10.0
+JSON_LINE_EVERY_S = 0.2
 
 
 class IngestProgress:
@@ -64,6 +69,83 @@ class IngestProgress:
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+class ProgressLine(Record):
+    """How far an ingest is, for a program that reads its output line by line."""
+
+    photos_seen: int
+    photos_through: int
+    photos_ingested: int
+    photos_skipped: int
+    segments: int
+    seconds: float
+    notices: tuple[str, ...] = ()
+    ended: bool = False
+
+
+class JsonProgress:
+    """Prints a `ProgressLine` now and then, on stdout.
+
+    Whoever reads it stops the run by SIGINT, also where a shell that started it in the background
+    had it ignored.
+    """
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._said_at = 0.0
+        self._turn = threading.Lock()  # photos are finished in another thread than they are cut in
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __enter__(self) -> JsonProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Have nothing to tidy up."""
+
+    def start(self, photos: int) -> None:
+        """So many photo files were found."""
+        self._started = time.monotonic()
+        self._say(Tally(found=photos))
+
+    def show(self, tally: Tally) -> None:
+        """So far it has come."""
+        with self._turn:
+            if time.monotonic() - self._said_at >= JSON_LINE_EVERY_S:
+                self._say(tally)
+
+    def _say(self, tally: Tally) -> None:
+        self._said_at = time.monotonic()
+        print_line(
+            ProgressLine(
+                photos_seen=tally.found,
+                photos_through=tally.through,
+                photos_ingested=tally.ingested,
+                photos_skipped=len(tally.skipped),
+                segments=tally.segments,
+                seconds=round(self._said_at - self._started, 3),
+            )
+        )
+
+
+def last_line(summary: IngestSummary) -> ProgressLine:
+    """Return the line that ends a run."""
+    through = summary.photos_ingested + summary.photos_unchanged + summary.photos_updated
+    return ProgressLine(
+        photos_seen=summary.photos_seen,
+        photos_through=through + summary.photos_skipped,
+        photos_ingested=summary.photos_ingested,
+        photos_skipped=summary.photos_skipped,
+        segments=summary.segments,
+        seconds=summary.seconds,
+        notices=summary.notices,
+        ended=True,
+    )
+
+
+def print_line(line: ProgressLine) -> None:
+    """Print a line at once."""
+    click.echo(line.model_dump_json())
 
 
 def seconds_left(photos: int, through: int, slow: int, seconds: float) -> float | None:

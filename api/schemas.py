@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -12,8 +12,36 @@ from search.query import MAX_LIMIT
 from search.records import Box, Fraction, Id, Mask, Place, Record, SearchFilter
 
 MAX_MASK_PIXELS = 100_000_000  # of a mask that is sent; a few characters can claim any size
+# A 12-megapixel mask has some 20,000; unpacking holds up all other requests: 4 ms at this length.
+MAX_MASK_CHARS = 200_000
 MAX_POINTS = 100
+MAX_SEARCHES = 32  # in a batch
+MAX_BATCH_HITS = 2 * MAX_LIMIT  # of all its searches: some MB of JSON
 MAX_CURSOR_CHARS = 13  # `after-` and seven digits: nobody pages further, and a store may not either
+
+
+class Problem(Record):
+    """An error as RFC 9457 says it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Not Found",
+                    "status": 404,
+                    "detail": "there is nothing at /v1/nothing; /openapi.json lists what is",
+                    "error": "UsageError",
+                }
+            ]
+        }
+    )
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    error: str  # the class of search/errors.py, for programs
 
 
 class Point(Record):
@@ -36,6 +64,8 @@ class PromptIn(Record):
     def _is_whole(cls, mask: Mask | None) -> Mask | None:
         if mask is not None:
             width, height = mask.size_wh
+            if len(mask.counts) > MAX_MASK_CHARS:
+                raise ValueError(f"the counts of a mask may have {MAX_MASK_CHARS:,} characters")
             if width * height > MAX_MASK_PIXELS:
                 raise ValueError(f"a mask may have {MAX_MASK_PIXELS:,} pixels at most")
             if runs_from_counts(mask.counts).sum() != width * height:
@@ -110,6 +140,11 @@ class SearchRequest(SearchOptions):
             raise ValueError("give a text or at least one positive example to look for")
         return self
 
+    @property
+    def cuts(self) -> bool:
+        """Say whether the segmenter may be needed."""
+        return not all(each.prompt.is_empty for each in (*self.positive, *self.negative))
+
 
 class HitOut(Record):
     """A segment that was found."""
@@ -141,6 +176,38 @@ class SearchResponse(Record):
     hits: tuple[HitOut, ...]
     groups: tuple[GroupOut, ...] | None = None
     cursor: str | None = None  # of the next page; null: that was all
+
+
+class BatchRequest(Record):
+    """Several searches at once; their limits may not add up to more than 2,000."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"searches": [{"text": "red mug"}, {"text": "bicycle", "limit": 5}]}]
+        }
+    )
+
+    searches: Annotated[tuple[SearchRequest, ...], Field(min_length=1, max_length=MAX_SEARCHES)]
+
+    @model_validator(mode="after")
+    def _is_not_too_much(self) -> BatchRequest:
+        wanted = sum(search.limit for search in self.searches)
+        if wanted > MAX_BATCH_HITS:
+            raise ValueError(f"the limits add up to {wanted}, and may to {MAX_BATCH_HITS}")
+        return self
+
+
+class BatchResult(Record):
+    """What one search of several found, or why it could not be done: one of the two."""
+
+    response: SearchResponse | None = None
+    problem: Problem | None = None
+
+
+class BatchResponse(Record):
+    """What each search found, in the order that they were asked."""
+
+    results: tuple[BatchResult, ...]
 
 
 class PhotoOut(Record):
@@ -198,6 +265,42 @@ class SegmentOut(Record):
     stability_score: float
     point_xy: tuple[float, float]
     mask: dict[str, Any] | None = None
+
+
+class MaskRleOut(Record):
+    """A mask as COCO's compressed RLE."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"size": [768, 1024], "counts": "fTc21_g01O0O1"}]}
+    )
+
+    size: tuple[int, int]  # height, width
+    counts: str
+
+
+class MaskPolygonsOut(Record):
+    """A mask as closed outlines along pixel edges, holes among them: fill by the even-odd rule."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"size": [768, 1024], "polygons": [[2, 1, 9, 1, 9, 5, 2, 5]]}]
+        }
+    )
+
+    size: tuple[int, int]  # height, width
+    polygons: tuple[tuple[int, ...], ...]  # each x, y, x, y, ...
+
+
+class RemovedOut(Record):
+    """Photos that the library has forgotten."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"photos_removed": ["0e3f6f0c-3f5e-5b55-8d0b-5b3c0f0d9a77"]}]
+        }
+    )
+
+    photos_removed: tuple[str, ...]
 
 
 class SegmentsResponse(Record):
@@ -278,6 +381,79 @@ class LibraryOut(Record):
     roots: tuple[RootOut, ...]
 
 
+class IngestRequest(Record):
+    """What to bring up to date: everything, one root, or a folder or file below a root."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{}, {"root_id": "9197b730"}, {"root_id": "9197b730", "path": "2024/trip"}]
+        }
+    )
+
+    root_id: Annotated[
+        str | None, Field(max_length=64, description="As `/v1/library` lists it; null: all roots.")
+    ] = None
+    path: Annotated[
+        str, Field(max_length=4096, description="Below that root, with `/`; empty: all of it.")
+    ] = ""
+
+    @model_validator(mode="after")
+    def _path_has_a_root(self) -> IngestRequest:
+        if self.path and self.root_id is None:
+            raise ValueError("a path is below a root: give root_id too")
+        return self
+
+
+class JobOut(Record):
+    """An ingest, and how far it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "job_id": "7b0f2f1e-6d8c-4c55-9d0e-2f6f2a6a7f10",
+                    "state": "running",
+                    "root_id": "9197b730",
+                    "path": "2024/trip",
+                    "started_at": "2024-05-01T12:00:00Z",
+                    "photos_seen": 40,
+                    "photos_through": 10,
+                    "photos_ingested": 8,
+                    "photos_skipped": 1,
+                    "segments": 300,
+                    "seconds": 5.2,
+                    "message": None,
+                }
+            ]
+        }
+    )
+
+    job_id: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    root_id: str | None
+    path: str
+    started_at: datetime
+    photos_seen: int = 0
+    photos_through: int = 0  # done with, one way or another
+    photos_ingested: int = 0
+    photos_skipped: int = 0
+    segments: int = 0
+    seconds: float = 0.0
+    message: str | None = None  # why it failed, or what there is to know besides
+
+
+class JobsOut(Record):
+    """The job that runs and those that ended last, newest first."""
+
+    jobs: tuple[JobOut, ...]
+
+
+class KeyIn(Record):
+    """The key that a person signs in with."""
+
+    key: Annotated[str, Field(max_length=1000)]
+
+
 class HealthOut(Record):
     """The process is alive."""
 
@@ -289,13 +465,3 @@ class ReadyOut(Record):
 
     ready: bool
     parts: dict[str, str]
-
-
-class Problem(Record):
-    """An error as RFC 9457 says it."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    error: str  # the class of search/errors.py, for programs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 
 from api.library import Library
@@ -19,6 +18,7 @@ from api.schemas import (
     SearchResponse,
     SegmentOut,
 )
+from api.trace import stage
 from ingest.files import PhotoRow
 from ingest.photos import decode_bytes, decode_photo, pixel_sha256, shown_path
 from search.errors import PhotoError, UsageError
@@ -32,6 +32,8 @@ from search.query import (
     TextExample,
 )
 from search.records import Hit, RgbImage, Segment, photo_id_from_digest
+
+BASE64_PIECE = 1 << 20  # 4 ms; a multiple of the four characters that stand for three bytes
 
 
 def search(library: Library, request: SearchRequest) -> SearchResponse:
@@ -138,10 +140,20 @@ def picture(library: Library, photo_id: str | None, image_base64: str | None) ->
     if photo_id is not None:
         return photo_pixels(library, library.ledger().photo(photo_id))
     try:
-        sent = base64.b64decode(image_base64 or "", validate=True)
-    except binascii.Error as error:
+        sent = bytes_from_base64(image_base64 or "")
+    except ValueError as error:
         raise UsageError(f"image_base64 is not base64: {error}") from error
     return decode_upload(library, sent, "the picture that was sent")
+
+
+def bytes_from_base64(text: str) -> bytes:
+    """Decode base64 piece by piece, so that other threads get their turn in between.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    pieces = (text[at : at + BASE64_PIECE] for at in range(0, len(text), BASE64_PIECE))
+    return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
 
 
 def photo_pixels(library: Library, row: PhotoRow) -> RgbImage:
@@ -156,7 +168,10 @@ def photo_pixels(library: Library, row: PhotoRow) -> RgbImage:
             "`segsearch ingest`, or forget it with `segsearch remove --missing`."
         )
     settings = library.settings
-    decoded = decode_photo(row.path, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes)
+    with stage("picture"):
+        decoded = decode_photo(
+            row.path, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes
+        )
     if decoded.size_wh != row.photo.size_wh:
         raise PhotoError(
             f"{shown_path(row.path)} has changed since it was ingested. Run `segsearch ingest`."
@@ -171,12 +186,13 @@ def decode_upload(library: Library, sent: bytes, name: str) -> RgbImage:
         PhotoError: it is too large or no picture.
     """
     settings = library.settings
-    return decode_bytes(
-        sent,
-        max_pixels=settings.max_upload_pixels,
-        max_bytes=settings.max_upload_bytes,
-        name=name,
-    ).rgb
+    with stage("picture"):
+        return decode_bytes(
+            sent,
+            max_pixels=settings.max_upload_pixels,
+            max_bytes=settings.max_upload_bytes,
+            name=name,
+        ).rgb
 
 
 def hits_out(library: Library, hits: Sequence[Hit]) -> list[HitOut]:

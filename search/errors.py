@@ -14,8 +14,10 @@
     ├── LibraryError          the library folder can't be used as asked
     │   ├── MismatchError     its models or settings differ from those asked for
     │   └── OwnedError        another process owns it and can't be spoken to
-    └── StoreError            the vector store failed
-        └── StoreUnreachableError  no answer from the Qdrant server
+    ├── StoreError            the vector store failed
+    │   └── StoreUnreachableError  no answer from the Qdrant server
+    ├── AccessError           a key is missing, is wrong, or allows less than was asked
+    └── BusyError             too much is going on now; a moment later it can be done
 
 Each message says what happened, where, and what to do next.
 """
@@ -75,3 +77,11 @@ class StoreError(SegsearchError):
 
 class StoreUnreachableError(StoreError):
     """No answer came from the Qdrant server."""
+
+
+class AccessError(SegsearchError):
+    """A key is missing, is wrong, or allows less than was asked for."""
+
+
+class BusyError(SegsearchError):
+    """Too much is going on now; a moment later it can be done."""

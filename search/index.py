@@ -110,6 +110,9 @@ class SegmentIndex(Protocol):
     def count(self, collection: Collection, where: SearchFilter | None = None) -> int:
         """Count points exactly; without a filter hidden ones too."""
 
+    def iter_photos(self) -> Iterator[Photo]:
+        """Go over all photos in the order of their ids, hidden ones too."""
+
     def iter_segments(self, *, with_masks: bool = False) -> Iterator[Segment]:
         """Go over all segments in the order of their ids, hidden ones too."""
 

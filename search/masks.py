@@ -131,6 +131,40 @@ def _most_covered(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> MaskA
     return most
 
 
+def enlarged(mask: Mask, size_wh: tuple[int, int]) -> Mask:
+    """Return the mask at a larger size: what `resized` gives, without painting all its pixels.
+
+    Raises:
+        ValueError: the mask is damaged.
+    """
+    (small_width, small_height), (width, height) = mask.size_wh, size_wh
+    if width < small_width or height < small_height:
+        return mask_from_array(resized(array_from_mask(mask), size_wh))
+    above_and_below = np.pad(array_from_mask(mask), ((1, 1), (0, 0)))
+    changes = above_and_below[1:] != above_and_below[:-1]  # (h + 1, w): each column ends outside
+    columns, rows = np.nonzero(changes.T)
+    first_rows = np.searchsorted(_nearest(small_height, height), np.arange(small_height + 1))
+    count = np.bincount(columns, minlength=small_width)
+    first = np.cumsum(count) - count
+    column_of = _nearest(small_width, width)
+    each = count[column_of]  # changes in each column of the large mask
+    which = np.arange(each.sum()) + np.repeat(first[column_of] - (np.cumsum(each) - each), each)
+    at = np.repeat(np.arange(width), each) * height + first_rows[rows][which]
+    kept = np.ones(len(at), np.bool_)  # a column that ends inside, and the next one begins there
+    joined = np.flatnonzero(at[1:] == at[:-1])
+    kept[joined] = kept[joined + 1] = False
+    edges = np.concatenate([[0], at[kept], [width * height]])
+    runs = np.diff(edges[:-1] if edges[-2] == edges[-1] else edges)
+    return mask_from_runs(runs.tolist(), (height, width))
+
+
+def _nearest(small: int, large: int) -> NDArray[np.int32]:
+    """Return which of `small` pixels each of `large` shows, (large,)."""
+    numbers = Image.fromarray(np.arange(small, dtype=np.int32)[None])
+    shown: NDArray[np.int32] = np.asarray(numbers.resize((large, 1), Image.Resampling.NEAREST))[0]
+    return shown
+
+
 def fitted_size(size_wh: tuple[int, int], long_side: int) -> tuple[int, int]:
     """Return the size scaled down so that its long side is at most `long_side`."""
     scale = min(1.0, long_side / max(size_wh))

@@ -243,6 +243,11 @@ class PointIndex(ABC):
         """Count points exactly; without a filter hidden ones too."""
         return self._count(collection, conditions_from_filter(where, collection) if where else [])
 
+    def iter_photos(self) -> Iterator[Photo]:
+        """Go over all photos in the order of their ids, hidden ones too."""
+        for point in self._scroll("photos", [], "all"):
+            yield photo_from_payload(point.payload)
+
     def iter_segments(self, *, with_masks: bool = False) -> Iterator[Segment]:
         """Go over all segments in the order of their ids, hidden ones too."""
         for point in self._scroll("segments", [], _reading(with_masks)):

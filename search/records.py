@@ -29,7 +29,7 @@ def _checked_uuid(text: str) -> str:
         raise ValueError(f"{text!r} is not an id: ids are UUIDs") from error
 
 
-Id = Annotated[str, AfterValidator(_checked_uuid)]
+Id = Annotated[str, AfterValidator(_checked_uuid), Field(json_schema_extra={"format": "uuid"})]
 
 
 class Record(BaseModel):

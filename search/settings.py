@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     ] = 0
     use_m2m: Annotated[bool, _in("masks", "Refine each mask once with itself as prompt.")] = False
     multimask_output: Annotated[bool, _in("masks", "Three candidates a point.")] = True
+    adaptive_points: Annotated[
+        bool, _in("masks", "Start with a coarse grid; finer only where no mask was found.")
+    ] = False
     min_area_fraction: Annotated[
         float, _in("masks", "Drop segments smaller than this part of the photo.", ge=0, le=1)
     ] = 0.0005
@@ -120,8 +123,26 @@ class Settings(BaseSettings):
     decode_ahead: Annotated[
         int, _in("ingest", "Photos decoded ahead of the segmenter.", ge=1, le=64)
     ] = 4
-    decode_workers: Annotated[int, _in("ingest", "Threads that decode photos.", ge=1)] = 2
+    decode_workers: Annotated[
+        int,
+        _in(
+            "ingest",
+            "Processes that decode photos; 0: none, a file that crashes a decoder ends the run.",
+            ge=0,
+        ),
+    ] = 2
+    decode_timeout_s: Annotated[
+        float, _in("ingest", "Give up a file that takes longer to decode.", gt=0)
+    ] = 10.0
     embed_batch: Annotated[int, _in("ingest", "Crops encoded at once.", ge=1)] = 64
+    exclude: Annotated[
+        str | None,
+        _in(
+            "ingest",
+            "Leave out files and folders that match these patterns (as in .gitignore); separated "
+            "by commas.",
+        ),
+    ] = None
     max_pixels: Annotated[int, _in("ingest", "Skip pictures with more pixels than this.", gt=0)] = (
         200_000_000
     )
@@ -152,19 +173,60 @@ class Settings(BaseSettings):
         bool,
         _in(
             "serve",
-            "Let --host be more than loopback, without keys: whoever reaches the port reads the "
-            "library. For a container whose port is published on loopback.",
+            "Let --host be more than loopback, without keys: whoever reaches the port reads and "
+            "changes the library. For a container whose port is published on loopback.",
         ),
     ] = False
     port: Annotated[int, _in("serve", "Port to listen on; 0 picks a free one.", ge=0, le=65535)] = (
         8765
     )
+    allowed_hosts: Annotated[
+        str | None,
+        _in(
+            "serve",
+            "Names by which clients reach the server, besides its address and localhost; "
+            "separated by commas.",
+        ),
+    ] = None
+    api_keys: Annotated[
+        str | None,
+        _in("serve", "Keys that allow everything; separated by commas (better in a file)."),
+    ] = None
+    api_keys_file: Annotated[
+        Path | None, _in("serve", "A file with such keys, one a line; # begins a comment.")
+    ] = None
+    read_keys: Annotated[
+        str | None, _in("serve", "Keys that allow to search and to look, and nothing else.")
+    ] = None
+    read_keys_file: Annotated[Path | None, _in("serve", "A file with such keys, one a line.")] = (
+        None
+    )
+    request_timeout_s: Annotated[
+        float, _in("serve", "A request that is not answered by then is given up.", gt=0)
+    ] = 60.0
+    stop_timeout_s: Annotated[
+        int, _in("serve", "When stopping, requests have this long to end.", ge=0)
+    ] = 10
+    log_format: Annotated[
+        Literal["text", "json"], _in("serve", "How lines of the log look, on stderr.")
+    ] = "text"
+    log_requests: Annotated[bool, _in("serve", "Log every request, too.")] = False
     max_upload_bytes: Annotated[
         int, _in("serve", "Largest picture that a client may send.", gt=0)
     ] = 50_000_000
     max_upload_pixels: Annotated[
         int, _in("serve", "Most pixels of a picture that a client may send.", gt=0)
     ] = 100_000_000
+
+    picture_cache_bytes: Annotated[
+        int,
+        _in("serve", "Most bytes of small pictures kept in the library folder; 0: none.", ge=0),
+    ] = 1_000_000_000
+
+    @property
+    def exclude_patterns(self) -> tuple[str, ...]:
+        """The patterns of `exclude`, one by one."""
+        return tuple(part.strip() for part in (self.exclude or "").split(",") if part.strip())
 
     @classmethod
     def settings_customise_sources(

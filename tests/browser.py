@@ -127,10 +127,8 @@ def visiting(
 
 
 def _note_complaint(visit: Visit, said: ConsoleMessage) -> None:
-    url = str(said.location.get("url"))
-    asks_for_jobs = url.endswith("/v1/jobs")  # the server has none yet; the page asks and hides it
-    if said.type in ("error", "warning") and not asks_for_jobs:
-        visit.complaints.append(f"{said.text} ({url})")
+    if said.type in ("error", "warning"):
+        visit.complaints.append(f"{said.text} ({said.location.get('url')})")
 
 
 def _note_foreign(visit: Visit, url: str) -> None:

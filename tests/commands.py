@@ -110,9 +110,15 @@ class Served:
 
 
 @contextmanager
-def serve(library: Path, *, ready: bool = True) -> Iterator[Served]:
+def serve(
+    library: Path,
+    *flags: object,
+    ready: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Served]:
     """Serve a library on a free port, index and models loaded if `ready`, while the block runs."""
-    process = start(["serve", "--port", 0, "--library", library], library.parent)
+    arguments = ["serve", "--port", 0, "--library", library, *flags]
+    process = start(arguments, library.parent, environment)
     try:
         assert process.stderr is not None
         said = process.stderr.readline()
@@ -131,7 +137,8 @@ def wait_until_ready(address: str) -> None:
     """Wait until a server has loaded what it needs."""
     until = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < until:
-        if httpx.get(f"{address}/ready", trust_env=False).status_code == 200:
+        answer = httpx.get(f"{address}/ready", trust_env=False, timeout=READY_WITHIN_S)
+        if answer.status_code == 200:
             return
         time.sleep(0.1)
     raise TimeoutError(address)

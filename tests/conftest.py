@@ -51,6 +51,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     return Sample(folder / "library", folder / "photos", drawn)
 
 
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small library, made with predictable models, for `locked.site` to copy."""
+    from locked import lay_in
+
+    return lay_in(tmp_path_factory.mktemp("stock"))
+
+
 @pytest.fixture
 def run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

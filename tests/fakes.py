@@ -144,13 +144,15 @@ class Quiet:
         pass
 
 
-def make_library(folder: Path, **settings: Any) -> Library:
-    """A new, empty library with the models above."""
+def make_library(
+    folder: Path, *, segmenter: ColorSegmenter | None = None, **settings: Any
+) -> Library:
+    """A new, empty library with the models above, or with another segmenter."""
     return Library(
-        Settings(library=folder, **settings),
+        Settings(library=folder, **{"decode_workers": 0, **settings}),
         command="test",
         create=True,
-        segmenter=ColorSegmenter(),
+        segmenter=segmenter or ColorSegmenter(),
         encoder=ColorEncoder(),
     )
 

@@ -133,6 +133,7 @@ def test_hidden_photos_are_not_found(served: Served) -> None:
         ({"positive": [{}]}, ["positive.0", "one of text, segment_id"]),
         ({"positive": [{"segment_id": "nonsense"}]}, ["'nonsense' is not an id"]),
         ({"positive": [{"image_base64": "*"}]}, ["base64"]),
+        ({"positive": [{"image_base64": "ä"}]}, ["base64"]),
         ({"positive": [{"image_base64": "aGVsbG8="}]}, ["picture that was sent"]),
         ({"text": "red\ud800"}, ["text"]),
     ],

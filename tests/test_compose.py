@@ -151,5 +151,5 @@ def test_the_image_runs_the_command_and_not_as_root() -> None:
 def test_serving_beyond_loopback_takes_a_word() -> None:
     with pytest.raises(UsageError, match="--trust-network"):
         listen("0.0.0.0", 0)
-    with listen("0.0.0.0", 0, trust_network=True) as listening:
+    with listen("0.0.0.0", 0, beyond_loopback=True) as listening:
         assert address_of(listening).startswith("http://127.0.0.1:")

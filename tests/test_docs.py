@@ -159,7 +159,7 @@ def test_make_targets_that_are_named_are_there(page: Path) -> None:
 def test_routes_that_the_readme_names_are_there(tmp_path: Path) -> None:
     with make_library(tmp_path / "library") as library:
         routes = set(create_app(library).openapi()["paths"])
-    named = set(re.findall(r"`(?:GET|POST) (/[\w/{}.]*)", README))
+    named = set(re.findall(r"`(?:GET|POST|DELETE) (/[\w/{}.]*)", README))
     assert named <= routes
     assert routes <= named
 

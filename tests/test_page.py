@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import NARROW_WH, Visit, chromium, launched, visiting
+from commands import run_alone, serve
 from conftest import SAMPLE_PHOTOS, Sample
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -24,7 +26,10 @@ from api.app import create_app
 from api.library import Library
 from api.routes.web import WEB, page_files
 from search.settings import Settings
+from starter.photo_file import Camera, Capture, save_photo
+from starter.scenes import draw_scene
 
+JOB_WITHIN_MS = 120_000  # models load in a process of their own, on a busy machine
 FEW_NODES = 1500  # of the whole document, however long the library is
 MONTHS = [f"{year}-{month:02}" for year in range(2000, 2025) for month in range(1, 13)]
 EACH_MONTH = 334  # so that there are a hundred thousand photos
@@ -473,6 +478,37 @@ def test_an_update_shows_how_far_it_is(chrome: Any, address: str) -> None:
         page.get_by_role("button", name="Update library").click()
         page.get_by_text("31 photos added, 900 segments.").wait_for()
         page.get_by_role("button", name="Update library").wait_for()
+
+
+@browser_test
+def test_new_photos_are_brought_in_while_one_looks(chrome: Any, own: Path, sample: Sample) -> None:
+    (own.parent / "segsearch.toml").write_text("points_per_side = 6")  # quick: the child reads it
+    photos = own.parent / "new"
+    save_drawn(photos / "first.jpg", 70)
+    assert run_alone(["ingest", photos, "--library", own], own.parent).code == 0
+    with serve(own) as server, visiting(chrome, server.address) as visit:
+        page = visit.page
+        visit.open()
+        page.locator(".headline:visible", has_text=f"{SAMPLE_PHOTOS + 1} photos").wait_for()
+        for seed in range(71, 77):
+            save_drawn(photos / f"{seed}.jpg", seed)
+        page.get_by_role("button", name="Update library").click()
+        page.get_by_text(re.compile(r"^\d+ of \d+")).wait_for(timeout=JOB_WITHIN_MS)
+        visit.shoot("job")
+        page.get_by_text("6 photos added").wait_for(timeout=JOB_WITHIN_MS)
+        page.locator(".headline:visible", has_text=f"{SAMPLE_PHOTOS + 7} photos").wait_for()
+        visit.shoot("job-done")
+        save_drawn(photos / "late.jpg", 78)
+        page.get_by_role("button", name="Update library").click()
+        page.get_by_role("button", name="Stop the update").click()
+        page.get_by_text("Stopped.").wait_for(timeout=JOB_WITHIN_MS)
+        page.get_by_role("button", name="Update library").wait_for()
+        assert visit.complaints == []
+
+
+def save_drawn(path: Path, seed: int) -> None:
+    capture = Capture(datetime(2025, 1, 2, 3, seed - 60), Camera("Norrvik", "N2", "+00:00"))
+    save_photo(draw_scene(seed, (320, 240)).image, capture, path)
 
 
 @browser_test

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.browsing import FacetsQuery, facets_out
 from api.overview import library_out
-from api.readiness import Readiness
+from api.readiness import Readiness, without_reasons
 from api.routes.shared import LibraryHere, problems
 from api.schemas import FacetsOut, HealthOut, LibraryOut, ReadyOut
 
@@ -27,11 +27,14 @@ async def health() -> HealthOut:
     responses={503: {"model": ReadyOut, "description": "Not yet: `parts` says what is missing."}},
 )
 def ready(request: Request, response: Response) -> ReadyOut:
-    """Look at the index and the models; those that are not loaded begin to load."""
+    """Look at the index and the models; those that are not loaded begin to load.
+
+    It takes no key; without one, a reason for failing is not told.
+    """
     readiness: Readiness = request.app.state.readiness
     found = readiness.now()
     response.status_code = 200 if found.ready else 503
-    return found
+    return found if request.state.access else without_reasons(found)
 
 
 @router.get("/v1/library", summary="What the library holds and what made it")

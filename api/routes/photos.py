@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
 
 from api import pictures
 from api.browsing import PhotosQuery, photos_page
-from api.routes.shared import (
-    UNCHANGING,
-    JpegResponse,
-    LibraryHere,
-    LongSide,
-    PngResponse,
-    problems,
-)
-from api.schemas import PhotoOut, PhotosResponse, SegmentsResponse
+from api.previews import photo_preview
+from api.removing import forget
+from api.routes.images import REVALIDATED, picture, pictures_out
+from api.routes.shared import LibraryHere, LongSide, problems
+from api.schemas import PhotoOut, PhotosResponse, RemovedOut, SegmentsResponse
 from api.searching import photo_out, photo_pixels, segment_out
 from search.masks import array_from_mask
-from search.records import Id, RgbImage
+from search.records import Id
 
 router = APIRouter(prefix="/v1/photos", tags=["photos"])
 
@@ -28,6 +25,26 @@ router = APIRouter(prefix="/v1/photos", tags=["photos"])
 def photos(library: LibraryHere, query: Annotated[PhotosQuery, Query()]) -> PhotosResponse:
     """Return one page of the photos that a filter lets through; hidden ones are left out."""
     return photos_page(library, query)
+
+
+@router.delete(
+    "/missing", summary="Forget all photos whose files are gone", responses=problems(409, 503)
+)
+def forget_missing(library: LibraryHere) -> RemovedOut:
+    """Forget the hidden photos with their segments: no file shows them any more.
+
+    Photos of a folder that is absent as a whole (an unmounted disk) are not among them.
+    """
+    return forget(library, lambda ledger: ledger.missing_photos())
+
+
+@router.delete("/{photo_id}", summary="Forget a photo", responses=problems(404, 409, 422, 503))
+def forget_photo(library: LibraryHere, photo_id: Id) -> RemovedOut:
+    """Take a photo with its segments out of the library; its files are never touched.
+
+    If a file is still there, the next ingest adds it again.
+    """
+    return forget(library, lambda ledger: [ledger.photo(photo_id).photo.photo_id])
 
 
 @router.get("/{photo_id}", summary="One photo", responses=problems(404, 422))
@@ -39,13 +56,18 @@ def photo(library: LibraryHere, photo_id: Id) -> PhotoOut:
 @router.get(
     "/{photo_id}/image",
     summary="The photo itself, upright",
-    response_class=JpegResponse,
-    responses=problems(404, 422),
+    response_class=Response,
+    responses={**pictures_out("jpeg"), **problems(404, 422)},
 )
-def image(library: LibraryHere, photo_id: Id, size: LongSide = None) -> JpegResponse:
-    """Return the upright photo as JPEG, without its metadata."""
-    rgb = _scaled(photo_pixels(library, library.ledger().photo(photo_id)), size)
-    return JpegResponse(pictures.jpeg_bytes(rgb), headers=UNCHANGING)
+def image(request: Request, library: LibraryHere, photo_id: Id, size: LongSide = None) -> Response:
+    """Return the upright photo as JPEG, without its metadata.
+
+    Long sides of 320, 640, 1280 and 2560 pixels come fastest: they are kept.
+    """
+    row = library.ledger().photo(photo_id)
+    return picture(
+        request, "jpeg", ("photo", photo_id, size), lambda: photo_preview(library, row, size)
+    )
 
 
 @router.get("/{photo_id}/segments", summary="Its segments", responses=problems(404, 422))
@@ -59,16 +81,21 @@ def segments(library: LibraryHere, photo_id: Id, with_masks: bool = False) -> Se
 @router.get(
     "/{photo_id}/overlay.png",
     summary="The photo with its segments painted on it",
-    response_class=PngResponse,
-    responses=problems(404, 422),
+    response_class=Response,
+    responses={**pictures_out("png"), **problems(404, 422)},
 )
-def overlay(library: LibraryHere, photo_id: Id, size: LongSide = None) -> PngResponse:
+def overlay(
+    request: Request, library: LibraryHere, photo_id: Id, size: LongSide = None
+) -> Response:
     """Return the photo with each segment in a colour of its own, nested ones on top."""
-    rgb = _scaled(photo_pixels(library, library.ledger().photo(photo_id)), size)
-    found = library.index().segments_of(photo_id, with_masks=True)
-    masks = [array_from_mask(segment.mask) for segment in found if segment.mask]
-    return PngResponse(pictures.png_bytes(pictures.overlay(rgb, masks)))
+    row = library.ledger().photo(photo_id)
 
+    def make() -> bytes:
+        rgb = photo_pixels(library, row)
+        small = rgb if size is None else pictures.thumbnail(rgb, size)
+        found = library.index().segments_of(photo_id, with_masks=True)
+        masks = [array_from_mask(segment.mask) for segment in found if segment.mask]
+        return pictures.png_bytes(pictures.overlay(small, masks))
 
-def _scaled(rgb: RgbImage, long_side_px: int | None) -> RgbImage:
-    return rgb if long_side_px is None else pictures.thumbnail(rgb, long_side_px)
+    what = ("overlay", photo_id, row.photo.segmented_with, size)
+    return picture(request, "png", what, make, REVALIDATED)

@@ -4,23 +4,65 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Depends, Form, Request
+from starlette.concurrency import run_in_threadpool
 
+from api.library import Library
+from api.problems import problem_of
 from api.routes.forms import SearchForm, SegmentForm
 from api.routes.shared import LibraryHere, problems
-from api.schemas import SearchRequest, SearchResponse, SegmentRequest, SegmentResponse
+from api.schemas import (
+    BatchRequest,
+    BatchResponse,
+    BatchResult,
+    SearchRequest,
+    SearchResponse,
+    SegmentRequest,
+    SegmentResponse,
+)
 from api.searching import answer, decode_upload, picture_example
 from api.searching import search as search_library
 from api.segmenting import segment as segment_request
 from api.segmenting import segment_picture
+from api.turns import Turns
+from search.errors import SegsearchError
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
 
+async def _turns(request: Request) -> Turns:
+    """Return the turns at the segmenter, once the models are not being loaded any more."""
+    await request.app.state.readiness.loaded()
+    turns: Turns = request.app.state.turns
+    return turns
+
+
+TurnsHere = Annotated[Turns, Depends(_turns)]
+
+
 @router.post("/search", summary="Find segments", responses=problems(404, 413, 422, 503))
-def search(library: LibraryHere, request: SearchRequest) -> SearchResponse:
+async def search(library: LibraryHere, turns: TurnsHere, request: SearchRequest) -> SearchResponse:
     """Find segments by words, by segments, by photos or pictures, or by any mix of them."""
-    return search_library(library, request)
+    run = turns.run if request.cuts else run_in_threadpool
+    return await run(search_library, library, request)
+
+
+@router.post("/search/batch", summary="Several searches at once", responses=problems(413, 422))
+async def search_batch(
+    library: LibraryHere, turns: TurnsHere, request: BatchRequest
+) -> BatchResponse:
+    """Answer searches one after the other; each has its own results, or its own problem."""
+    return BatchResponse(
+        results=tuple([await _one_of_several(library, turns, each) for each in request.searches])
+    )
+
+
+async def _one_of_several(library: Library, turns: Turns, request: SearchRequest) -> BatchResult:
+    run = turns.run if request.cuts else run_in_threadpool
+    try:
+        return BatchResult(response=await run(search_library, library, request))
+    except SegsearchError as error:
+        return BatchResult(problem=problem_of(error, "POST"))
 
 
 @router.post(
@@ -28,26 +70,41 @@ def search(library: LibraryHere, request: SearchRequest) -> SearchResponse:
     summary="Find segments like a picture, or like what is meant in it",
     responses=problems(413, 422, 503),
 )
-def search_image(
-    library: LibraryHere, form: Annotated[SearchForm, Form(media_type="multipart/form-data")]
+async def search_image(
+    library: LibraryHere,
+    turns: TurnsHere,
+    form: Annotated[SearchForm, Form(media_type="multipart/form-data")],
 ) -> SearchResponse:
     """Find what is like the whole picture or, with points or a box, like the segment there."""
+    run = run_in_threadpool if form.meant().is_empty else turns.run
+    return await run(_search_image, library, form)
+
+
+def _search_image(library: Library, form: SearchForm) -> SearchResponse:
     rgb = decode_upload(library, form.file.file.read(), form.name)
     return answer(library, [picture_example(library, rgb, form.meant())], form)
 
 
 @router.post("/segment", summary="Cut by a prompt", responses=problems(404, 413, 422, 503))
-def segment(library: LibraryHere, request: SegmentRequest) -> SegmentResponse:
+async def segment(
+    library: LibraryHere, turns: TurnsHere, request: SegmentRequest
+) -> SegmentResponse:
     """Return candidate masks for points, a box or a mask on a photo or a picture."""
-    return segment_request(library, request)
+    return await turns.run(segment_request, library, request)
 
 
 @router.post(
     "/segment/image", summary="Cut a picture by a prompt", responses=problems(413, 422, 503)
 )
-def segment_image(
-    library: LibraryHere, form: Annotated[SegmentForm, Form(media_type="multipart/form-data")]
+async def segment_image(
+    library: LibraryHere,
+    turns: TurnsHere,
+    form: Annotated[SegmentForm, Form(media_type="multipart/form-data")],
 ) -> SegmentResponse:
     """Return candidate masks for points or a box on a picture that is sent as a form."""
+    return await turns.run(_segment_image, library, form)
+
+
+def _segment_image(library: Library, form: SegmentForm) -> SegmentResponse:
     rgb = decode_upload(library, form.file.file.read(), form.name)
     return segment_picture(library, rgb, form.meant(), form.candidates)

@@ -1,27 +1,28 @@
-"""What routes have in common: the library as an argument, pictures and problems as answers."""
+"""What routes have in common: the library as an argument, problems as answers."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
-from starlette.responses import Response
 
 from api.library import Library
 from api.problems import MEDIA_TYPE
 from search.errors import UnknownIdError
 from search.records import Id, Segment
 
-# Ids derive from content: what they name never changes, and only this user's browser keeps it.
-UNCHANGING = {"Cache-Control": "private, max-age=86400, immutable"}
 MAX_LONG_SIDE_PX = 20_000
 
 _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _REASONS = {
+    401: "A key is missing, or it is a wrong one.",
     404: "Nothing has that id, or no file of the photo is in reach.",
+    409: "Something else is at it, or the library was made otherwise; `detail` says what.",
     413: "More bytes or pixels than are taken.",
     422: "The request makes no sense; `detail` says why.",
-    503: "A model or the vector store can't be had.",
+    429: "Too many wrong keys; `Retry-After` says when the next may be tried.",
+    500: "Something failed in the server; its log says what.",
+    503: "A model or the vector store can't be had, or too much is asked at once.",
 }
 
 LongSide = Annotated[
@@ -42,21 +43,17 @@ async def _library(request: Request) -> Library:
 LibraryHere = Annotated[Library, Depends(_library)]
 
 
-class PngResponse(Response):
-    """A PNG picture."""
-
-    media_type = "image/png"
-
-
-class JpegResponse(Response):
-    """A JPEG picture."""
-
-    media_type = "image/jpeg"
-
-
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the problems that a route may answer with, for OpenAPI."""
     return {status: {"description": _REASONS[status], "content": _PROBLEM} for status in statuses}
+
+
+def describe_failures(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI document what may happen to any request."""
+    for routes in document["paths"].values():
+        for route in routes.values():
+            for status, response in problems(500, 503).items():
+                route["responses"].setdefault(str(status), response)
 
 
 def stored_segment(library: Library, segment_id: Id) -> Segment:

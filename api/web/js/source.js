@@ -15,7 +15,7 @@ import { base64Of, pictureOf, pictureUrl } from "./pictures.js";
  * @property {() => Promise<object>} forApi the field of a request that says which picture
  */
 
-const PHOTO_PX = 1400;
+const PHOTO_PX = 1280;
 
 /** The address of a photo with every segment painted on it. @param {string} id @returns {string} */
 export const overlayUrl = (id) => `/v1/photos/${id}/overlay.png?size=${PHOTO_PX}`;

@@ -36,10 +36,7 @@ export function showImage(image, src) {
  * @param {number} size side in CSS pixels
  */
 export function lightTile(image, segmentId, size) {
-  const fallback = () => showImage(image, `/v1/segments/${segmentId}/crop.png`);
-  image.addEventListener("load", () => image.classList.add("is-shown"), { once: true });
-  image.addEventListener("error", fallback, { once: true });
-  image.src = tileUrl(segmentId, size);
+  showImage(image, tileUrl(segmentId, size));
 }
 
 /** @param {string} src @returns {Promise<HTMLImageElement>} */

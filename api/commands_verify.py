@@ -1,0 +1,101 @@
+"""The command that looks whether a library is whole: verify."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from api.options import settings_options
+from search.settings import Settings
+
+if TYPE_CHECKING:
+    from ingest.files import PhotoRow
+    from ingest.verify import Fault, Health, Repair
+
+EXIT_FAILED = 1
+SHOWN = 20  # of each kind; --json has all
+
+
+@click.command()
+@click.option("--repair", "mend", is_flag=True, help="Mend what can be mended.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@settings_options("library", "server")
+def verify(settings: Settings, mend: bool, as_json: bool) -> int:
+    """Check that all of the library is there and whole: photos, segments, masks, vectors, files.
+
+    --repair deletes what belongs to no photo and notes broken photos for the next ingest, which
+    cuts them anew. Photo files are never touched. Exit code 1 if something is wrong and stays so.
+    """
+    from api.library import Library
+    from ingest import verify as checks
+
+    with Library(settings, command="verify") as library, library.only_writer():
+        ledger, index = library.ledger(), library.index()
+        health = checks.verify(ledger, index, show=_with_bar)
+        repair = checks.repair(health, ledger, index) if mend else None
+    if as_json:
+        mended = {"repair": repair.model_dump()} if repair else {}
+        whole = {"is_whole": health.is_whole, **health.model_dump(), **mended}
+        click.echo(json.dumps(whole, indent=2))
+    else:
+        _tell(health, repair)
+    left = repair.beyond_repair if repair else health.faults
+    return EXIT_FAILED if left else 0
+
+
+def _with_bar(photos: Iterable[PhotoRow]) -> Iterable[PhotoRow]:
+    """Hand photos on and show how many there were, on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    console = Console(stderr=True)
+    counting = TextColumn("verify  {task.completed} photos")
+    with Progress(counting, console=console, disable=not console.is_terminal) as progress:
+        yield from progress.track(photos)
+
+
+def _tell(health: Health, repair: Repair | None) -> None:
+    click.echo(
+        f"{health.photos} photos, {health.segments} segments, {health.files} files looked at"
+    )
+    for fault in health.faults[:SHOWN]:
+        click.echo(f"{fault.kind:<10} {_name(fault)}: {fault.problem}")
+    for path in health.files_gone[:SHOWN]:
+        click.echo(f"gone       {path}")
+    more = sum(max(0, len(listed) - SHOWN) for listed in (health.faults, health.files_gone))
+    if more:
+        click.echo(f"and {more} more: --json lists all of them")
+    for root in health.roots_absent:
+        click.echo(f"absent     {root}: its files were not looked for")
+    if health.photos_unfinished or health.files_gone:
+        click.echo(
+            f"{health.photos_unfinished} photos are not finished, {len(health.files_gone)} files "
+            "are gone: the next ingest sees to it"
+        )
+    click.echo(_verdict(health) if repair is None else _mended(repair))
+
+
+def _name(fault: Fault) -> str:
+    return fault.path or (f"photo {fault.photo_id}" if fault.photo_id else "ledger.sqlite")
+
+
+def _verdict(health: Health) -> str:
+    if health.is_whole:
+        return "all is well"
+    return f"{len(health.faults)} faults: `segsearch verify --repair` mends what can be mended"
+
+
+def _mended(repair: Repair) -> str:
+    done = (
+        f"{repair.photos_again} photos noted for the next ingest, {repair.photos_told} told to the "
+        f"index, {repair.orphans_deleted} orphans deleted"
+    )
+    if not repair.beyond_repair:
+        return done
+    return (
+        f"{done}; {len(repair.beyond_repair)} can't be mended: bring the file back and ingest it, "
+        "or forget the photo with `segsearch remove PHOTO_ID`"
+    )

@@ -1,0 +1,186 @@
+"""Segments for other programs: as a COCO file, as pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from api.library import Library
+from api.pictures import Background, Lossless, crop, lossless_bytes
+from api.schemas import HitOut
+from api.searching import photo_pixels
+from ingest.files import PhotoRow
+from ingest.ledger import sort_key
+from ingest.photos import shown_path
+from search.errors import PhotoError
+from search.masks import coco_rle_from_mask, enlarged
+from search.records import SearchFilter, Segment
+
+PHOTOS_A_PAGE = 500
+CATEGORY = {"id": 1, "name": "segment", "supercategory": "segment"}
+MAX_STEM = 60  # characters of a photo's name in the names of its crops
+
+
+@dataclass(frozen=True)
+class Found:
+    """A photo, those of its segments that are to be exported, and their scores if searched for."""
+
+    row: PhotoRow
+    segments: Sequence[Segment]  # with masks
+    scores: dict[str, float] = field(default_factory=dict)  # by segment id
+
+
+def iter_filtered(library: Library, where: SearchFilter) -> Iterator[Found]:
+    """Yield the photos that a filter lets through, newest first, with the segments it lets through.
+
+    Segments without a mask that can be read are nobody's here: see `segsearch verify`.
+    """
+    after = None
+    while rows := library.ledger().photos(where, limit=PHOTOS_A_PAGE, after=after):
+        for row in rows:
+            segments = library.index().segments_of(row.photo.photo_id, with_masks=True)
+            yield Found(row, [segment for segment in segments if _passes(segment, where)])
+        after = sort_key(rows[-1])
+
+
+def iter_hits(library: Library, hits: Sequence[HitOut]) -> Iterator[Found]:
+    """Yield the photos of hits, that of the best one first, with the segments that were hit."""
+    scores: dict[str, dict[str, float]] = {}
+    for hit in hits:
+        scores.setdefault(hit.photo_id, {})[hit.segment_id] = hit.score
+    rows = library.ledger().paths(list(scores))
+    for photo_id, scored in scores.items():
+        segments = library.index().segments(list(scored), with_masks=True)
+        if photo_id in rows:  # else it was forgotten meanwhile
+            yield Found(rows[photo_id], segments, scored)
+
+
+def _passes(segment: Segment, where: SearchFilter) -> bool:
+    """Say whether a segment has what a filter asks of segments; it asks photos elsewhere."""
+    area = segment.area_fraction
+    return (
+        (where.min_area_fraction or 0) <= area <= (where.max_area_fraction or 1)
+        and (where.min_predicted_iou is None or segment.predicted_iou >= where.min_predicted_iou)
+        and (
+            where.min_stability_score is None
+            or segment.stability_score >= where.min_stability_score
+        )
+    )
+
+
+def iter_coco(found: Iterable[Found]) -> Iterator[str]:
+    """Yield a COCO document piece by piece; only what is said of images is held meanwhile.
+
+    Masks and boxes are at the photo's full size. Images come last: readers go by the keys.
+    """
+    yield f'{{"info": {{"description": "segsearch"}},\n"categories": [{json.dumps(CATEGORY)}],\n'
+    yield '"annotations": ['
+    images: list[str] = []
+    number = 0
+    for image_id, each in enumerate(found, 1):
+        images.append(json.dumps(_coco_image(image_id, each.row)))
+        for segment in each.segments:
+            number += 1
+            annotation = _coco_annotation(number, image_id, each, segment)
+            yield f"{',' if number > 1 else ''}\n{json.dumps(annotation)}"
+    yield '],\n"images": [\n' + ",\n".join(images) + "]}\n"
+
+
+def _coco_image(image_id: int, row: PhotoRow) -> dict[str, Any]:
+    width, height = row.photo.size_wh
+    return {
+        "id": image_id,
+        # Joined to any folder, an absolute path is itself: no reader needs to know the roots.
+        "file_name": shown_path(row.path) if row.path else "",
+        "width": width,
+        "height": height,
+        "date_captured": row.photo.facts.sort_at.isoformat(),
+        "photo_id": row.photo.photo_id,
+    }
+
+
+def _coco_annotation(number: int, image_id: int, found: Found, segment: Segment) -> dict[str, Any]:
+    """Return an annotation in COCO's terms: its box counts pixels, unlike SAM's."""
+    assert segment.mask is not None  # it was asked for
+    rle = coco_rle_from_mask(enlarged(segment.mask, found.row.photo.size_wh))
+    score = found.scores.get(segment.segment_id)
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": CATEGORY["id"],
+        "segmentation": rle,
+        "area": int(coco_mask.area(rle)),
+        "bbox": coco_mask.toBbox(rle).tolist(),
+        "iscrowd": 0,
+        "segment_id": segment.segment_id,
+        "predicted_iou": segment.predicted_iou,
+        "stability_score": segment.stability_score,
+        "point_xy": segment.point_xy,
+        **({} if score is None else {"score": score}),
+    }
+
+
+@dataclass
+class Exported:
+    """What an export has written, and what it could not."""
+
+    photos: int = 0
+    segments: int = 0
+    skipped: list[str] = field(default_factory=list)  # a sentence for each photo
+
+    def counted(self, found: Iterable[Found]) -> Iterator[Found]:
+        """Pass photos on, counting them."""
+        for each in found:
+            self.photos += 1
+            self.segments += len(each.segments)
+            yield each
+
+
+def write_coco(found: Iterable[Found], path: Path) -> Exported:
+    """Write a COCO file; if that is cut short, there is none."""
+    exported = Exported()
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.writelines(iter_coco(exported.counted(found)))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return exported
+
+
+def write_crops(
+    library: Library,
+    found: Iterable[Found],
+    folder: Path,
+    background: Background,
+    form: Lossless,
+) -> Exported:
+    """Write the crop of each segment; a photo that can't be decoded is noted and passed over."""
+    exported = Exported()
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in found:
+        try:
+            rgb = photo_pixels(library, each.row)
+        except PhotoError as error:
+            exported.skipped.append(str(error))
+            continue
+        exported.photos += 1
+        for segment in each.segments:
+            shown = crop(rgb, segment, background)
+            path = folder / crop_name(each.row, segment, form)
+            path.write_bytes(lossless_bytes(shown, form))
+            exported.segments += 1
+    return exported
+
+
+def crop_name(row: PhotoRow, segment: Segment, form: Lossless) -> str:
+    """Return the photo's name, the first part of its id and the segment's id: IMG_1.3f1b9a2c.ID."""
+    stem = re.sub(r"[^\w-]+", "_", shown_path(row.path.stem) if row.path else "photo")[:MAX_STEM]
+    return f"{stem}.{row.photo.photo_id[:8]}.{segment.segment_id}.{form}"

@@ -1,0 +1,27 @@
+"""Taking photos out of a library, by command or over HTTP; their files are never touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from api.library import Library
+from api.schemas import RemovedOut
+from ingest.ledger import Ledger
+from ingest.pipeline import tell_index
+from ingest.removal import forget_photos
+
+
+def forget(library: Library, choose: Callable[[Ledger], Iterable[str]]) -> RemovedOut:
+    """Forget the photos that are chosen, with their segments and the small pictures of them.
+
+    Raises:
+        OwnedError: another command is adding or removing photos.
+        UnknownIdError: one of them is not in the library; then none is forgotten.
+    """
+    with library.only_writer():
+        ledger = library.ledger()
+        photo_ids = tuple(dict.fromkeys(choose(ledger)))
+        forget_photos(photo_ids, ledger, library.index)
+        library.pictures.forget(photo_ids)
+        tell_index(ledger, library.index)
+    return RemovedOut(photos_removed=photo_ids)

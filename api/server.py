@@ -1,0 +1,60 @@
+"""The server that runs the application, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from typing import NoReturn
+
+import uvicorn
+from fastapi import FastAPI
+
+from search.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """Asked to end, it takes no more requests and gives those that run some time to end."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,  # its lines go the way of all others: see api.logs
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=settings.stop_timeout_s,
+        )
+        super().__init__(config)
+        self._jobs = app.state.jobs
+
+    def run_until_stopped(self, listening: socket.socket) -> int:
+        """Serve until Ctrl-C or SIGTERM; return the exit code."""
+        try:
+            self.run(sockets=[listening])
+        except KeyboardInterrupt:
+            return 0
+        except SystemExit as ended:  # it could not start, or `closing_on_sigterm` says so
+            return int(ended.code or 0)
+        return 0
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the job that runs first: it writes what it has in hand through this server.
+
+        While it runs, who follows it would hold up all the rest.
+        """
+        await self._jobs.close()
+        await super().shutdown(sockets)
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End this process, in which all is closed, without taking apart what the models are made of.
+
+    With torch loaded Python needs seconds for that, on a busy machine twenty.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

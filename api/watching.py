@@ -1,0 +1,207 @@
+"""Watching folders: what changes there is ingested, until it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import click
+import watchfiles
+
+from api.jobs import environment_of
+from api.library import Library
+from api.progress import IngestProgress
+from ingest.pipeline import ingest
+from ingest.scopes import Glance
+from ingest.tally import IngestSummary, Skipped
+from ingest.watching import Settling, is_watched, where_to_look
+from search.errors import LibraryError, OwnedError, UsageError
+
+TICK_S = 1.0  # how often it is looked whether files have settled, and whether roots are there
+STOPS_WITHIN_S = 30.0  # a photo in hand is written first
+# -P: a folder named `api` where the command was started is none of ours.
+WATCH = (sys.executable, "-P", "-m", "api.cli", "ingest", "--watch")
+
+Tell = Callable[[IngestSummary], None]
+
+
+def watch_until_interrupted(
+    paths: Sequence[Path], library: Library, tell: Tell, first: IngestSummary
+) -> None:
+    """Watch until Ctrl-C or SIGTERM; `first` is what was told already."""
+    click.echo("watching for changes (stop with Ctrl-C)", err=True)
+    library.let_go_of_index()
+    for stopping in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it starts with & ignore ^C
+        signal.signal(stopping, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        watch(paths, library, tell, told=first.skipped)
+    click.echo("watched until here; the same command goes on", err=True)
+
+
+def watch(
+    paths: Sequence[Path],
+    library: Library,
+    tell: Tell,
+    *,
+    told: Iterable[Skipped] = (),
+    stop: threading.Event | None = None,
+) -> None:
+    """Ingest what changes below these paths, until `stop` is set or Ctrl-C.
+
+    Between two looks the library is let go, so that other commands can have it. While another one
+    adds or removes photos, changes wait.
+
+    Args:
+        paths: folders that were ingested.
+        library: where the photos go.
+        tell: is told of each look that made a difference.
+        told: skipped files that are known.
+        stop: ends it when set.
+
+    Raises:
+        SegsearchError: a model or the store failed; all that was finished stays.
+    """
+    roots = [Path(os.path.realpath(path)) for path in paths]
+    settling, known = Settling(), set(told)
+    own = Path(os.path.realpath(library.folder))
+    for changed in iter_changes(roots, own, stop or threading.Event()):
+        now = time.monotonic()
+        settling.note(changed, now)
+        ready = settling.settled(now)
+        if not ready:
+            continue
+        try:
+            summary = look(ready, settling.busy, library)
+        except OwnedError:  # another command is at it
+            settling.note(ready, now)
+            continue
+        finally:
+            library.let_go_of_index()
+        if summary is None:
+            continue
+        news = summary.model_copy(update={"skipped": tuple(set(summary.skipped) - known)})
+        known.update(summary.skipped)
+        if _is_news(news):
+            tell(news)
+        if summary.interrupted:
+            return
+
+
+def _is_news(summary: IngestSummary) -> bool:
+    changed = summary.photos_ingested + summary.photos_updated + summary.photos_vanished
+    return bool(changed or summary.skipped or summary.notices)
+
+
+def look(ready: set[Path], busy: frozenset[Path], library: Library) -> IngestSummary | None:
+    """Ingest what changed; None if that makes no difference to the library.
+
+    Raises:
+        OwnedError: another command is adding or removing photos, or has the index open.
+    """
+    where = where_to_look(ready, library.ledger())
+    if not where:
+        return None
+    glance = Glance(shallow=tuple(where.shallow), busy=busy, asks=True)
+    with library.only_writer(), IngestProgress() as progress:
+        try:
+            return ingest(where.deep, library.workshop(), progress, glance=glance)
+        except UsageError:  # a folder that is gone by now, and was never known
+            return None
+
+
+def iter_changes(
+    roots: Sequence[Path], library: Path, stop: threading.Event
+) -> Iterator[set[Path]]:
+    """Yield what changed below the roots, about once a second, also if nothing did.
+
+    At first, and when it comes back (a disk that is mounted again), a root has changed as a whole.
+
+    Raises:
+        LibraryError: the system can't watch so many folders.
+    """
+    seen: dict[Path, tuple[int, int]] = {}
+    while not stop.is_set():
+        there = _identities(roots)
+        new = {root for root in there if there[root] != seen.get(root)}
+        seen = there
+        for changed in _watched(list(there), stop):
+            yield {path for path in changed if is_watched(path, roots, library)} | new
+            new = set()
+            if _identities(roots) != there:
+                break
+        else:
+            stop.wait(TICK_S)
+            yield set()
+
+
+def _identities(roots: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Return which of the roots are there, each with its device and inode."""
+    return {root: identity for root in roots if (identity := _identity(root))}
+
+
+def _identity(root: Path) -> tuple[int, int] | None:
+    try:
+        status = root.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _watched(roots: Sequence[Path], stop: threading.Event) -> Iterator[set[Path]]:
+    if not roots:
+        return
+    try:
+        for changes in watchfiles.watch(
+            *roots,
+            watch_filter=None,
+            stop_event=stop,
+            rust_timeout=int(TICK_S * 1000),
+            yield_on_timeout=True,
+            ignore_permission_denied=True,
+        ):
+            yield {Path(path) for _, path in changes}
+    except FileNotFoundError:
+        return  # gone since it was looked for
+    except OSError as error:
+        raise LibraryError(
+            f"the system can't watch these folders: {error}. On Linux, raise the limit: sysctl "
+            "fs.inotify.max_user_watches=1000000; or let it look again and again: "
+            "WATCHFILES_FORCE_POLLING=1."
+        ) from error
+
+
+@contextmanager
+def watcher(library: Library) -> Iterator[None]:
+    """Watch the roots of a library that is served, in a process of its own, while the block runs.
+
+    It writes through the process that serves, and stops with it.
+
+    Raises:
+        UsageError: the library has no roots yet.
+    """
+    roots = [str(root.path) for root in library.ledger().roots() if not root.is_absent]
+    if not roots:
+        raise UsageError("there is nothing to watch: `segsearch ingest` a folder first")
+    click.echo(f"watching {', '.join(roots)}", err=True)
+    process = subprocess.Popen(
+        [*WATCH, *roots],
+        env=environment_of(library),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOPS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()

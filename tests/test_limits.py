@@ -1,0 +1,317 @@
+"""No request stalls the server: what is slow waits its turn, what takes too long is given up."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+import time
+from collections.abc import Awaitable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import uvicorn
+from api_samples import assert_problem
+from fakes import ColorPhoto, ColorSegmenter
+from locked import WAIT_S, GatedSegmenter, Site, site, wait_until
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from api.guard import TimeLimit
+from api.schemas import MAX_MASK_CHARS
+from api.searching import BASE64_PIECE, bytes_from_base64
+from api.server import Server
+from api.turns import AT_ONCE, Turns
+from search.errors import BusyError
+from search.records import RgbImage
+
+NAMES = ("flat.png", "trip/scene.png", "trip/large.png", "gone.png")
+SLOW_S = 1.0
+# Nothing of a request may hold the event loop longer; on a busy machine the loop itself is late.
+LAG_S = 0.3
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as threads:
+        yield threads
+
+
+def begin_clicks(
+    here: Site, segmenter: GatedSegmenter, pool: ThreadPoolExecutor, count: int
+) -> list[Future[httpx.Response]]:
+    """Click on photos; one click has arrived at the segmenter, which is shut, the others wait."""
+    clicks = [pool.submit(here.click, NAMES[number % len(NAMES)]) for number in range(count)]
+    assert segmenter.arrived.acquire(timeout=WAIT_S)
+    turns: Turns = here.app.state.turns
+    wait_until(lambda: turns.waiting + turns.running == count)
+    return clicks
+
+
+# taking turns
+
+
+def test_many_slow_cuts_leave_threads_for_what_is_quick(
+    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    segmenter = GatedSegmenter()
+    with site(stock, tmp_path, segmenter=segmenter) as here:
+        clicks = begin_clicks(here, segmenter, pool, 12)
+        try:
+            text = here.ask("GET", "/metrics").text
+            assert f"segsearch_segmenting_running {AT_ONCE}.0" in text
+            assert f"segsearch_segmenting_waiting {12 - AT_ONCE}.0" in text
+            assert here.ask("POST", "/v1/search", json={"text": "red"}).status_code == 200
+            for path in ("/v1/library", f"/v1/photos/{here.photos['flat.png']}/image"):
+                assert here.ask("GET", path).status_code == 200
+            assert not any(click.done() for click in clicks)
+        finally:
+            segmenter.let.set()
+        assert {click.result(WAIT_S).status_code for click in clicks} == {200}
+
+
+def test_a_search_by_a_click_waits_its_turn_too(
+    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    segmenter = GatedSegmenter()
+    with site(stock, tmp_path, segmenter=segmenter) as here:
+        turns = here.app.state.turns = Turns(at_once=1)
+        clicks = begin_clicks(here, segmenter, pool, 1)
+        prompt = {"points": [{"x": 12, "y": 22}]}
+        example = {"photo_id": here.photos["flat.png"], "prompt": prompt}
+        asked = pool.submit(here.ask, "POST", "/v1/search", json={"positive": [example]})
+        wait_until(lambda: turns.waiting == 1)
+        segmenter.let.set()
+        assert asked.result(WAIT_S).json()["hits"]
+        assert clicks[0].result(WAIT_S).status_code == 200
+
+
+def test_beyond_a_number_nobody_waits(
+    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    segmenter = GatedSegmenter()
+    with site(stock, tmp_path, segmenter=segmenter) as here:
+        here.app.state.turns = Turns(at_once=1, waiting_max=2)
+        clicks = begin_clicks(here, segmenter, pool, 3)
+        refused = here.click()
+        assert_problem(refused, 503, "2 requests wait", "try again")
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["error"] == "BusyError"
+        segmenter.let.set()
+        assert {click.result(WAIT_S).status_code for click in clicks} == {200}
+        assert here.click().status_code == 200
+
+
+def test_nobody_waits_forever_for_a_turn() -> None:
+    turns = Turns(at_once=1, patience_s=0.05)
+
+    async def two() -> None:
+        let = threading.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(turns.run, let.wait)
+            await anyio.sleep(0.01)
+            with pytest.raises(BusyError, match="busy for"):
+                await turns.run(int)
+            let.set()
+        assert (turns.waiting, turns.running) == (0, 0)
+        assert await turns.run(int) == 0
+
+    anyio.run(two)
+
+
+def test_a_turn_whose_work_fails_is_given_back() -> None:
+    turns = Turns(at_once=1)
+
+    async def fail() -> None:
+        for _ in range(3):
+            with pytest.raises(ValueError, match="invalid literal"):
+                await turns.run(int, "x")
+
+    anyio.run(fail)
+    assert turns.running == 0
+
+
+# time
+
+
+def test_what_takes_too_long_is_given_up_and_does_not_go_on(
+    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    segmenter = GatedSegmenter()
+    with site(stock, tmp_path, segmenter=segmenter, request_timeout_s=1.0) as here:
+        late = here.click()  # in a thread that nothing can stop
+        assert_problem(late, 503, "longer than 1 s")
+        assert int(late.headers["retry-after"]) > 0
+        assert late.headers["x-request-id"]
+        assert here.ask("GET", "/v1/library").status_code == 200
+        segmenter.let.set()
+        wait_until(lambda: here.app.state.turns.running == 0)
+        text = here.ask("GET", "/metrics").text
+        assert 'segsearch_stage_seconds_count{stage="encode_photo"} 1.0' in text
+        assert 'segsearch_stage_seconds_count{stage="segment"} 0.0' in text  # nobody asks any more
+        assert here.click().status_code == 200
+
+
+def test_one_who_waits_for_a_turn_too_long_leaves_the_queue(
+    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    segmenter = GatedSegmenter()
+    with site(stock, tmp_path, segmenter=segmenter, request_timeout_s=2.0) as here:
+        turns = here.app.state.turns = Turns(at_once=1)
+        clicks = begin_clicks(here, segmenter, pool, 3)
+        assert {click.result(WAIT_S).status_code for click in clicks} == {503}
+        wait_until(lambda: turns.waiting == 0)
+        segmenter.let.set()
+
+
+def test_an_answer_that_has_begun_may_take_its_time() -> None:
+    async def slowly() -> Any:
+        for _ in range(4):
+            yield b"piece "
+            await anyio.sleep(0.1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await StreamingResponse(slowly())(scope, receive, send)
+
+    assert ask_app(TimeLimit(app, timeout_s=0.15, exempt="/internal")).text == "piece " * 4
+
+
+def test_a_request_that_only_waits_is_stopped_when_its_time_is_over() -> None:
+    stopped = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await anyio.sleep(WAIT_S)
+        finally:
+            stopped.append(True)
+
+    begun = time.monotonic()
+    assert ask_app(TimeLimit(app, timeout_s=0.1, exempt="/internal")).status_code == 503
+    assert time.monotonic() - begun < WAIT_S / 2
+    assert stopped == [True]
+
+
+def ask_app(app: Any) -> httpx.Response:
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            return await http.get("/")
+
+    return asyncio.run(ask())
+
+
+# the event loop
+
+
+class SlowSegmenter(ColorSegmenter):
+    """Takes its time, as a large model on a CPU does."""
+
+    def encode(self, rgb: RgbImage) -> ColorPhoto:
+        time.sleep(SLOW_S)
+        return super().encode(rgb)
+
+
+async def lag_during(work: Awaitable[httpx.Response]) -> tuple[httpx.Response, float]:
+    """Do the work on this event loop; return also how late the loop was at worst, in seconds."""
+    worst = 0.0
+
+    async def watch() -> None:
+        nonlocal worst
+        while True:
+            begun = time.monotonic()
+            await asyncio.sleep(0.005)
+            worst = max(worst, time.monotonic() - begun - 0.005)
+
+    watching = asyncio.create_task(watch())
+    answer = await work
+    watching.cancel()
+    return answer, worst
+
+
+def lag_of(here: Site, method: str, path: str, **how: Any) -> tuple[httpx.Response, float]:
+    """Ask the application within an event loop of its own."""
+
+    async def ask() -> tuple[httpx.Response, float]:
+        transport = httpx.ASGITransport(here.app)
+        base = "http://127.0.0.1"
+        async with httpx.AsyncClient(transport=transport, base_url=base, timeout=60) as http:
+            return await lag_during(http.request(method, path, **how))
+
+    here.app.state.turns = Turns()  # these belong to one event loop
+    return asyncio.run(ask())
+
+
+def test_a_slow_cut_does_not_hold_the_event_loop(stock: Path, tmp_path: Path) -> None:
+    with site(stock, tmp_path, segmenter=SlowSegmenter()) as here:
+        prompt = {"points": [{"x": 12, "y": 22}]}
+        body = {"photo_id": here.photos["trip/large.png"], "prompt": prompt}
+        begun = time.monotonic()
+        answer, lag_s = lag_of(here, "POST", "/v1/segment", json=body)
+        assert answer.status_code == 200
+        assert time.monotonic() - begun >= SLOW_S
+        assert lag_s < LAG_S
+
+
+# what is sent
+
+
+def test_a_mask_that_takes_long_to_unpack_is_refused_before(stock: Path, tmp_path: Path) -> None:
+    with site(stock, tmp_path) as here:
+        mask = {"size_wh": [10_000, 10_000], "counts": "1" * (MAX_MASK_CHARS + 1)}
+        body = {"photo_id": here.photos["flat.png"], "prompt": {"mask": mask}}
+        refused = here.ask("POST", "/v1/segment", json=body)
+        assert_problem(refused, 422, "prompt.mask", "200,000 characters")
+
+
+def test_base64_in_pieces_is_base64() -> None:
+    for length in (0, 1, 5, BASE64_PIECE, BASE64_PIECE * 3 // 4 * 2, BASE64_PIECE * 2 + 1):
+        sent = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
+        assert bytes_from_base64(base64.b64encode(sent).decode()) == sent
+
+
+# stopping
+
+
+def test_when_it_stops_requests_end_first(
+    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    segmenter = GatedSegmenter()
+    with site(stock, tmp_path, segmenter=segmenter) as here:
+        server = Server(here.app, here.library.settings)
+        running = run_beside(server, pool)
+        address = address_of_server(server)
+        prompt = {"points": [{"x": 12, "y": 22}]}
+        body = {"photo_id": here.photos["flat.png"], "prompt": prompt}
+        asked = pool.submit(httpx.post, f"{address}/v1/segment", json=body, timeout=WAIT_S)
+        assert segmenter.arrived.acquire(timeout=WAIT_S)
+        server.should_exit = True
+        wait_until(lambda: is_refused(address))
+        assert not asked.done()
+        segmenter.let.set()
+        assert asked.result(WAIT_S).status_code == 200
+        running.result(WAIT_S)
+
+
+def run_beside(server: uvicorn.Server, pool: ThreadPoolExecutor) -> Future[None]:
+    server.config.port = 0
+    running = pool.submit(server.run)
+    wait_until(lambda: server.started)
+    return running
+
+
+def address_of_server(server: uvicorn.Server) -> str:
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+def is_refused(address: str) -> bool:
+    """Say whether the server takes no more connections."""
+    try:
+        httpx.get(f"{address}/health", trust_env=False)
+    except httpx.TransportError:
+        return True
+    return False
