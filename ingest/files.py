@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -81,6 +82,15 @@ class FileRow:
     photo_id: str | None
     state: FileState
     reason: str | None
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that could not be used."""
+
+    path: Path
+    reason: str
+    noted_at: datetime  # with a UTC offset
 
 
 @dataclass(frozen=True)

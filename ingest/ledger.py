@@ -1,86 +1,25 @@
 """The ledger: which files are known, which photos they show, what was skipped and why.
 
-One SQLite file in the library folder, also when vectors live on a server. Files are known as root
-+ path below it, so that a disk mounted elsewhere changes one row. A photo is begun before the
-index hears of it and finished when its row says what it was segmented with, which is written last:
-what a killed run left half done is known by name. A photo whose files changed is `stale` until the
-index has been told.
+One SQLite file in the library folder, also when vectors live on a server. A photo is begun before
+the index hears of it and finished when its row says what it was segmented with, which is written
+last: what a killed run left half done is known by name. A photo whose files changed is `stale`
+until the index has been told.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ingest.browsing import (
-    distance_m,
-    facets_from_rows,
-    photo_clauses,
-    photo_columns,
-    photo_row,
-)
-from ingest.files import (
-    Facets,
-    FileKey,
-    FileRow,
-    FileStamp,
-    FileState,
-    PhotoRow,
-    Root,
-    is_below,
-)
-from search.errors import LibraryError, UnknownIdError, UsageError
-from search.records import NAMESPACE, Photo, PhotoFacts, SearchFilter
+from ingest.browsing import facets_from_rows, photo_clauses, photo_columns, photo_row
+from ingest.files import Facets, FileKey, FileStamp, PhotoRow
+from ingest.known_files import KnownFiles
+from search.errors import UnknownIdError
+from search.records import Photo, PhotoFacts, SearchFilter
 
-LEDGER_NAME = "ledger.sqlite"
-FORMAT = 1
-BUSY_S = 30.0  # another command's writes take milliseconds
-
-SCHEMA = """
-CREATE TABLE roots (
-    root_id TEXT PRIMARY KEY,
-    path BLOB NOT NULL UNIQUE
-);
-CREATE TABLE photos (
-    photo_id TEXT PRIMARY KEY,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    sort_at TEXT NOT NULL,          -- RFC 3339, with the photo's own offset
-    sort_utc REAL NOT NULL,         -- the same as seconds since 1970, to order by
-    camera TEXT,
-    lat REAL,
-    lon REAL,
-    segmented_with TEXT,            -- null: begun, not finished
-    segment_count INTEGER NOT NULL,
-    hidden INTEGER NOT NULL DEFAULT 0,
-    stale INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX photos_by_time ON photos (sort_utc DESC, photo_id);
-CREATE INDEX photos_stale ON photos (photo_id) WHERE stale;
-CREATE TABLE files (
-    root_id TEXT NOT NULL REFERENCES roots (root_id),
-    path BLOB NOT NULL,             -- below the root, as the file system spells it
-    folder TEXT NOT NULL,           -- ROOT_ID/sub/folder
-    bytes INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    sha256 TEXT,
-    photo_id TEXT REFERENCES photos (photo_id),
-    state TEXT NOT NULL,            -- present, vanished, skipped
-    reason TEXT,                    -- why it was skipped
-    noted_at TEXT NOT NULL,
-    PRIMARY KEY (root_id, path)
-) WITHOUT ROWID;
-CREATE INDEX files_by_sha256 ON files (sha256);
-CREATE INDEX files_by_photo ON files (photo_id);
-CREATE INDEX files_by_folder ON files (folder);
-"""
-
+PAGE = 1000  # photos read at once when all are gone over
 PUT_PHOTO = """
 INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
 ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.height,
@@ -89,294 +28,9 @@ ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.h
     segment_count = excluded.segment_count, hidden = excluded.hidden, stale = 1
 """
 
-# A vanished file tells something only as long as its photo has no other.
-FORGET_MOVED = """
-DELETE FROM files WHERE state = 'vanished' AND (photo_id IS NULL OR EXISTS (
-    SELECT 1 FROM files f WHERE f.photo_id = files.photo_id AND f.state = 'present'))
-"""
 
-
-class Ledger:
-    """The ledger of one library. Each thread that uses it opens its own."""
-
-    def __init__(self, folder: Path) -> None:
-        """Open the ledger, and create it where there is none.
-
-        Raises:
-            LibraryError: the file is not a ledger of this format, or can't be used.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / LEDGER_NAME
-        with self._telling():
-            self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
-        try:
-            self._db.row_factory = sqlite3.Row
-            self._db.create_function("distance_m", 4, distance_m, deterministic=True)
-            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-                self._execute(f"PRAGMA {pragma}")
-            self._create()
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _create(self) -> None:
-        version = self._execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._create_tables()
-        elif version != FORMAT:
-            raise LibraryError(
-                f"{self.path} has format {version}, this segsearch reads {FORMAT}. Use the "
-                "segsearch that made it."
-            )
-
-    def _create_tables(self) -> None:
-        with self._transaction():
-            if self._execute("PRAGMA user_version").fetchone()[0] == 0:  # else another was faster
-                for statement in SCHEMA.split(";\n"):
-                    self._execute(statement)
-                self._execute(f"PRAGMA user_version = {FORMAT}")
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Turn what SQLite says of the disk or the file into an error that helps."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
-                raise  # a mistake in this program
-            raise LibraryError(
-                f"{self.path} can't be used as a ledger: {error}. If the disk is full, make room; "
-                "if the file is damaged, restore it from a backup, or start a new library with "
-                "--library."
-            ) from error
-
-    def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        with self._telling():
-            return self._db.execute(sql, values)
-
-    def _execute_each(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        with self._telling():
-            self._db.executemany(sql, rows)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._execute("ROLLBACK")
-            raise
-
-    def close(self) -> None:
-        """Close the ledger."""
-        self._db.close()
-
-    # roots
-
-    def roots(self) -> list[Root]:
-        """Return every root, by path."""
-        rows = self._execute("SELECT * FROM roots ORDER BY path")
-        paths = {row["root_id"]: Path(os.fsdecode(row["path"])) for row in rows}
-        return [Root(root_id, path, _within(path, paths)) for root_id, path in paths.items()]
-
-    def root_for(self, folder: Path) -> Root | None:
-        """Return the innermost root that holds an absolute path, or None."""
-        holding = [root for root in self.roots() if folder.is_relative_to(root.path)]
-        return max(holding, key=lambda root: len(root.path.parts), default=None)
-
-    def add_root(self, folder: Path) -> Root:
-        """Make an absolute folder a root; one that is a root already is returned as it is."""
-        known = {root.path: root for root in self.roots()}
-        if folder in known:
-            return known[folder]
-        root_id = _new_root_id(folder, {root.root_id for root in known.values()})
-        with self._transaction():
-            self._execute(
-                "INSERT OR IGNORE INTO roots VALUES (?, ?)", (root_id, os.fsencode(folder))
-            )
-            self._mark_roots_stale(folder)
-        return next(root for root in self.roots() if root.path == folder)
-
-    def move_root(self, old: Path, new: Path) -> None:
-        """Say that a root is now found elsewhere (a disk mounted at another place).
-
-        Raises:
-            UsageError: `old` is no root, or `new` is one already.
-        """
-        known = {root.path for root in self.roots()}
-        if new in known:
-            raise UsageError(f"{new} is a root already")
-        if old not in known:
-            raise UsageError(f"{old} is not a root; `segsearch status` lists them")
-        with self._transaction():
-            self._mark_roots_stale(old)
-            self._execute(
-                "UPDATE roots SET path = ? WHERE path = ?", (os.fsencode(new), os.fsencode(old))
-            )
-            self._mark_roots_stale(new)
-
-    def forget_root(self, root: Root) -> list[str]:
-        """Forget a root and its files, and return the photos that no other file shows."""
-        with self._transaction():
-            rows = self._execute(
-                "SELECT DISTINCT photo_id FROM files WHERE root_id = ? AND photo_id IS NOT NULL",
-                (root.root_id,),
-            )
-            shown = {row["photo_id"] for row in rows}
-            self._mark_roots_stale(root.path)
-            self._execute("DELETE FROM files WHERE root_id = ?", (root.root_id,))
-            self._execute("DELETE FROM roots WHERE root_id = ?", (root.root_id,))
-        return sorted(shown & set(self.missing_photos()))
-
-    def _mark_roots_stale(self, folder: Path) -> None:
-        """Mark the photos of all roots at or below a folder: their folders get other names."""
-        inside = [root.root_id for root in self.roots() if root.path.is_relative_to(folder)]
-        self._execute_each(
-            "UPDATE photos SET stale = 1 WHERE photo_id IN "
-            "(SELECT photo_id FROM files WHERE root_id = ?)",
-            [(root_id,) for root_id in inside],
-        )
-
-    # files
-
-    def file(self, key: FileKey) -> FileRow | None:
-        """Return what is known of a file, or None."""
-        row = self._execute(
-            "SELECT * FROM files WHERE root_id = ? AND path = ?", (key.root.root_id, key.below)
-        ).fetchone()
-        if row is None:
-            return None
-        stamp = FileStamp(row["bytes"], row["mtime_ns"])
-        return FileRow(stamp, row["sha256"], row["photo_id"], row["state"], row["reason"])
-
-    def photo_of_content(self, sha256: str) -> str | None:
-        """Return the photo that a file with this content shows, if it is known."""
-        row = self._execute(
-            "SELECT photo_id FROM files WHERE sha256 = ? AND photo_id IS NOT NULL LIMIT 1",
-            (sha256,),
-        ).fetchone()
-        return row["photo_id"] if row else None
-
-    def files_of(self, photo_id: str) -> list[FileKey]:
-        """Return the files that show a photo, as far as is known."""
-        roots = {root.root_id: root for root in self.roots()}
-        rows = self._execute(
-            "SELECT root_id, path FROM files WHERE photo_id = ? AND state = 'present' "
-            "ORDER BY root_id, path",
-            (photo_id,),
-        )
-        return [FileKey(roots[row["root_id"]], row["path"]) for row in rows]
-
-    def put_file(
-        self,
-        key: FileKey,
-        stamp: FileStamp,
-        sha256: str,
-        photo_id: str,
-        facts: PhotoFacts | None = None,
-    ) -> None:
-        """Note that a file is there and shows a photo, and what the file says of it, if given.
-
-        That photo, and the one that the file showed before, turn stale.
-        """
-        with self._transaction():
-            self._put_file(key, stamp, sha256, photo_id, "present", None)
-            if facts is not None:
-                self._execute(
-                    "UPDATE photos SET sort_at = ?, sort_utc = ?, camera = ?, lat = ?, lon = ? "
-                    "WHERE photo_id = ?",
-                    (*photo_columns(facts), photo_id),
-                )
-
-    def skip_file(self, key: FileKey, stamp: FileStamp, reason: str) -> None:
-        """Note that a file can't be used, and why."""
-        with self._transaction():
-            self._put_file(key, stamp, None, None, "skipped", reason)
-
-    def restamp_file(self, key: FileKey, stamp: FileStamp) -> None:
-        """Note that a file was touched and still holds the same."""
-        self._execute(
-            "UPDATE files SET bytes = ?, mtime_ns = ? WHERE root_id = ? AND path = ?",
-            (stamp.bytes, stamp.mtime_ns, key.root.root_id, key.below),
-        )
-
-    def _put_file(
-        self,
-        key: FileKey,
-        stamp: FileStamp,
-        sha256: str | None,
-        photo_id: str | None,
-        state: FileState,
-        reason: str | None,
-    ) -> None:
-        before = self.file(key)
-        self._execute(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                key.root.root_id,
-                key.below,
-                key.folder,
-                stamp.bytes,
-                stamp.mtime_ns,
-                sha256,
-                photo_id,
-                state,
-                reason,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-            ),
-        )
-        self._mark_stale({photo_id, before.photo_id if before else None})
-
-    def _mark_stale(self, photo_ids: Iterable[str | None]) -> None:
-        self._execute_each(
-            "UPDATE photos SET stale = 1 WHERE photo_id = ?", [(i,) for i in photo_ids if i]
-        )
-
-    def known_below(self, root: Root, folder: bytes) -> list[bytes]:
-        """Return the files thought to be there below a folder of a root (b"": all of it)."""
-        rows = self._execute(
-            "SELECT path FROM files WHERE root_id = ? AND state != 'vanished'", (root.root_id,)
-        )
-        return [row["path"] for row in rows if is_below(row["path"], folder)]
-
-    def knows_of(self, root: Root, path: bytes) -> bool:
-        """Say whether anything is or was known of a file, or of files below a folder."""
-        rows = self._execute("SELECT path FROM files WHERE root_id = ?", (root.root_id,))
-        return any(is_below(row["path"], path) for row in rows)
-
-    def mark_vanished(self, root: Root, paths: Sequence[bytes]) -> int:
-        """Note that files are gone; return how many photos no file shows any more.
-
-        Those whose photo has another file, or that showed none, are forgotten.
-        """
-        keys = [(root.root_id, path) for path in paths]
-        with self._transaction():
-            missing_before = len(self.missing_photos())
-            self._execute_each(
-                "UPDATE photos SET stale = 1 WHERE photo_id = "
-                "(SELECT photo_id FROM files WHERE root_id = ? AND path = ?)",
-                keys,
-            )
-            self._execute_each(
-                "UPDATE files SET state = 'vanished' WHERE root_id = ? AND path = ?", keys
-            )
-            self._execute(FORGET_MOVED)
-            return len(self.missing_photos()) - missing_before
-
-    def skipped(self) -> list[tuple[Path, str]]:
-        """Return every file that could not be used, and why, by path."""
-        rows = self._execute(
-            "SELECT r.path AS root, f.path, f.reason FROM files f JOIN roots r USING (root_id) "
-            "WHERE f.state = 'skipped' ORDER BY r.path, f.path"
-        )
-        return [
-            (Path(os.fsdecode(row["root"])) / os.fsdecode(row["path"]), row["reason"])
-            for row in rows
-        ]
-
-    # photos
+class Ledger(KnownFiles):
+    """The ledger of one library: its files, and here its photos. Each thread opens its own."""
 
     def is_finished(self, photo_id: str, segmented_with: str | None = None) -> bool:
         """Say whether a photo's segments are all in the index (made with this fingerprint)."""
@@ -484,6 +138,15 @@ class Ledger:
             [*values, limit],
         )
 
+    def iter_photos(self) -> Iterator[PhotoRow]:
+        """Go over all photos by id, hidden and unfinished ones too."""
+        after = ""
+        while rows := self._photo_rows(
+            "WHERE p.photo_id > ? ORDER BY p.photo_id LIMIT ?", (after, PAGE)
+        ):
+            yield from rows
+            after = rows[-1].photo.photo_id
+
     def facets(self, where: SearchFilter) -> Facets:
         """Count the photos that are not hidden by camera, by month and by folder."""
         folders = self._names_of_folder(where.folder) if where.folder is not None else []
@@ -529,14 +192,6 @@ class Ledger:
         )
         return [photo_row(row) for row in rows]
 
-    def missing_photos(self) -> list[str]:
-        """Return the photos none of whose files is there any more."""
-        rows = self._execute(
-            "SELECT photo_id FROM photos p WHERE NOT EXISTS (SELECT 1 FROM files f "
-            "WHERE f.photo_id = p.photo_id AND f.state = 'present') ORDER BY photo_id"
-        )
-        return [row["photo_id"] for row in rows]
-
     def forget_photo(self, photo_id: str) -> None:
         """Forget a photo and the files that showed it."""
         with self._transaction():
@@ -568,20 +223,3 @@ def folder_key(ledger: Ledger, folder: Path) -> str | None:
     if root is None:
         return None
     return FileKey(root, os.fsencode((path / "file").relative_to(root.path))).folder
-
-
-def _new_root_id(folder: Path, taken: set[str]) -> str:
-    """Return an id that follows from the folder, unless a root that moved away has it still."""
-    name = f"root:{os.fsencode(folder).hex()}"
-    while (root_id := str(uuid.uuid5(NAMESPACE, name))[:8]) in taken:
-        name += "+"
-    return root_id
-
-
-def _within(path: Path, paths: dict[str, Path]) -> tuple[str, ...]:
-    """Return a root's folder as the roots around it name it."""
-    return tuple(
-        FileKey(Root(root_id, around), os.fsencode((path / "file").relative_to(around))).folder
-        for root_id, around in paths.items()
-        if path != around and path.is_relative_to(around)
-    )

@@ -1,4 +1,4 @@
-"""From a folder to decoded, upright photos.
+"""From a file to a decoded, upright photo.
 
 Everything that is wrong with one file ends as a `PhotoError` whose sentence a person understands;
 nothing is printed.
@@ -7,32 +7,25 @@ nothing is printed.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 from PIL.ExifTags import Base
 
 from ingest.exif import facts_from_exif, load_exif
-from ingest.pillow import open_image, reason_of, refusing
+from ingest.pillow import open_image, refusing
 from ingest.pixels import upright_rgb
+from ingest.raw import is_raw, open_preview
 from search.errors import PhotoError, TooLargeError, UndecodableError
-from search.manifest import MANIFEST_NAME
 from search.records import Place, RgbImage
 
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif"))
-EXTENSIONS |= {".heic", ".heif", ".hif", ".avif"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-Unreadable = Callable[[Path, str], None]  # a path, and why it can't be read
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,65 +43,6 @@ class DecodedPhoto:
         """Width and height of the upright photo, in pixels."""
         height, width = self.rgb.shape[:2]
         return width, height
-
-
-def iter_photo_files(
-    folder_or_file: Path, on_unreadable: Unreadable | None = None
-) -> Iterator[Path]:
-    """Walk lazily and yield the files whose extension is a photo's, each level sorted by name.
-
-    Left out: hidden files and folders, and folders that are segsearch libraries. Symbolic links to
-    files are followed; links to folders too, after everything else, and only to folders that were
-    not walked already, so that loops end and the real path wins. A file that is named itself is
-    taken whatever its extension. What can't be read is told to `on_unreadable` (else logged) and
-    the walk goes on.
-    """
-    walked: set[tuple[int, int]] = set()
-    report = on_unreadable or _log_unreadable
-    starts = [folder_or_file]  # grows by the links to folders that are met
-    for start in starts:
-        if os.path.isfile(start):  # noqa: PTH113  (Path.is_file raises below a locked folder)
-            yield start
-            continue
-        levels = [iter(_entries(start, walked, report))]  # a stack: folders may nest 2,000 deep
-        while levels:
-            entry = next(levels[-1], None)
-            if entry is None:
-                levels.pop()
-            elif _is_folder(entry, follow_links=False):
-                levels.append(iter(_entries(Path(entry.path), walked, report)))
-            elif _is_folder(entry, follow_links=True):
-                starts.append(Path(entry.path))
-            elif Path(entry.name).suffix.lower() in EXTENSIONS:
-                yield Path(entry.path)
-
-
-def _entries(
-    folder: Path, walked: set[tuple[int, int]], report: Unreadable
-) -> list[os.DirEntry[str]]:
-    """Return what is not hidden in a folder, sorted by name; nothing of a library or twice."""
-    try:
-        status = folder.stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in walked or (folder / MANIFEST_NAME).exists():
-            return []
-        walked.add(identity)
-        with os.scandir(folder) as found:
-            return sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
-    except OSError as error:
-        report(folder, f"{shown_path(folder)} can't be read: {reason_of(error)}.")
-        return []
-
-
-def _is_folder(entry: os.DirEntry[str], *, follow_links: bool) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=follow_links)
-    except OSError:  # a link to itself: not a folder; decoding will say so if it is named a photo
-        return False
-
-
-def _log_unreadable(path: Path, reason: str) -> None:
-    _logger.warning("%s", reason)
 
 
 def shown_path(path: Path | str) -> str:
@@ -164,9 +98,12 @@ def decode_bytes(data: bytes, *, max_pixels: int, max_bytes: int, name: str) -> 
         return _decode(BytesIO(data), name, max_pixels, EPOCH)
 
 
-def _decode(file: IO[bytes], name: str, max_pixels: int, file_time: datetime) -> DecodedPhoto:
-    """Open, check, load, turn. The first frame or page counts (of HEIF: the primary picture)."""
-    with open_image(file, name) as image:
+def _decode(file: BinaryIO, name: str, max_pixels: int, file_time: datetime) -> DecodedPhoto:
+    """Open, check, load, turn.
+
+    The first frame or page counts (of HEIF: the primary picture; of RAW: the largest preview).
+    """
+    with open_preview(file, name) if is_raw(name) else open_image(file, name) as image:
         _check_pixels(image.size, max_pixels, name)
         image.load()
         _check_pixels(image.size, max_pixels, name)  # a HEIF header may be wrong about it

@@ -1,6 +1,6 @@
 """The whole flow on one screen: a folder of photos becomes searchable segments.
 
-    files -> decode (threads, ahead) -> segment (here) -> embed and write (a thread, behind)
+    files -> decode (processes, ahead) -> segment (here) -> embed and write (a thread, behind)
 
 A photo is finished when the ledger says so, and it says so last: after its segments, the photo
 itself and a flush. Whatever happens before, the photo is done again, and since ids derive from
@@ -19,26 +19,24 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.decode_worker import DecodeLimits, DecodeWorkers
 from ingest.files import FileKey, is_gone
 from ingest.ledger import Ledger
-from ingest.photos import DecodedPhoto, decode_photo
-from ingest.scan import (
-    Again,
-    NewFile,
+from ingest.photos import DecodedPhoto
+from ingest.scan import Again, NewFile, Seen, iter_new_files, mark_vanished, skip_file
+from ingest.scopes import (
+    WHOLE,
+    Glance,
     Scope,
-    Seen,
     count_files,
-    iter_new_files,
-    mark_vanished,
     scopes_from_paths,
-    skip_file,
+    shallow_scopes,
 )
 from ingest.tally import IngestSummary, Progress, Tally
 from ingest.workshop import CutPhoto, Workshop, cut_photo, facts_from_decoded, write_photo
 from search.errors import PhotoError, TooLargeError, UndecodableError
 from search.index import SegmentIndex
 from search.records import Photo, PhotoFacts, photo_id_from_digest
-from search.settings import Settings
 
 WRITE_BEHIND = 2  # photos waiting to be embedded; each holds its pixels
 FLUSH_EVERY_S = 2.0  # what is not flushed and noted yet is done again after a crash
@@ -54,6 +52,7 @@ class Run:
     progress: Progress
     tally: Tally
     again: Again
+    busy: frozenset[Path]
 
 
 def ingest(
@@ -63,10 +62,19 @@ def ingest(
     *,
     resegment: bool = False,
     retry_skipped: bool = False,
+    glance: Glance = WHOLE,
 ) -> IngestSummary:
     """Bring the library up to date with the photos below these paths.
 
     Ctrl-C finishes what is in hand and returns a summary that says so.
+
+    Args:
+        paths: folders and files.
+        workshop: what it is done with.
+        progress: is told how far it is.
+        resegment: cut photos anew that were cut with other settings.
+        retry_skipped: look again at files that were skipped before.
+        glance: how a watcher looks, when only a few files have changed.
 
     Raises:
         UsageError: a path that is neither there nor known.
@@ -74,15 +82,16 @@ def ingest(
     """
     started, interrupted = time.monotonic(), False
     with closing(workshop.open_ledger()) as ledger:
-        scopes = scopes_from_paths(paths, ledger)
+        exclude = workshop.settings.exclude_patterns
+        scopes = scopes_from_paths(paths, ledger, exclude)
+        scopes += shallow_scopes(glance.shallow, ledger, exclude)
         again = Again(workshop.segmented_with() if resegment else None, retry_skipped)
-        run = Run(workshop, ledger, progress, Tally(), again)
+        run = Run(workshop, ledger, progress, Tally(), again, glance.busy)
         try:
             run.tally.found = count_files(scopes)
             progress.start(run.tally.found)
             looked_through = [(scope, ingest_scope(scope, run)) for scope in scopes]
-            for scope, seen in looked_through:  # only now: a file may have moved between them
-                mark_vanished(scope, ledger, seen, run.tally)
+            mark_vanished(looked_through, ledger, run.tally, asks=glance.asks)
         except KeyboardInterrupt:
             interrupted = True
         tell_index(ledger, workshop.index)
@@ -99,11 +108,12 @@ def ingest_scope(scope: Scope, run: Run) -> Seen:
         run.tally,
         seen,
         run.again,
+        busy=run.busy,
         on_settled=lambda: run.progress.show(run.tally),
     )
     with (
         WriteBehind(run) as write_behind,
-        closing(decoded_ahead(new_files, run.workshop.settings)) as photos,
+        closing(decoded_ahead(new_files, run.workshop)) as photos,
     ):
         for file, decoded in photos:
             write_behind.raise_error()
@@ -125,23 +135,18 @@ def ingest_scope(scope: Scope, run: Run) -> Seen:
 
 
 def decoded_ahead(
-    files: Iterable[NewFile], settings: Settings
+    files: Iterable[NewFile], workshop: Workshop
 ) -> Generator[tuple[NewFile, DecodedPhoto | PhotoError]]:
-    """Decode in threads, at most `decode_ahead` photos before they are asked for, in order."""
-
-    def decode(file: NewFile) -> DecodedPhoto | PhotoError:
-        try:
-            return decode_photo(
-                file.key.path, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes
-            )
-        except PhotoError as error:
-            return error
-
+    """Decode in processes, at most `decode_ahead` photos before they are asked for, in order."""
+    settings, limits = workshop.settings, DecodeLimits.from_settings(workshop.settings)
     waiting: deque[tuple[NewFile, Future[DecodedPhoto | PhotoError]]] = deque()
-    with ThreadPoolExecutor(settings.decode_workers, "decode") as pool:
+    with (
+        ThreadPoolExecutor(settings.decode_workers or 1, "decode") as pool,
+        DecodeWorkers(limits, workshop.decode, apart=settings.decode_workers > 0) as workers,
+    ):
         try:
             for file in files:
-                waiting.append((file, pool.submit(decode, file)))
+                waiting.append((file, pool.submit(workers.decode, file.key.path)))
                 if len(waiting) > settings.decode_ahead:
                     first, future = waiting.popleft()
                     yield first, future.result()
@@ -149,7 +154,8 @@ def decoded_ahead(
                 first, future = waiting.popleft()
                 yield first, future.result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            for _, future in waiting:
+                future.cancel()
 
 
 class WriteBehind:

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.files import LOOK_AGAIN, FileKey, FileRow, FileStamp, Root, is_below, is_gone
+from ingest.leaving_out import IGNORE_NAME
 from ingest.ledger import Ledger
-from ingest.photos import Unreadable, bytes_sha256, iter_photo_files, shown_path
+from ingest.photos import bytes_sha256, shown_path
 from ingest.pillow import refusing
+from ingest.scopes import Scope, below_root, iter_scope_files
 from ingest.tally import Tally
-from search.errors import PhotoError, UsageError
+from ingest.walk import Told
+from search.errors import PhotoError
 
-
-@dataclass(frozen=True)
-class Scope:
-    """A folder (or one file) to look through, and the root that it belongs to."""
-
-    root: Root
-    path: Path
-    inner: tuple[Path, ...] = ()  # roots in it, which are scopes of their own
-
-    @property
-    def below(self) -> bytes:
-        """The path below the root; b"" for the root itself."""
-        return below_root(self.root, self.path)
-
-    def holds(self, path: Path) -> bool:
-        """Say whether a path met on the way belongs to this scope's own root."""
-        return not any(path.is_relative_to(root) for root in self.inner)
+LARGE_PART = 5  # a fifth of a root's photos is more than a person deletes between two looks,
+FEW = 10  # unless there are few
 
 
 @dataclass(frozen=True)
@@ -56,74 +45,7 @@ class Seen:
 
     files: set[bytes] = field(default_factory=set)
     unreadable: list[bytes] = field(default_factory=list)
-
-
-def scopes_from_paths(paths: Sequence[Path], ledger: Ledger) -> list[Scope]:
-    """Return what to look through; folders not known yet become roots.
-
-    A path below another one adds nothing. Roots below a path are looked through as scopes of
-    their own, so that each file has one name and an unmounted one hides nothing.
-
-    Raises:
-        UsageError: a path that is neither there nor known.
-    """
-    real = [Path(os.path.realpath(path)) for path in paths]
-    for path in real:
-        _check_there_or_known(path, ledger)
-    outermost = _outermost(real)
-    for path in outermost:
-        if ledger.root_for(path) is None:
-            ledger.add_root(path if os.path.isdir(path) else path.parent)  # noqa: PTH112
-    return [scope for path in outermost for scope in _scopes(path, ledger)]
-
-
-def _outermost(paths: Sequence[Path]) -> list[Path]:
-    """Return the paths that lie below no other one, each once."""
-    unique = list(dict.fromkeys(paths))
-    return [p for p in unique if not any(p != q and p.is_relative_to(q) for q in unique)]
-
-
-def _check_there_or_known(path: Path, ledger: Ledger) -> None:
-    if not is_gone(path):
-        return
-    root = ledger.root_for(path)
-    if root is None or not ledger.knows_of(root, below_root(root, path)):
-        raise UsageError(f"{shown_path(path)} is not there: name a folder of photos or a photo")
-
-
-def _scopes(path: Path, ledger: Ledger) -> list[Scope]:
-    outer = ledger.root_for(path)
-    assert outer is not None  # it was made one
-    inner = [r for r in ledger.roots() if r.path != outer.path and r.path.is_relative_to(path)]
-    starts = [(outer, path), *((root, root.path) for root in inner)]
-    return [
-        Scope(
-            root,
-            start,
-            tuple(r.path for r in inner if r != root and r.path.is_relative_to(start)),
-        )
-        for root, start in starts
-    ]
-
-
-def iter_scope_files(scope: Scope, on_unreadable: Unreadable) -> Iterator[Path]:
-    """Yield the photo files of a scope; one that is not there has none."""
-
-    def unreadable(path: Path, reason: str) -> None:
-        if scope.holds(path):
-            on_unreadable(path, reason)
-
-    if not is_gone(scope.path):
-        yield from filter(scope.holds, iter_photo_files(scope.path, on_unreadable=unreadable))
-
-
-def count_files(scopes: Sequence[Scope]) -> int:
-    """Return how many photo files there are to look at."""
-
-    def quiet(path: Path, reason: str) -> None:
-        """The scan itself reports what can't be read."""
-
-    return sum(1 for scope in scopes for _ in iter_scope_files(scope, quiet))
+    left_out: list[bytes] = field(default_factory=list)  # by patterns: files and folders
 
 
 def iter_new_files(
@@ -133,6 +55,7 @@ def iter_new_files(
     seen: Seen,
     again: Again,
     *,
+    busy: Container[Path] = (),
     on_settled: Callable[[], None],
 ) -> Iterator[NewFile]:
     """Yield the files that need decoding; settle all others on the way.
@@ -146,6 +69,7 @@ def iter_new_files(
         tally: counts what is settled here.
         seen: grows as files are come across.
         again: what is looked at once more although it is known.
+        busy: files that are left alone, as if they had not changed.
         on_settled: called after each file that needs no decoding.
     """
 
@@ -153,8 +77,20 @@ def iter_new_files(
         seen.unreadable.append(below_root(scope.root, path))
         tally.skipped.append((path, reason))
 
-    for path in iter_scope_files(scope, unreadable):
+    def left_out(path: Path) -> None:
+        seen.left_out.append(below_root(scope.root, path))
+        if path == scope.path:
+            tally.notices.append(
+                f"{shown_path(path)} is left out by a pattern: see {IGNORE_NAME} in the folders "
+                "around it, and the setting exclude"
+            )
+
+    for path in iter_scope_files(scope, Told(unreadable, left_out)):
         key = FileKey(scope.root, below_root(scope.root, path))
+        if path in busy:
+            seen.files.add(key.below)
+            on_settled()
+            continue
         try:
             new = _new_file(key, ledger, tally, again)
         except PhotoError as error:
@@ -221,27 +157,79 @@ def skip_file(
         ledger.skip_file(key, stamp or LOOK_AGAIN, str(error))
 
 
-def mark_vanished(scope: Scope, ledger: Ledger, seen: Seen, tally: Tally) -> None:
-    """Note which files of a scope are gone.
+def mark_vanished(
+    looked_through: Sequence[tuple[Scope, Seen]],
+    ledger: Ledger,
+    tally: Tally,
+    *,
+    asks: bool = False,
+) -> None:
+    """Note which files are gone, after all was looked through: a file may have moved.
 
     A root that is absent hides nothing, nor does one that is suddenly empty: that is what the
-    mount point of an unmounted disk looks like. A file that is still there was passed over for
-    another reason (it was named itself once, and has no photo's extension, say).
+    mount point of an unmounted disk looks like. What patterns leave out is gone as well, until they
+    no longer do. A file that is still there was passed over for another reason (it was named itself
+    once, and has no photo's extension, say), unless it is one that was seen by another spelling.
+
+    Args:
+        looked_through: where, and what was seen there.
+        ledger: notes what is gone.
+        tally: counts the photos that no file shows any more.
+        asks: change nothing where a large part of a root is gone, and say so.
     """
-    unseen = [p for p in ledger.known_below(scope.root, scope.below) if p not in seen.files]
+    gone: dict[Root, list[bytes]] = {}
+    for scope, seen in looked_through:
+        gone.setdefault(scope.root, []).extend(_gone(scope, ledger, seen, tally))
+    for root, paths in gone.items():
+        at_most = max(FEW, ledger.count_photos(root) // LARGE_PART) if asks else None
+        hidden = ledger.mark_vanished(root, paths, at_most=at_most) if paths else 0
+        if hidden is None:
+            tally.notices.append(_too_many(root, len(paths)))
+        else:
+            tally.vanished += hidden
+
+
+def _gone(scope: Scope, ledger: Ledger, seen: Seen, tally: Tally) -> list[bytes]:
+    known = ledger.known_below(scope.root, scope.below)
+    unseen = [path for path in known if path not in seen.files and scope.covers(path)]
     if not unseen:
-        return
+        return []
     if scope.root.is_absent or (not seen.files and _is_empty(scope.root)):
         tally.notices.append(_nothing_forgotten(scope.root))
-        return
-    gone = [
-        below
-        for below in unseen
-        if not any(is_below(below, folder) for folder in seen.unreadable)
-        and is_gone(FileKey(scope.root, below).path)
-    ]
-    if gone:
-        tally.vanished += ledger.mark_vanished(scope.root, gone)
+        return []
+    return [path for path in unseen if _is_no_more(FileKey(scope.root, path), seen)]
+
+
+def _too_many(root: Root, files: int) -> str:
+    path = shown_path(root.path)
+    return (
+        f"{files} files of {path} are gone at once: their photos are kept. If that is meant: "
+        f"segsearch ingest {path}"
+    )
+
+
+def _is_no_more(key: FileKey, seen: Seen) -> bool:
+    if any(is_below(key.below, folder) for folder in seen.left_out):
+        return True
+    if any(is_below(key.below, folder) for folder in seen.unreadable):
+        return False
+    return is_gone(key.path) or _has_another_spelling(key, seen)
+
+
+def _has_another_spelling(key: FileKey, seen: Seen) -> bool:
+    """Say whether a file that was seen is this one: a.JPG, renamed to a.jpg, answers to both.
+
+    So it is on disks to which upper and lower case, or é as one letter and as two, are the same.
+    """
+    spelling = _folded(key.below)
+    return any(
+        _folded(below) == spelling and key.path.samefile(FileKey(key.root, below).path)
+        for below in seen.files
+    )
+
+
+def _folded(below: bytes) -> str:
+    return unicodedata.normalize("NFC", os.fsdecode(below)).casefold()
 
 
 def _nothing_forgotten(root: Root) -> str:
@@ -268,9 +256,3 @@ def _shows_finished_photo(known: FileRow, ledger: Ledger, again: Again) -> bool:
         and known.photo_id is not None
         and ledger.is_finished(known.photo_id, again.segmented_otherwise_than)
     )
-
-
-def below_root(root: Root, path: Path) -> bytes:
-    """Return a path below its root, as the file system spells it; b"" for the root itself."""
-    below = os.fsencode(path.relative_to(root.path))
-    return b"" if below == b"." else below

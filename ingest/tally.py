@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,12 @@ class Skipped(Record):
 
     path: str
     reason: str
+
+
+class SkippedBefore(Skipped):
+    """The same, and when that was noted."""
+
+    noted_at: datetime
 
 
 class IngestSummary(Record):

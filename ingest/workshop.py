@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from ingest.cutting import CutMask, MaskParameters
+from ingest.decode_worker import Decode
 from ingest.ledger import Ledger
-from ingest.photos import DecodedPhoto
+from ingest.photos import DecodedPhoto, decode_photo
 from ingest.scan import NewFile
 from search.crops import recipe_fingerprint
 from search.embedding import photo_vector, segment_vectors
@@ -38,6 +39,7 @@ class Workshop:
     index: Callable[[], SegmentIndex]
     segmenter: Callable[[], Segmenter]
     encoder: Callable[[], Encoder]
+    decode: Decode = decode_photo
 
     @property
     def mask_parameters(self) -> MaskParameters:

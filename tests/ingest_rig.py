@@ -22,7 +22,9 @@ from fakes import ColorEncoder, ColorSegmenter, Quiet
 
 from ingest import pipeline
 from ingest.cutting import CutMask, MaskParameters
+from ingest.decode_worker import Decode
 from ingest.ledger import Ledger, folder_key
+from ingest.photos import decode_photo
 from ingest.tally import IngestSummary
 from ingest.workshop import Workshop
 from search.edge_index import EdgeIndex
@@ -70,6 +72,7 @@ class Rig:
     segmenter: SlowSegmenter = field(default_factory=SlowSegmenter)
     encoder: ColorEncoder = field(default_factory=ColorEncoder)
     made: Made = field(default_factory=Made)
+    decode: Decode = decode_photo
 
     @property
     def photos(self) -> Path:
@@ -92,8 +95,11 @@ class Rig:
             self.made.encoders += 1
             return self.encoder
 
-        chosen = Settings(library=self.library, **settings)
-        return Workshop(chosen, lambda: Ledger(self.library), index, segmenter, encoder)
+        # Starting processes takes longer than these photos do: test_decode_worker.py has some.
+        chosen = Settings(library=self.library, **{"decode_workers": 0, **settings})
+        return Workshop(
+            chosen, lambda: Ledger(self.library), index, segmenter, encoder, self.decode
+        )
 
     def ingest(
         self, *paths: Path, resegment: bool = False, retry_skipped: bool = False, **settings: Any
@@ -159,11 +165,11 @@ def picture(seed: int, size_wh: tuple[int, int] = SIZE_WH) -> RgbImage:
     return rgb
 
 
-def write(path: Path, seed: int, **capture: Any) -> Path:
+def write(path: Path, seed: int, *, size_wh: tuple[int, int] = SIZE_WH, **capture: Any) -> Path:
     """Write the picture of a seed; what EXIF says can be chosen."""
     taken_at = capture.pop("taken_at", datetime(2024, 5, 1, 12))
     camera = Camera("Test", capture.pop("camera", "One"), "+00:00")
-    save_photo(picture(seed), Capture(taken_at, camera, **capture), path)
+    save_photo(picture(seed, size_wh), Capture(taken_at, camera, **capture), path)
     return stamped(path)
 
 

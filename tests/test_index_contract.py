@@ -334,6 +334,14 @@ def test_all_segments_come_in_the_order_of_their_ids(
     assert next(full_index.iter_segments()).mask is None
 
 
+def test_all_photos_can_be_gone_over_in_the_order_of_their_ids(
+    full_index: SegmentIndex, sample: Sample
+) -> None:
+    wanted = sorted(sample.photos, key=lambda photo: photo.photo_id)
+    assert [photo.photo_id for photo in full_index.iter_photos()] == [p.photo_id for p in wanted]
+    assert next(full_index.iter_photos()) == wanted[0]
+
+
 def test_a_sample_of_vectors_is_the_same_every_time(
     full_index: SegmentIndex, sample: Sample
 ) -> None:

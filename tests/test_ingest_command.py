@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +62,7 @@ def run(
     """Type a command; its models are fakes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEGSEARCH_LIBRARY", "library")
+    monkeypatch.setenv("SEGSEARCH_DECODE_WORKERS", "0")  # starting processes takes a while
     monkeypatch.setattr(library_module, "load_segmenter", lambda _: segmenter)
     monkeypatch.setattr(library_module, "load_encoder", lambda _: ColorEncoder())
 
@@ -99,6 +101,21 @@ def test_without_json_a_sentence_sums_up(run: Run, photos: Path) -> None:
     assert len(ran.out.splitlines()) == 1
 
 
+def test_progress_comes_as_lines_of_json_and_the_last_says_that_it_ended(
+    run: Run, photos: Path
+) -> None:
+    (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff")
+    ran = run("ingest", "photos", "--progress", "json")
+    assert ran.code == 3
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert (lines[0]["photos_seen"], lines[0]["photos_through"]) == (3, 0)
+    assert [line["ended"] for line in lines] == [False] * (len(lines) - 1) + [True]
+    last = lines[-1]
+    assert (last["photos_through"], last["photos_ingested"], last["photos_skipped"]) == (3, 2, 1)
+    assert last["segments"] > 2
+    assert "choose one" in run("ingest", "photos", "--progress", "json", "--json").err
+
+
 def test_a_skipped_photo_is_named_and_the_exit_code_is_3(run: Run, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     ran = run("ingest", "photos", "--json")
@@ -110,8 +127,36 @@ def test_a_skipped_photo_is_named_and_the_exit_code_is_3(run: Run, photos: Path)
     assert again.code == 3
     assert again.err.count("bad.jpg") == 1
     assert "1 skipped" in again.out
-    listed = run("status", "--skipped", "--json").document["skipped"]
-    assert listed == [skipped]
+    [listed] = run("status", "--skipped", "--json").document["skipped"]
+    age = datetime.now(UTC) - datetime.fromisoformat(listed.pop("noted_at"))
+    assert listed == skipped
+    assert timedelta(0) <= age < timedelta(minutes=10)
+    assert re.search(r"skipped +\d{4}-\d\d-\d\d \d\d:\d\d UTC", run("status", "--skipped").out)
+
+
+def test_a_skipped_file_is_looked_at_again_when_it_changes_or_on_request(
+    run: Run, photos: Path
+) -> None:
+    bad = photos / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff")
+    run("ingest", "photos")
+    assert run("ingest", "photos", "--retry-skipped").code == 3
+    write(bad, 7)
+    ran = run("ingest", "photos", "--json")
+    assert (ran.code, ran.document["photos_ingested"]) == (0, 1)
+    assert run("status", "--skipped", "--json").document["skipped"] == []
+
+
+def test_patterns_and_the_ignore_file_leave_photos_out(run: Run, photos: Path) -> None:
+    assert run("ingest", "photos", "--exclude", "a.*, *.tif", "--json").document["photos_seen"] == 1
+    (photos / ".segsearchignore").write_text("trip/\n")
+    ran = run("ingest", "photos", "--json")
+    assert (ran.document["photos_ingested"], ran.document["photos_vanished"]) == (1, 1)
+    assert "exclude" in run("ingest", "photos", "--exclude", "!").err
+
+
+def test_watching_and_json_exclude_each_other(run: Run, photos: Path) -> None:
+    assert run("ingest", "photos", "--watch", "--json").code == 2
 
 
 def test_a_wrong_path_is_wrong_usage_and_no_traceback(run: Run, photos: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ingest.files import FileKey, FileStamp, Root, folders_around, is_below, is_gone
-from ingest.ledger import LEDGER_NAME, Ledger, folder_key, sort_key
+from ingest.ledger import Ledger, folder_key, sort_key
+from ingest.ledger_file import LEDGER_NAME
 from search.errors import LibraryError, UnknownIdError, UsageError
 from search.records import GeoCircle, Photo, PhotoFacts, Place, SearchFilter, photo_id_from_digest
 
@@ -208,7 +209,7 @@ def test_names_that_are_not_utf8_come_back_as_they_are(ledger: Ledger, root: Roo
 def test_skipped_files_are_listed_with_their_reasons_by_path(ledger: Ledger, root: Root) -> None:
     for name in (b"z.jpg", b"a/b.jpg"):
         ledger.skip_file(FileKey(root, name), STAMP, f"{name!r} is empty")
-    assert ledger.skipped() == [
+    assert [(file.path, file.reason) for file in ledger.skipped()] == [
         (root.path / "a/b.jpg", "b'a/b.jpg' is empty"),
         (root.path / "z.jpg", "b'z.jpg' is empty"),
     ]

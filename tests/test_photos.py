@@ -22,9 +22,9 @@ from ingest.photos import (
     bytes_sha256,
     decode_bytes,
     decode_photo,
-    iter_photo_files,
     pixel_sha256,
 )
+from ingest.walk import iter_photo_files
 from search.errors import PhotoError, TooLargeError, UndecodableError
 
 pillow_heif.register_heif_opener()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ingest.photos import iter_photo_files, shown_path
+from ingest.photos import shown_path
+from ingest.walk import Told, iter_photo_files
 
 
 def touch(root: Path, *names: str) -> None:
@@ -82,7 +83,7 @@ def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(
 
     monkeypatch.setattr(os, "scandir", refusing)
     told: list[tuple[Path, str]] = []
-    found = list(iter_photo_files(tmp_path, lambda path, reason: told.append((path, reason))))
+    found = list(iter_photo_files(tmp_path, Told(lambda path, reason: told.append((path, reason)))))
     assert [path.name for path in found] == ["a.jpg", "z.jpg"]
     locked = tmp_path / "locked"
     assert told == [(locked, f"{locked} can't be read: permission denied.")]
@@ -90,10 +91,44 @@ def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(
 
 def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     told: list[str] = []
-    assert not list(iter_photo_files(tmp_path / "no", lambda _, reason: told.append(reason)))
+    assert not list(iter_photo_files(tmp_path / "no", Told(lambda _, reason: told.append(reason))))
     assert "no such file" in told[0]
 
 
 def test_control_characters_in_a_name_do_not_reach_the_terminal() -> None:
     assert shown_path(Path("a\x1b[2J\nb.jpg")) == r"a\x1b[2J\nb.jpg"
     assert shown_path(Path("été/日本.jpg")) == "été/日本.jpg"
+
+
+def test_an_ignore_file_leaves_out_what_git_would_leave_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "raw/b.jpg", "2024/raw/c.jpg", "2024/d.png", "2024/e.jpg", "top.png")
+    touch(tmp_path, "2024/f.png", "shared/raw/g.jpg")
+    (tmp_path / ".segsearchignore").write_text("# comment\nraw/\n*.png\n!/top.png\n")
+    (tmp_path / "2024/.segsearchignore").write_text("!d.png\n")  # the inner one goes first
+    assert walked(tmp_path) == ["2024/d.png", "2024/e.jpg", "a.jpg", "top.png"]
+
+
+def test_patterns_that_are_given_count_from_the_folder_and_files_may_take_back(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "a.jpg", "s/a.jpg", "s/b.jpg", "t/b.jpg")
+    (tmp_path / "t/.segsearchignore").write_text("!b.jpg\n")
+    left_out: list[Path] = []
+    found = iter_photo_files(tmp_path, Told(left_out=left_out.append), exclude=["/a.jpg", "b.*"])
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["s/a.jpg", "t/b.jpg"]
+    assert left_out == [tmp_path / "a.jpg", tmp_path / "s/b.jpg"]
+
+
+def test_a_link_to_a_folder_is_left_out_by_its_name(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.jpg", "elsewhere/b.jpg")
+    (tmp_path / "in/away").symlink_to(tmp_path / "elsewhere")
+    assert walked(tmp_path / "in") == ["a.jpg", "away/b.jpg"]
+    (tmp_path / "in/.segsearchignore").write_text("away/\n")
+    assert walked(tmp_path / "in") == ["a.jpg"]
+
+
+def test_patterns_match_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    for name in (b"caf\xe9.jpg", b"caf\xe8.jpg"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    (tmp_path / ".segsearchignore").write_bytes(b"caf\xe9.jpg\n")
+    assert [os.fsencode(name) for name in walked(tmp_path)] == [b"caf\xe8.jpg"]

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ingest.files import FileKey, FileStamp
+from ingest.files import FileKey, FileStamp, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import bytes_sha256
-from ingest.scan import (
-    Again,
-    NewFile,
-    Seen,
-    count_files,
-    iter_new_files,
-    mark_vanished,
-    scopes_from_paths,
-)
+from ingest.scan import Again, NewFile, Seen, iter_new_files, mark_vanished
+from ingest.scopes import count_files, scopes_from_paths
 from ingest.tally import Tally
 from search.errors import UsageError
 from search.records import Photo, PhotoFacts, photo_id_from_digest
@@ -36,10 +31,12 @@ class Scan:
     tally: Tally = field(default_factory=Tally)
     settled: int = 0
 
-    def new(self, *paths: Path, again: Again | None = None) -> list[str]:
+    def new(
+        self, *paths: Path, again: Again | None = None, exclude: tuple[str, ...] = ()
+    ) -> list[str]:
         """The files that need decoding, by path below the folder; what is gone is noted."""
         self.tally, self.settled, found = Tally(), 0, []
-        for scope in scopes_from_paths(paths or (self.folder,), self.ledger):
+        for scope in scopes_from_paths(paths or (self.folder,), self.ledger, exclude):
             seen = Seen()
             found += list(
                 iter_new_files(
@@ -51,7 +48,7 @@ class Scan:
                     on_settled=self._settled,
                 )
             )
-            mark_vanished(scope, self.ledger, seen, self.tally)
+            mark_vanished([(scope, seen)], self.ledger, self.tally)
         return [str(new.key.path.relative_to(self.folder)) for new in found]
 
     def _settled(self) -> None:
@@ -196,3 +193,107 @@ def test_a_dead_mount_is_absent_and_no_crash(scan: Scan, monkeypatch: pytest.Mon
     assert scan.tally.vanished == 0
     assert "not connected" in scan.tally.skipped[0][1]
     assert "not there" in scan.tally.notices[0]
+
+
+def test_what_an_ignore_file_names_later_is_gone_until_it_no_longer_does(scan: Scan) -> None:
+    finished(scan)
+    ignore = scan.folder / ".segsearchignore"
+    ignore.write_text("t/\n")
+    assert scan.new() == []
+    assert (scan.tally.unchanged, scan.tally.vanished) == (2, 1)
+    assert scan.new() == []
+    assert scan.tally.vanished == 0
+    ignore.unlink()
+    assert scan.new() == []
+    assert (scan.tally.unchanged, scan.tally.updated) == (2, 1)
+
+
+def test_patterns_count_from_the_outermost_root_whatever_is_named(scan: Scan) -> None:
+    finished(scan)
+    (scan.folder / ".segsearchignore").write_text("/s/t/\n")
+    assert scan.new(scan.folder / "s") == []
+    assert scan.tally.vanished == 1
+    assert scan.new(scan.folder / "s/t") == []
+    assert "is left out by a pattern" in scan.tally.notices[0]
+
+
+def test_an_inner_root_obeys_the_patterns_of_the_folders_around_it(scan: Scan) -> None:
+    for name in scan.new(scan.folder / "s/t"):
+        scan.finish(name)
+    scan.new()
+    (scan.folder / "s/.segsearchignore").write_text("t/\n")
+    assert scan.new() == ["a.jpg", "s/b.jpg"]
+    assert scan.tally.vanished == 1
+
+
+def test_a_file_that_is_named_is_taken_although_a_pattern_leaves_it_out(scan: Scan) -> None:
+    scan.ledger.add_root(scan.folder)
+    assert scan.new(scan.folder / "a.jpg", exclude=("*.jpg",)) == ["a.jpg"]
+    assert scan.new(exclude=("*.jpg",)) == []
+
+
+def test_a_folder_whose_ignore_file_is_wrong_keeps_what_was_known_and_is_told_of(
+    scan: Scan,
+) -> None:
+    finished(scan)
+    (scan.folder / "s/.segsearchignore").write_text("!\n")
+    assert scan.new() == []
+    assert (scan.tally.unchanged, scan.tally.vanished) == (1, 0)
+    [(path, reason)] = scan.tally.skipped
+    assert path == scan.folder / "s"
+    assert "line that is no pattern" in reason
+
+
+def test_a_pattern_that_is_none_is_wrong_usage(scan: Scan) -> None:
+    with pytest.raises(UsageError, match="exclude"):
+        scan.new(exclude=("!",))
+
+
+def test_a_name_that_is_not_utf_8_is_known_again(scan: Scan) -> None:
+    odd = Path(os.fsdecode(os.fsencode(scan.folder) + b"/caf\xe9.jpg"))
+    odd.write_text("odd")
+    root = scan.ledger.add_root(scan.folder)
+    [name] = [name for name in scan.new() if name.startswith("caf")]
+    sha256 = bytes_sha256(odd)
+    photo = Photo(
+        photo_id=photo_id_from_digest(sha256),
+        size_wh=(1, 1),
+        facts=PhotoFacts(sort_at=datetime(2024, 1, 1, tzinfo=UTC)),
+        segmented_with="f00d",
+    )
+    scan.ledger.finish_photo(photo, FileKey(root, b"caf\xe9.jpg"), FileStamp.of(odd), sha256)
+    assert name not in scan.new()
+    odd.unlink()
+    scan.new()
+    assert scan.tally.vanished == 1
+
+
+def test_a_name_in_other_case_is_a_move_and_costs_nothing(scan: Scan) -> None:
+    finished(scan)
+    (scan.folder / "a.jpg").rename(scan.folder / "A.JPG")
+    assert scan.new() == []
+    assert (scan.tally.updated, scan.tally.vanished) == (1, 0)
+    assert len(list(scan.ledger.present_files())) == 3
+
+
+def test_where_both_spellings_name_one_file_only_the_one_that_is_listed_counts(
+    scan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on the disks of macOS and Windows, where the old spelling still answers."""
+    finished(scan)
+    (scan.folder / "a.jpg").rename(scan.folder / "A.JPG")
+    stat = os.stat
+
+    def either(path: Path | str, **options: Any) -> os.stat_result:
+        other = str(path).replace("a.jpg", "A.JPG") if isinstance(path, Path | str) else path
+        return stat(other, **options)
+
+    monkeypatch.setattr(os, "stat", either)
+    assert not is_gone(scan.folder / "a.jpg")
+    assert scan.new() == []
+    assert (scan.tally.updated, scan.tally.vanished) == (1, 0)
+    assert {key.below for key in scan.ledger.present_files()} == {
+        b"A.JPG",
+        b"s/b.jpg",
+        b"s/t/c.jpg",
+    }

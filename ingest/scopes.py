@@ -1,0 +1,151 @@
+"""What to look through: the folders asked for, and the roots that they belong to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ingest.files import Root, is_below, is_gone
+from ingest.ledger import Ledger
+from ingest.photos import shown_path
+from ingest.walk import Told, iter_photo_files
+from search.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A folder (or one file) to look through, and the root that it belongs to."""
+
+    root: Root
+    path: Path
+    inner: tuple[Path, ...] = ()  # roots in it, which are scopes of their own
+    outermost: Path | None = None  # the root around all others: where patterns count from
+    exclude: tuple[str, ...] = ()  # patterns of what is left out
+    deep: bool = True  # else the folders in it are not looked into
+
+    @property
+    def below(self) -> bytes:
+        """The path below the root; b"" for the root itself."""
+        return below_root(self.root, self.path)
+
+    def covers(self, below: bytes) -> bool:
+        """Say whether a path below the root is one that is looked at."""
+        return is_below(below, self.below) and (self.deep or os.path.dirname(below) == self.below)  # noqa: PTH120
+
+    def holds(self, path: Path) -> bool:
+        """Say whether a path met on the way belongs to this scope's own root."""
+        return not any(path.is_relative_to(root) for root in self.inner)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """How a watcher looks, when only a few files have changed."""
+
+    shallow: tuple[Path, ...] = ()  # folders of known roots, without the folders in them
+    busy: frozenset[Path] = frozenset()  # files that are being written, to be left alone
+    asks: bool = False  # hide nothing where a large part of a root is gone at once, and say so
+
+
+WHOLE = Glance()
+
+
+def scopes_from_paths(
+    paths: Sequence[Path], ledger: Ledger, exclude: Sequence[str] = ()
+) -> list[Scope]:
+    """Return what to look through; folders not known yet become roots.
+
+    A path below another one adds nothing. Roots below a path are looked through as scopes of
+    their own, so that each file has one name and an unmounted one hides nothing.
+
+    Raises:
+        UsageError: a path that is neither there nor known.
+    """
+    real = [Path(os.path.realpath(path)) for path in paths]
+    for path in real:
+        _check_there_or_known(path, ledger)
+    outermost = _outermost(real)
+    for path in outermost:
+        if ledger.root_for(path) is None:
+            ledger.add_root(path if os.path.isdir(path) else path.parent)  # noqa: PTH112
+    scopes = [scope for path in outermost for scope in _scopes(path, ledger)]
+    return [replace(scope, exclude=tuple(exclude)) for scope in scopes]
+
+
+def shallow_scopes(
+    folders: Iterable[Path], ledger: Ledger, exclude: Sequence[str] = ()
+) -> list[Scope]:
+    """Return folders to look through without those in them; what lies below no root is left out."""
+    roots = [folder for folder in folders if ledger.root_for(folder) is not None]
+    scopes = [_scopes(folder, ledger)[0] for folder in roots]
+    return [replace(scope, inner=(), exclude=tuple(exclude), deep=False) for scope in scopes]
+
+
+def _outermost(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths that lie below no other one, each once."""
+    unique = list(dict.fromkeys(paths))
+    return [p for p in unique if not any(p != q and p.is_relative_to(q) for q in unique)]
+
+
+def _check_there_or_known(path: Path, ledger: Ledger) -> None:
+    if not is_gone(path):
+        return
+    root = ledger.root_for(path)
+    if root is None or not ledger.knows_of(root, below_root(root, path)):
+        raise UsageError(f"{shown_path(path)} is not there: name a folder of photos or a photo")
+
+
+def _scopes(path: Path, ledger: Ledger) -> list[Scope]:
+    roots, outer = ledger.roots(), ledger.root_for(path)
+    assert outer is not None  # it was made one
+    inner = [r for r in roots if r.path != outer.path and r.path.is_relative_to(path)]
+    around = [r.path for r in roots if path.is_relative_to(r.path)]
+    outermost = min(around, key=lambda folder: len(folder.parts))
+    starts = [(outer, path), *((root, root.path) for root in inner)]
+    return [
+        Scope(
+            root,
+            start,
+            tuple(r.path for r in inner if r != root and r.path.is_relative_to(start)),
+            outermost,
+        )
+        for root, start in starts
+    ]
+
+
+def iter_scope_files(scope: Scope, told: Told) -> Iterator[Path]:
+    """Yield the photo files of a scope; one that is not there has none."""
+
+    def unreadable(path: Path, reason: str) -> None:
+        if scope.holds(path):
+            told.unreadable(path, reason)
+
+    def left_out(path: Path) -> None:
+        if scope.holds(path):
+            told.left_out(path)
+
+    if not is_gone(scope.path):
+        files = iter_photo_files(
+            scope.path,
+            Told(unreadable, left_out),
+            root=scope.outermost or scope.root.path,
+            exclude=scope.exclude,
+            deep=scope.deep,
+        )
+        yield from filter(scope.holds, files)
+
+
+def count_files(scopes: Sequence[Scope]) -> int:
+    """Return how many photo files there are to look at."""
+
+    def quiet(path: Path, reason: str) -> None:
+        """The scan itself reports what can't be read."""
+
+    return sum(1 for scope in scopes for _ in iter_scope_files(scope, Told(quiet)))
+
+
+def below_root(root: Root, path: Path) -> bytes:
+    """Return a path below its root, as the file system spells it; b"" for the root itself."""
+    below = os.fsencode(path.relative_to(root.path))
+    return b"" if below == b"." else below

@@ -1,0 +1,160 @@
+"""Decoding in processes of their own: what crashes or hangs there is a photo's fault, no more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ingest_rig import Rig, write
+
+from ingest.decode_worker import DecodeLimits, DecodeWorker
+from ingest.photos import DecodedPhoto, decode_photo
+from search.errors import PhotoError, UndecodableError
+from search.records import SearchFilter
+
+LIMITS = DecodeLimits(max_pixels=1_000_000, max_bytes=10_000_000, timeout_s=1.0)
+
+
+def treacherous(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto:
+    """Decode as ever, but for files whose names say what they do to the decoder."""
+    match path.stem:
+        case "abort":
+            os.write(2, b"malloc(): corrupted top size\n")
+            os.abort()
+        case "leave":
+            os._exit(7)
+        case "hang":
+            time.sleep(3600)
+        case "hoard":
+            np.ones((1_000_000_000,), np.uint8)
+        case "mistake":
+            raise RuntimeError("a mistake in the program")
+    return decode_photo(path, max_pixels=max_pixels, max_bytes=max_bytes)
+
+
+@pytest.fixture
+def worker() -> Iterator[DecodeWorker]:
+    with closing(DecodeWorker(LIMITS, treacherous)) as worker:
+        yield worker
+
+
+def test_a_photo_comes_back_as_it_is_decoded_here(worker: DecodeWorker, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", 1)
+    there = worker.decode(path)
+    here = decode_photo(path, max_pixels=10**6, max_bytes=10**7)
+    assert (there.rgb == here.rgb).all()
+    assert there.rgb.flags.writeable
+    assert there.rgb.flags.c_contiguous
+    assert (there.pixel_sha256, there.taken_at, there.camera, there.location) == (
+        here.pixel_sha256,
+        here.taken_at,
+        here.camera,
+        here.location,
+    )
+
+
+def test_what_is_wrong_with_a_file_is_told_as_ever(worker: DecodeWorker, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(UndecodableError, match=r"bad\.jpg"):
+        worker.decode(tmp_path / "bad.jpg")
+    with pytest.raises(PhotoError, match="no such file"):
+        worker.decode(tmp_path / "gone.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("abort", r"abort\.png is damaged so that it crashes the decoder \(signal SIGABRT\)"),
+        ("leave", r"crashes the decoder \(exit code 7\)"),
+        ("hang", "not decoded within 1 s.*--decode-timeout-s.*--retry-skipped"),
+    ],
+)
+def test_a_file_that_takes_the_decoder_down_is_refused_and_the_next_is_decoded(
+    worker: DecodeWorker, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    bad, good = write(tmp_path / f"{name}.png", 1), write(tmp_path / "good.png", 2)
+    for _ in range(2):
+        with pytest.raises(UndecodableError, match=said):
+            worker.decode(bad)
+        assert worker.decode(good).size_wh == (48, 36)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is not limited")
+def test_a_file_that_takes_more_memory_than_pictures_need_is_refused(
+    worker: DecodeWorker, tmp_path: Path
+) -> None:
+    with pytest.raises(MemoryError):
+        worker.decode(tmp_path / "hoard.png")
+
+
+def test_a_mistake_in_the_program_is_not_blamed_on_the_photo(
+    worker: DecodeWorker, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="a mistake in the program"):
+        worker.decode(tmp_path / "mistake.png")
+
+
+def test_ingest_goes_on_beside_files_that_crash_and_hang(tmp_path: Path) -> None:
+    with closing(Rig(tmp_path, decode=treacherous)) as rig:
+        for seed, name in enumerate(("a", "abort", "b", "hang", "c", "leave", "d")):
+            write(rig.photos / f"{name}.png", seed)
+        summary = rig.ingest(decode_timeout_s=1.0, decode_workers=2)
+        assert summary.photos_ingested == 4
+        skipped = {Path(each.path).stem: each.reason for each in summary.skipped}
+        assert skipped.keys() == {"abort", "hang", "leave"}
+        assert "SIGABRT" in skipped["abort"]
+        again = rig.ingest(decode_timeout_s=1.0, decode_workers=2)
+        assert (again.photos_unchanged, again.photos_skipped) == (4, 3)
+        rig.decode = decode_photo  # a newer library, say
+        assert rig.ingest(retry_skipped=True).photos_ingested == 3
+        with rig.ledger() as ledger:
+            assert len(ledger.photos(SearchFilter(), limit=10)) == 7
+            assert ledger.skipped() == []
+
+
+def test_an_interrupt_does_not_wait_for_a_file_that_hangs(tmp_path: Path) -> None:
+    with closing(Rig(tmp_path, decode=treacherous)) as rig:
+        for seed, name in enumerate(("a", "hang", "z")):
+            write(rig.photos / f"{name}.png", seed)
+        rig.segmenter.interrupt_at = 1
+        started = time.monotonic()
+        assert rig.ingest(decode_ahead=1, decode_timeout_s=600, decode_workers=1).interrupted
+        assert time.monotonic() - started < 60
+
+
+def test_processes_end_with_the_one_that_started_them_even_if_it_is_killed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", 1)
+    script = (
+        "import sys; from pathlib import Path; from ingest.decode_worker import *\n"
+        "worker = DecodeWorker(DecodeLimits(10**6, 10**7, 60.0))\n"
+        "worker.decode(Path(sys.argv[1])); print(worker._process.pid, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+    until = time.monotonic() + 30
+    while is_running(child):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,292 @@
+"""Watching: when changed files are looked at, where, and what comes of it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from commands import READY_WITHIN_S, serve, start
+from fakes import Quiet, make_library
+from ingest_rig import Rig, write
+
+from api.watching import watch
+from ingest.ledger import Ledger
+from ingest.pipeline import ingest
+from ingest.scopes import Glance
+from ingest.tally import IngestSummary
+from ingest.watching import AT_MOST_S, SETTLED_S, Settling, Where, is_watched, where_to_look
+from search.errors import OwnedError
+from search.records import SearchFilter
+
+WITHIN_S = 60.0
+BOTH_START_WITHIN_S = 240.0  # two processes load models, the server and the one that watches
+
+
+def test_a_file_that_is_still_written_waits_until_it_no_longer_changes(tmp_path: Path) -> None:
+    path, settling = tmp_path / "a.jpg", Settling()
+    path.write_bytes(b"1")
+    settling.note([path], 0.0)
+    assert settling.settled(SETTLED_S - 0.1) == set()
+    path.write_bytes(b"12")
+    assert settling.settled(SETTLED_S) == set()
+    assert settling.settled(2 * SETTLED_S - 0.1) == set()
+    assert settling.settled(2 * SETTLED_S) == {path}
+    assert settling.settled(100.0) == set()
+
+
+def test_many_changes_are_one_batch_and_what_is_gone_settles_too(tmp_path: Path) -> None:
+    settling = Settling()
+    paths = [tmp_path / f"{number}.jpg" for number in range(5)]
+    for moment, path in enumerate(paths):
+        settling.note([path], moment / 2)
+        assert settling.settled(moment / 2) == set()
+    assert settling.settled(2.0 + SETTLED_S) == set(paths)
+
+
+def test_a_burst_without_an_end_is_looked_at_but_for_what_is_being_written(tmp_path: Path) -> None:
+    settling, done, busy = Settling(), tmp_path / "done.jpg", tmp_path / "busy.jpg"
+    done.touch()
+    settling.note([done], 0.0)
+    settling.note([busy], AT_MOST_S - 1)
+    assert settling.settled(AT_MOST_S - 0.5) == set()
+    assert settling.settled(AT_MOST_S) == {done}
+    assert settling.busy == {busy}
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with closing(Rig(tmp_path)) as rig:
+        for seed, name in enumerate(("a.png", "s/b.png", "s/t/c.png")):
+            write(rig.photos / name, seed)
+        rig.ingest()
+        yield rig
+
+
+def where(rig: Rig, *changed: str) -> Where:
+    with rig.ledger() as ledger:
+        return where_to_look([rig.photos / name for name in changed], ledger)
+
+
+def test_of_a_changed_file_its_folder_is_looked_at_and_not_those_in_it(rig: Rig) -> None:
+    assert where(rig, "s/b.png", "s/new.jpg", "s/IMG.DNG") == Where([], [rig.photos / "s"])
+
+
+def test_a_new_folder_is_looked_through_and_a_known_one_that_is_gone(rig: Rig) -> None:
+    (rig.photos / "new").mkdir()
+    shutil.rmtree(rig.photos / "s/t")
+    assert where(rig, "new", "s/t", "s/t/c.png", "never") == Where(
+        [rig.photos / "new", rig.photos / "s/t", rig.photos / "s/t/c.png"], []
+    )
+
+
+def test_an_ignore_file_changes_all_that_lies_below(rig: Rig) -> None:
+    assert where(rig, "s/.segsearchignore", "s/b.png") == Where([rig.photos / "s"], [])
+
+
+def test_what_is_no_photo_is_nothing_to_look_at(rig: Rig) -> None:
+    (rig.photos / "notes.txt").touch()
+    assert not where(rig, "notes.txt", "gone.tmp")
+
+
+def test_hidden_files_and_the_library_itself_are_not_watched(tmp_path: Path) -> None:
+    def watched(name: str) -> bool:
+        return is_watched(tmp_path / name, [tmp_path], tmp_path / "library")
+
+    assert watched("a.jpg")
+    assert watched("s/.segsearchignore")
+    assert watched("")
+    assert not watched(".a.jpg")
+    assert not watched(".trash/a.jpg")
+    assert not watched("library/ledger.sqlite-wal")
+
+
+def glance(rig: Rig, *deep: Path, **how: Any) -> IngestSummary:
+    return ingest(deep, rig.workshop(), Quiet(), glance=Glance(**how))
+
+
+def test_a_shallow_look_sees_one_folder_and_leaves_what_lies_deeper(rig: Rig) -> None:
+    write(rig.photos / "s/new.png", 7)
+    write(rig.photos / "s/t/newer.png", 8)
+    for name in ("s/b.png", "s/t/c.png"):
+        (rig.photos / name).unlink()
+    summary = glance(rig, shallow=(rig.photos / "s",))
+    assert (summary.photos_ingested, summary.photos_vanished) == (1, 1)
+    assert rig.shown() == ["photos/a.png", "photos/s/new.png", "photos/s/t/c.png"]
+
+
+def test_a_file_that_is_busy_is_left_as_it_was(rig: Rig) -> None:
+    new, changed = write(rig.photos / "new.png", 7), write(rig.photos / "a.png", 8)
+    summary = glance(rig, rig.photos, busy=frozenset((new, changed)))
+    assert (summary.photos_ingested, summary.photos_vanished) == (0, 0)
+    assert glance(rig, rig.photos).photos_ingested == 2
+
+
+def test_much_that_is_gone_at_once_is_asked_about_and_a_move_is_not(tmp_path: Path) -> None:
+    with closing(Rig(tmp_path)) as rig:
+        for seed in range(30):
+            write(rig.photos / f"{seed % 2}/{seed}.png", seed)
+        rig.ingest()
+        (rig.photos / "0").rename(rig.photos / "moved")
+        assert glance(rig, rig.photos, asks=True).notices == ()
+        shutil.rmtree(rig.photos / "moved")
+        summary = glance(rig, rig.photos, asks=True)
+        assert summary.photos_vanished == 0
+        assert f"segsearch ingest {rig.photos}" in summary.notices[0]
+        assert len(rig.shown()) == 30
+        assert rig.ingest().photos_vanished == 15
+        for seed in range(1, 20, 2):  # ten are few
+            (rig.photos / f"1/{seed}.png").unlink()
+        assert glance(rig, rig.photos, asks=True).photos_vanished == 10
+
+
+class Watcher:
+    """A watch in a thread, and what it told."""
+
+    def __init__(self, folder: Path, library: str) -> None:
+        self.photos = folder / "photos"
+        self.library = folder / library
+        self.told: list[IngestSummary] = []
+        self.stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> Watcher:
+        write(self.photos / "first.png", 99)
+        with make_library(self.library) as library:
+            ingest([self.photos], library.workshop(), Quiet())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self._thread.join(WITHIN_S)
+        assert not self._thread.is_alive()
+        assert self._error is None
+
+    def _work(self) -> None:
+        try:
+            with make_library(self.library) as library:
+                watch([self.photos], library, self.told.append, stop=self.stop)
+        except BaseException as error:
+            self._error = error
+
+    def wait_until_shown(self, *names: str) -> None:
+        until = time.monotonic() + WITHIN_S
+        while self.shown() != set(names):
+            assert time.monotonic() < until, (self.shown(), self.told, self._error)
+            time.sleep(0.1)
+
+    def shown(self) -> set[str]:
+        with closing(Ledger(self.library)) as ledger:
+            rows = ledger.photos(SearchFilter(), limit=1000)
+            return {str(row.path.relative_to(self.photos)) for row in rows if row.path}
+
+
+@pytest.fixture
+def watcher(tmp_path: Path) -> Iterator[Watcher]:
+    with Watcher(tmp_path, "photos/library") as watcher:  # where it must not disturb itself
+        yield watcher
+
+
+def test_what_comes_changes_moves_and_goes_is_followed(watcher: Watcher) -> None:
+    write(watcher.photos / "a.png", 1)
+    write(watcher.photos / "s/b.png", 2)
+    watcher.wait_until_shown("first.png", "a.png", "s/b.png")
+    (watcher.photos / "s").rename(watcher.photos / "moved")
+    watcher.wait_until_shown("first.png", "a.png", "moved/b.png")
+    (watcher.photos / "bad.jpg").write_bytes(b"\xff\xd8\xff")
+    (watcher.photos / "a.png").unlink()
+    watcher.wait_until_shown("first.png", "moved/b.png")
+    wait_until(lambda: photos_in_index(watcher.library) == 3)  # in between, others can have it
+    told = len(watcher.told)
+    time.sleep(2 * SETTLED_S)
+    assert len(watcher.told) == told  # what the library writes is nothing new
+    assert sum(summary.photos_ingested for summary in watcher.told) == 2
+    assert sum(len(summary.skipped) for summary in watcher.told) == 1
+
+
+def photos_in_index(library: Path) -> int | None:
+    """How many photos there are; None while the watch has the library."""
+    with make_library(library) as other:
+        try:
+            return other.index().count("photos")
+        except OwnedError:
+            return None
+
+
+def test_a_root_that_is_unmounted_keeps_its_photos_and_is_watched_again(tmp_path: Path) -> None:
+    with Watcher(tmp_path, "library") as watcher:
+        write(watcher.photos / "a.png", 1)
+        watcher.wait_until_shown("first.png", "a.png")
+        watcher.photos.rename(tmp_path / "away")
+        time.sleep(3 * SETTLED_S)
+        assert watcher.shown() == {"first.png", "a.png"}
+        write(tmp_path / "away/b.png", 2)
+        (tmp_path / "away").rename(watcher.photos)
+        watcher.wait_until_shown("first.png", "a.png", "b.png")
+        write(watcher.photos / "c.png", 3)
+        watcher.wait_until_shown("first.png", "a.png", "b.png", "c.png")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no list of open files")
+def test_many_looks_leave_nothing_open(watcher: Watcher) -> None:
+    def left_open() -> tuple[int, int]:
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    names = ["first.png"]
+    for number in range(4):
+        write(watcher.photos / f"{number}.png", number)
+        names.append(f"{number}.png")
+        watcher.wait_until_shown(*names)
+        time.sleep(1)  # the index is closed after the ledger has told
+        if number == 1:
+            before = left_open()
+    files, threads = left_open()
+    assert files <= before[0]
+    assert threads <= before[1]
+
+
+def wait_until(what: Callable[[], bool], within_s: float = WITHIN_S) -> None:
+    until = time.monotonic() + within_s
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+STARTER = {"SEGSEARCH_MODELS": "starter", "SEGSEARCH_POINTS_PER_SIDE": "4"}
+
+
+@pytest.mark.slow
+def test_the_commands_go_on_until_they_are_stopped(tmp_path: Path) -> None:
+    photos, library = tmp_path / "photos", tmp_path / "library"
+    write(photos / "a.png", 1)
+    process = start(["ingest", photos, "--watch", "--library", library], tmp_path, STARTER)
+    try:
+        assert process.stdout is not None
+        assert "1 photos seen: 1 ingested" in process.stdout.readline()
+        write(photos / "b.png", 2)
+        assert ": 1 ingested" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=READY_WITHIN_S)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "watching for changes" in said
+    assert "Traceback" not in said
+    with serve(library, "--watch", ready=False, environment=STARTER) as server:
+        write(photos / "c.png", 3)
+        names = {"a.png", "b.png", "c.png"}
+        wait_until(lambda: names_shown_by(server.address) == names, BOTH_START_WITHIN_S)
+
+
+def names_shown_by(address: str) -> set[str]:
+    rows = httpx.get(f"{address}/v1/photos?limit=100", trust_env=False).json()["photos"]
+    return {Path(row["path"]).name for row in rows}
