@@ -20,8 +20,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "segmenter": STARTER,
         "encoder": STARTER,
         "points_per_side": 16,
-        "pred_iou_thresh": 0.5,
-        "stability_score_thresh": 0.5,
+        "pred_iou_thresh": 0.3,
+        "stability_score_thresh": 0.6,
     },
 }
 

@@ -13,6 +13,7 @@ corrections of its own masks among the prompts.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -62,6 +63,7 @@ class Recipe:
     look_steps: int = 300  # before the first step: only the attention to the click's place
     look_until: float = 0.3  # share of the steps during which that goes on beside the masks
     grounding: float = 0.5  # weight of teaching the image which cells are the prompt's
+    sharpness: float = 3.0  # of the exported logits; see sharpen()
     seed: int = 1
 
 
@@ -140,11 +142,15 @@ class Training:
         return self.step >= self.recipe.two_way_from * self.recipe.steps
 
     def prepare(self, batch: dict[str, Tensor], weights: Path | None = None) -> None:
-        """Set the start, fresh or from another run's averaged weights, say at a smaller size."""
+        """Set the start: fresh, from another run's checkpoint, or from exported weights."""
         if weights:
             state = torch.load(weights, map_location=self.device, weights_only=True)
-            self.model.load_state_dict(state["average"])
-            self.reader.load_state_dict(state["reader"])
+            if "average" in state:
+                self.model.load_state_dict(state["average"])
+                self.reader.load_state_dict(state["reader"])
+            else:  # exported weights: half precision, sharpened, without the reader
+                self.model.load_state_dict(state["model"])
+                sharpen(self.model, 1 / self.recipe.sharpness)
         else:
             prepare(self.model, self._pixels(batch))
         self._learn_to_look(batch)
@@ -435,7 +441,9 @@ class Training:
 
 def export(training: Training, config: Path, out: Path) -> None:
     """Write segmenter.pt in sam2's form and half precision, its config, and how it was made."""
-    weights = {name: values.half().cpu() for name, values in training.average.state_dict().items()}
+    model = copy.deepcopy(training.average)
+    sharpen(model, training.recipe.sharpness)
+    weights = {name: values.half().cpu() for name, values in model.state_dict().items()}
     part = out / "segmenter.part"
     torch.save({"model": weights}, part)
     part.replace(out / "segmenter.pt")
@@ -455,6 +463,19 @@ def export(training: Training, config: Path, out: Path) -> None:
         },
     }
     (out / "segmenter.json").write_text(json.dumps(made, indent=2) + "\n")
+
+
+@torch.no_grad()
+def sharpen(model: SAM2Base, factor: float) -> None:
+    """Multiply all mask logits by a factor, so that stability scores mean what they do in SAM.
+
+    No mask changes: the threshold is 0. Logits that are given as mask prompts are divided by it.
+    """
+    decoder = model.sam_mask_decoder
+    for mlp in decoder.output_hypernetworks_mlps:
+        mlp.layers[-1].weight.mul_(factor)
+        mlp.layers[-1].bias.mul_(factor)
+    model.sam_prompt_encoder.mask_downscaling[0].weight.div_(factor)
 
 
 def _device_name(device: torch.device) -> str:
@@ -574,7 +595,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and weights")
     parser.add_argument("--config", type=Path, default=weights_dir() / "segmenter.yaml")
-    parser.add_argument("--start-from", type=Path, help="checkpoint whose weights to begin with")
+    parser.add_argument("--start-from", type=Path, help="checkpoint or weights to begin with")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1),

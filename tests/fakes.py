@@ -144,15 +144,13 @@ class Quiet:
         pass
 
 
-def make_library(
-    folder: Path, *, segmenter: ColorSegmenter | None = None, **settings: Any
-) -> Library:
+def make_library(folder: Path, *, cutter: ColorSegmenter | None = None, **settings: Any) -> Library:
     """A new, empty library with the models above, or with another segmenter."""
     return Library(
         Settings(library=folder, **{"decode_workers": 0, **settings}),
         command="test",
         create=True,
-        segmenter=segmenter or ColorSegmenter(),
+        segmenter=cutter or ColorSegmenter(),
         encoder=ColorEncoder(),
     )
 

@@ -78,7 +78,7 @@ def site(
 ) -> Iterator[Site]:
     """Serve a copy of the stock while the block runs."""
     copied = shutil.copytree(stock / "library", folder / "library")
-    with make_library(copied, segmenter=segmenter, **settings) as library:
+    with make_library(copied, cutter=segmenter, **settings) as library:
         rows = library.ledger().photos(SearchFilter(), limit=10)
         photos = {row.below: row.photo.photo_id for row in rows if row.below}
         app = create_app(library, keyring=keyring)

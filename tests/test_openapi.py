@@ -97,7 +97,9 @@ def send_many(operation: Any, mode: GenerationMode) -> Counter[int]:
         suppress_health_check=list(HealthCheck),
     )
     def send(case: Any) -> None:
-        answer = case.call_and_validate(checks=CHECKS, headers=HEADERS)
+        answer = case.call(headers=HEADERS)
+        if operation.path != "/ready" or answer.status_code != 503:  # its models may be loading
+            case.validate_response(answer, checks=CHECKS)
         answered[answer.status_code] += 1
 
     send()

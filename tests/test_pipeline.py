@@ -41,13 +41,13 @@ def rig(empty_rig: Rig) -> Rig:
 
 
 @pytest.fixture
-def no_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_inference(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever decodes a photo from here on fails."""
 
     def decode(*_: Any, **__: Any) -> Any:
         raise AssertionError("a photo is decoded")
 
-    monkeypatch.setattr(pipeline, "decode_photo", decode)
+    monkeypatch.setattr(rig, "decode", decode)
 
 
 def counts(summary: IngestSummary) -> dict[str, int]:
@@ -124,7 +124,7 @@ def test_a_photo_without_segments_counts_as_ingested(empty_rig: Rig) -> None:
 
 def test_a_touched_file_is_hashed_and_no_more(rig: Rig, no_inference: None) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "decode_photo", decode_photo)
+        patch.setattr(rig, "decode", decode_photo)
         rig.ingest()
     stamped(rig.photos / "a.png")
     (rig.photos / "trip/b.png").chmod(0o600)
@@ -224,7 +224,7 @@ def test_the_same_picture_stored_in_all_eight_orientations_is_one_photo(empty_ri
 
 def test_a_moved_file_costs_nothing(rig: Rig, no_inference: None) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "decode_photo", decode_photo)
+        patch.setattr(rig, "decode", decode_photo)
         rig.ingest()
     (rig.photos / "trip/b.png").rename(rig.photos / "b2.png")
     assert counts(rig.ingest()) == {"seen": 4, "updated": 1, "unchanged": 3}
@@ -428,7 +428,7 @@ def test_a_file_that_goes_while_it_is_looked_at_is_no_bad_file(
             path.unlink()
         return decode_photo(path, **limits)
 
-    monkeypatch.setattr(pipeline, "decode_photo", decode)
+    monkeypatch.setattr(rig, "decode", decode)
     assert counts(rig.ingest()) == {"seen": 4, "ingested": 3}
     assert rig.shown() == [ALL[0], *ALL[2:]]
 
@@ -461,7 +461,9 @@ def test_a_bad_file_among_good_ones_is_skipped_with_its_reason(rig: Rig) -> None
     assert summary.skipped[0].path == str(bad)
     assert "bad.jpg" in summary.skipped[0].reason
     with rig.ledger() as ledger:
-        assert ledger.skipped() == [(bad, summary.skipped[0].reason)]
+        assert [(file.path, file.reason) for file in ledger.skipped()] == [
+            (bad, summary.skipped[0].reason)
+        ]
 
 
 def test_a_bad_file_is_listed_but_not_tried_again_until_it_changes(
@@ -473,7 +475,7 @@ def test_a_bad_file_is_listed_but_not_tried_again_until_it_changes(
         tried.append(path.name)
         return decode_photo(path, **limits)
 
-    monkeypatch.setattr(pipeline, "decode_photo", decode)
+    monkeypatch.setattr(rig, "decode", decode)
     bad = rig.photos / "bad.png"
     bad.write_bytes(b"")
     rig.ingest()
@@ -520,7 +522,7 @@ def test_a_file_that_cannot_be_read_keeps_its_photo_and_is_tried_each_time(
         assert all("permission denied" in skipped.reason for skipped in summary.skipped)
         assert rig.shown() == ALL
     with rig.ledger() as ledger:
-        assert [path for path, _ in ledger.skipped()] == [new]
+        assert [file.path for file in ledger.skipped()] == [new]
     locked.clear()
     assert counts(rig.ingest()) == {"seen": 5, "ingested": 1, "unchanged": 4}
 

@@ -59,7 +59,8 @@ def test_automatic_masks_are_those_of_sam2(
     rgb = draw_scene(3, (317, 211)).image
     ours = segmenter.automatic(rgb, parameters)
     assert len(ours) > 2
-    assert differences(reference_masks(segmenter.model, rgb, parameters), ours) == []
+    reference = reference_masks(segmenter.model, rgb, parameters)
+    assert differences([mask for mask in reference if mask["area"]], ours) == []
 
 
 @pytest.mark.parametrize("size_wh", [(50, 1), (3, 700), (2, 2), (256, 256), (1201, 97)])
@@ -149,7 +150,7 @@ def test_crop_layers_that_a_thin_photo_cannot_have_are_left_out(segmenter: Sam2S
 
 
 def test_limits_by_area_drop_what_is_outside_them(segmenter: Sam2Segmenter) -> None:
-    rgb = draw_scene(3, (320, 240)).image
+    rgb = draw_scene(5, (320, 240)).image
     limits = replace(GRID, min_area_fraction=0.01, max_area_fraction=0.2)
     kept = [m for m in segmenter.automatic(rgb, GRID) if 0.01 <= m.area_fraction <= 0.2]
     assert kept

@@ -152,7 +152,7 @@ def test_a_single_photo_is_cut_with_the_librarys_models_unless_others_are_named(
     )
     save_manifest(Path("lib"), manifest)
     assert settings_for_photo(Settings(library="lib")).segmenter == "starter"
-    assert settings_for_photo(Settings(library="lib")).pred_iou_thresh == 0.5
+    assert settings_for_photo(Settings(library="lib")).pred_iou_thresh == 0.3
     asked = Settings(library="lib", segmenter="other.pt")
     assert settings_for_photo(asked).segmenter == "other.pt"
     assert settings_for_photo(Settings(library="nowhere")).segmenter != "starter"

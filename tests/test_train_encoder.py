@@ -29,9 +29,19 @@ from starter.captions import (
     strange_word,
 )
 from starter.colors import COLOR_NAMES
-from starter.encoder_check import check_encoder, draw_held_out
-from starter.encoder_data import Batch, BatchPlan, Cutout, cutouts, iter_batches, read_facts, show
+from starter.encoder_check import FIRST_CHECK_SEED, check_encoder, draw_held_out
+from starter.encoder_data import (
+    FIRST_SCENE_SEED,
+    Batch,
+    BatchPlan,
+    Cutout,
+    cutouts,
+    iter_batches,
+    read_facts,
+    show,
+)
 from starter.encoder_model import EncoderShape, new_tokenizer
+from starter.evaluation.held_out import HELD_OUT_SEEDS
 from starter.patterns import PATTERNS
 from starter.shapes import SHAPES
 from starter.train_encoder import Recipe, caption_loss, export, main, train
@@ -129,7 +139,8 @@ def test_all_that_a_caption_says_is_true() -> None:
         facts = random_facts(rng)
         claim = draw_claim(rng, facts)
         true = {("color", c) for c in COLOR_NAMES if facts.shares[COLOR_NAMES.index(c)] >= 0.3}
-        true |= {("modifier", facts.modifier), ("pattern", facts.pattern), ("shape", facts.shape)}
+        true |= {("modifier", facts.modifier), ("pattern", facts.pattern or "")}
+        true |= {("shape", facts.shape or "")}
         said = said_in(untouched(rng, claim))
         assert said <= true, (said, true)
         assert said >= {("color", color) for color in claim.colors}
@@ -185,6 +196,12 @@ def test_batches_do_not_depend_on_where_training_began() -> None:
     assert [batch.step for batch in from_start] == [0, 1, 2, 3]
     assert same_batch(from_start[2], next(iter_batches(PLAN, 2)))
     assert not same_batch(from_start[2], from_start[3])
+
+
+def test_neither_training_nor_its_check_draws_a_scene_of_the_evaluation() -> None:
+    steps = 1_000_000
+    last = FIRST_SCENE_SEED + BatchPlan.scenes_per_step * steps + BatchPlan.window_scenes
+    assert FIRST_SCENE_SEED < last < FIRST_CHECK_SEED < HELD_OUT_SEEDS.start - steps
 
 
 def test_workers_take_turns() -> None:
@@ -268,8 +285,8 @@ def test_it_learns(tmp_path: Path) -> None:
     trainer = train(RECIPE, tmp_path, device=CPU, stop_after=1)
     trainer.recipe = Recipe(TINY, PLAN, steps=10_000, workers=0)
     batch = next(iter_batches(PLAN))
-    losses = [sum(trainer.step(batch).values()) for _ in range(120)]
-    assert losses[-1] < 0.5 * losses[0]
+    losses = [sum(trainer.step(batch).values()) for _ in range(50)]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_the_exported_encoder_loads_in_the_product(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from starter.click_data import STRIDE, click_batches
 from starter.click_decoder import Looks, decode, encode
 from starter.click_loss import mask_loss
 from starter.scenes import Scene, SceneNode, click_targets, draw_scene
-from starter.train_segmenter import Recipe, Training, looking_distance, run
+from starter.train_segmenter import Recipe, Training, looking_distance, run, sharpen
 
 CONFIG = weights_dir() / "segmenter.yaml"
 TINY = Recipe(size_px=64, steps=4, pictures=2, clicks=4, two_way_from=0.5, two_way_clicks=2,
@@ -65,8 +65,8 @@ def test_targets_are_nested_hold_the_click_and_fill_their_boxes() -> None:
 def test_targets_are_those_that_scenes_tell_of_a_click(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without augmentation, a batch's targets are click_targets at a quarter of the size."""
     monkeypatch.setattr("starter.click_data._augmented", lambda rng, image, labels: (image, labels))
-    batch = next(click_batches(11, 0, pictures=4, clicks=8, size_px=128))
-    scene = draw_scene(11 * 100_000_000, (128, 128))
+    batch = next(click_batches(6, 0, pictures=4, clicks=8, size_px=128))
+    scene = draw_scene(6 * 100_000_000, (128, 128))
     assert np.array_equal(batch.images[0], scene.image)
     for click in range(8):
         x, y = batch.points[0, click].astype(int)
@@ -216,8 +216,32 @@ def test_weights_of_another_run_can_be_the_start_and_the_export_is_sam2s(tmp_pat
         start_from=tmp_path / "small" / "checkpoint.pt")  # fmt: skip
     exported = tmp_path / "large"
     model = _build(exported / "segmenter.yaml", _read_state(exported / "segmenter.pt"), exported)
+    started = Training(larger, CONFIG, "cpu")
+    drawn = next(click_batches(1, 0, pictures=2, clicks=4, size_px=128))
+    batch = {"images": torch.from_numpy(drawn.images)}
+    started.recipe = dataclasses.replace(larger, look_steps=0)
+    started.prepare(batch, exported / "segmenter.pt")
+    trained = torch.load(exported / "checkpoint.pt", weights_only=True)["average"]
+    for name, values in started.average.state_dict().items():
+        assert torch.allclose(values, trained[name], rtol=2e-3, atol=1e-4), name
     everything = MaskParameters(points_per_side=2, pred_iou_thresh=-1, stability_score_thresh=-1)
     assert reference_masks(model, draw_scene(1, (96, 64)).image, everything)
+
+
+def test_sharper_logits_change_no_mask_and_no_answer_to_mask_prompts() -> None:
+    model = Training(TINY, CONFIG, "cpu").average
+    points = (torch.rand(1, 2, 2) * 64, torch.ones(1, 2, dtype=torch.int32))
+
+    def answer(factor: float) -> torch.Tensor:
+        mask = torch.linspace(-4, 4, 256).reshape(1, 1, 16, 16) * factor
+        sparse, dense = model.sam_prompt_encoder(points=points, boxes=None, masks=mask)
+        features = encode(model, torch.ones(1, 3, 64, 64))
+        return decode(model, features, sparse[:, None], dense, two_way=True).logits
+
+    with torch.no_grad():
+        before = answer(1)
+        sharpen(model, 3)
+        assert torch.allclose(answer(3), 3 * before, atol=1e-4)
 
 
 def test_a_node_without_visible_pixels_is_never_clicked() -> None:
