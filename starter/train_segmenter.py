@@ -262,7 +262,7 @@ class Training:
     def _two_way_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Stage two: sam2's whole decoder, a prompt at a time."""
         features = encode(self.model, self._pixels(batch))
-        clicks = self.recipe.two_way_clicks
+        clicks = min(self.recipe.two_way_clicks, self.recipe.clicks)
         targets = _shares(batch["targets"][:, :clicks])
         points, counts = batch["points"][:, :clicks], batch["counts"][:, :clicks].flatten()
         labels = torch.ones(len(points), clicks, 1, dtype=torch.int32, device=self.device)
