@@ -60,7 +60,8 @@ train-starter: .venv/installed-dev ## train the starter models into training/ (h
 	$(SEGMENTER) --out $(TRAINING)/large --start-from $(TRAINING)/small/checkpoint.pt --seed 2 \
 		--steps 20000 --two-way-from 0.1
 	cp $(TRAINING)/large/segmenter.* $(TRAINING)/
-	$(BIN)/python -m starter.train_encoder --out $(TRAINING)
+	$(BIN)/python -m starter.train_encoder --out $(TRAINING)/coarse --patch-px 12
+	$(BIN)/python -m starter.train_encoder --out $(TRAINING) --start-from $(TRAINING)/coarse/encoder
 
 wheel: .venv/installed-dev ## build wheel and source archive into dist/
 	$(PIP) wheel -q --no-deps --no-build-isolation -w dist .

@@ -175,6 +175,13 @@ def judge(claims: Sequence[Claim], facts: Sequence[Facts]) -> NDArray[np.int8]:
     return verdict
 
 
+def claimed_shares(claims: Sequence[Claim], facts: Sequence[Facts]) -> NDArray[np.float32]:
+    """Return (n claims, n facts): the share of pixels in the colors claimed, 1 without any."""
+    said = np.array([[name in c.colors for name in COLOR_NAMES] for c in claims], np.float32)
+    shares = said @ np.stack([f.shares for f in facts]).T
+    return np.where(said.any(axis=1, keepdims=True), shares, np.float32(1))
+
+
 def _both(first: NDArray[np.int8], second: NDArray[np.int8]) -> NDArray[np.int8]:
     """Return FAILS where one fails, else UNKNOWN where one is unknown, else HOLDS."""
     failed = (first == FAILS) | (second == FAILS)

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy import ndimage
 
 from starter.evaluation.held_out import HELD_OUT_SEEDS
+from starter.leaves import draw_leaves
 from starter.scenes import (
     CLICK_GROWTH,
     CLICK_MIN_FRACTION,
@@ -47,9 +48,16 @@ class ClickBatch:
 
 
 def click_batches(
-    seed: int, start: int, *, pictures: int, clicks: int, size_px: int, every: int = 1
+    seed: int,
+    start: int,
+    *,
+    pictures: int,
+    clicks: int,
+    size_px: int,
+    leaves: float = 0.0,
+    every: int = 1,
 ) -> Iterator[ClickBatch]:
-    """Yield every n-th batch from number `start` on.
+    """Yield every n-th batch from number `start` on; `leaves` is the share of dead leaves.
 
     Raises:
         ValueError: the seed's scenes would run into those that are held out for measuring.
@@ -62,7 +70,7 @@ def click_batches(
     while True:
         rng = np.random.default_rng((seed, number))
         samples = [
-            _sample(rng, _scene(kept, scene_seed, size_px), clicks, size_px)
+            _sample(rng, _scene(kept, scene_seed, size_px, leaves), clicks, size_px)
             for scene_seed in _scene_seeds(rng, seed, number, pictures)
         ]
         yield ClickBatch(*(np.stack(column) for column in zip(*samples, strict=True)))
@@ -78,13 +86,20 @@ def _scene_seeds(rng: np.random.Generator, seed: int, number: int, pictures: int
 
 
 def _scene(
-    kept: OrderedDict[int, tuple[NDArray[np.uint8], Labels, Floats]], seed: int, size_px: int
+    kept: OrderedDict[int, tuple[NDArray[np.uint8], Labels, Floats]],
+    seed: int,
+    size_px: int,
+    leaves: float,
 ) -> tuple[NDArray[np.uint8], Labels, Floats]:
     """Return image, labels and (n, n) subtree members; drawn anew only if no longer kept."""
     if seed not in kept:
-        scene = draw_scene(seed, (size_px, size_px))
-        members = subtree_members(scene.nodes).astype(np.float32)
-        kept[seed] = (scene.image, scene.labels_hw, members)
+        if np.random.default_rng(seed).random() < leaves:
+            drawn = draw_leaves(seed, size_px)
+            kept[seed] = (drawn.image, drawn.labels, drawn.members.astype(np.float32))
+        else:
+            scene = draw_scene(seed, (size_px, size_px))
+            members = subtree_members(scene.nodes).astype(np.float32)
+            kept[seed] = (scene.image, scene.labels_hw, members)
         if len(kept) > KEPT_SCENES:
             kept.popitem(last=False)
     return kept[seed]

@@ -15,7 +15,7 @@ from search.crops import CONTEXT, Rgb, square_around, views
 from search.masks import bbox_xywh_from_array
 from search.records import RgbImage
 from search.settings import CropRecipe
-from starter.captions import Facts, caption, draw_claim, judge
+from starter.captions import Facts, caption, claimed_shares, draw_claim, judge
 from starter.colors import MODIFIERS
 from starter.patterns import PATTERNS
 from starter.scenes import count_colors, draw_scene, main_colors, segments, visible_pattern
@@ -53,6 +53,7 @@ class Batch:
     crops: NDArray[np.uint8]  # (n, size, size, 3)
     captions: tuple[str, ...]  # m
     verdicts: NDArray[np.int8]  # (m, n), values of captions.judge
+    claimed: NDArray[np.float32]  # (m, n), of captions.claimed_shares
     color_shares: NDArray[np.float32]  # (n, 13)
     modifiers: NDArray[np.int64]  # (n,) index into MODIFIERS
     patterns: NDArray[np.int64]  # (n,) index into PATTERNS, or UNKNOWN_CLASS
@@ -119,6 +120,7 @@ def draw_batch(rng: np.random.Generator, plan: BatchPlan, step: int, pool: list[
         np.stack([crop for crop, _ in shown]),
         tuple(caption(rng, claim) for claim in claims),
         judge(claims, facts),
+        claimed_shares(claims, facts),
         np.stack([fact.shares for fact in facts]),
         np.array([MODIFIERS.index(fact.modifier) for fact in facts]),
         np.array([_class(PATTERNS, fact.pattern) for fact in facts]),

@@ -33,7 +33,7 @@ class EncoderShape:
     """The sizes of an encoder."""
 
     crop_px: int = 96
-    patch_px: int = 12
+    patch_px: int = 8
     width: int = 160
     layers: int = 4
     text_width: int = 128

@@ -7,10 +7,9 @@ how it was made.
 
 import argparse
 import copy
-import importlib.metadata
 import json
+import math
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from starter.colors import COLOR_NAMES, MODIFIERS
 from starter.encoder_check import HeldOut, check_encoder, draw_held_out
 from starter.encoder_data import UNKNOWN_CLASS, Batch, BatchPlan, iter_batches
 from starter.encoder_model import EncoderShape, fill_rgb, new_encoder, new_processor, save_encoder
+from starter.made_by import device_name, versions
 from starter.patterns import PATTERNS
 from starter.shapes import SHAPES
 
@@ -38,6 +38,7 @@ STEADY_SHARE = 0.5  # of training at the full learning rate: on a busy machine i
 CONCEPT_WEIGHT = 1.0  # of the words for each color, pattern and shape as classes
 HEADS_WEIGHT = 0.5  # of the classifying head, which is thrown away afterwards
 CLIP_NORM = 1.0
+LEAST_CLAIM = 0.05  # weight of a caption whose colors hardly show
 FAR_BELOW = -1e4  # a score that leaves nothing of a pair after softmax
 HELD_OUT_SEGMENTS = 500
 VERSIONED = ("torch", "transformers", "tokenizers", "numpy", "pillow", "segsearch")
@@ -161,6 +162,26 @@ class Trainer:
             optimizer.load_state_dict(saved)
         self.progress = Progress(**state["progress"])
 
+    @torch.no_grad()
+    def begin_with(self, encoder: Path) -> None:
+        """Take the weights of an encoder whose patches and crops may have other sizes.
+
+        Patches and positions are resampled, so training on large patches can come first: it is
+        quicker.
+        """
+        known = CLIPModel.from_pretrained(encoder, dtype=torch.float32).state_dict()
+        for name, wanted in self.model.state_dict().items():
+            values = known[name]
+            if name.endswith("patch_embedding.weight"):
+                values = _resampled(values, wanted.shape[-1])
+                values = values * known[name][0, 0].numel() / wanted[0, 0].numel()
+            elif name.endswith("vision_model.embeddings.position_embedding.weight"):
+                grid = values[1:].T.unflatten(1, (math.isqrt(len(values) - 1), -1))
+                places = _resampled(grid, math.isqrt(len(wanted) - 1))
+                values = torch.cat([values[:1], places.flatten(1).T])
+            wanted.copy_(values)
+        self.average.load_state_dict(self.model.state_dict())
+
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return how badly captions, concept words and the head tell what is true."""
         rng = np.random.default_rng((self.recipe.plan.seed, self.progress.step, 1))
@@ -178,8 +199,9 @@ class Trainer:
         scores = self.model.logit_scale.exp() * cosines  # (captions and concepts, images)
         told = len(batch.captions)
         verdicts = torch.from_numpy(batch.verdicts).to(self.device)
+        claimed = torch.from_numpy(batch.claimed).to(self.device)
         return {
-            "captions": caption_loss(scores[:told], verdicts),
+            "captions": caption_loss(scores[:told], verdicts, claimed),
             "concepts": self._class_loss(batch, scores[told:].T),
             "head": self._class_loss(batch, guesses.float()),
         }
@@ -231,12 +253,13 @@ class Trainer:
         )
 
 
-def caption_loss(scores: Tensor, verdicts: Tensor) -> Tensor:
+def caption_loss(scores: Tensor, verdicts: Tensor, claimed: Tensor) -> Tensor:
     """Return the loss of (captions, images): each finds all that it holds of, both ways.
 
-    Pairs of which it is unknown whether they hold count neither for nor against.
+    What shows more of the claimed colors is to come first: it counts for more, by the square of
+    their share. Pairs of which it is unknown whether they hold count neither for nor against.
     """
-    holds = (verdicts == HOLDS).float()
+    holds = (verdicts == HOLDS) * claimed.square().clamp(min=LEAST_CLAIM)
     open_scores = scores.masked_fill(verdicts == UNKNOWN, FAR_BELOW)
     losses = [
         -((open_scores.log_softmax(dim) * holds).sum(dim) / holds.sum(dim)).mean() for dim in (0, 1)
@@ -249,6 +272,7 @@ def train(
     out: Path,
     *,
     device: torch.device,
+    start_from: Path | None = None,
     held_out: HeldOut | None = None,
     stop_after: int | None = None,
     log_every: int = 50,
@@ -262,6 +286,8 @@ def train(
     if checkpoint.exists():
         trainer.resume(checkpoint)
         _log(f"going on at step {trainer.progress.step}")
+    elif start_from:
+        trainer.begin_with(start_from)
     progress = trainer.progress
     saved = checked = clock = time.monotonic()
     losses: list[dict[str, float]] = []
@@ -298,11 +324,8 @@ def export(trainer: Trainer, out: Path, figures: dict[str, float]) -> None:
         + trainer.recipe.plan.window_scenes,
         "minutes": round(trainer.progress.seconds / 60, 1),
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "device": _device_name(trainer.device),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in VERSIONED},
-        },
+        "device": device_name(trainer.device),
+        "versions": versions(*VERSIONED),
         "held_out": figures,
     }
     (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
@@ -313,7 +336,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.set_num_threads(options.threads)
-    shape = EncoderShape()
+    shape = EncoderShape(patch_px=options.patch_px)
     plan = BatchPlan(
         seed=options.seed,
         batch_size=options.batch_size,
@@ -325,7 +348,9 @@ def main(arguments: list[str] | None = None) -> None:
         shape, plan, minutes=options.minutes, steps=options.steps, workers=options.workers
     )
     held_out = draw_held_out(HELD_OUT_SEGMENTS, shape.crop_px, plan.fill_rgb)
-    trainer = train(recipe, options.out, device=device, held_out=held_out)
+    trainer = train(
+        recipe, options.out, device=device, start_from=options.start_from, held_out=held_out
+    )
     figures = _check(trainer, held_out)
     export(trainer, options.out, figures)
     _log(f"held out {figures}; wrote {options.out / 'encoder'}")
@@ -334,6 +359,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m starter.train_encoder", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and encoder")
+    parser.add_argument("--start-from", type=Path, help="folder of an encoder to begin with")
+    parser.add_argument("--patch-px", type=int, default=EncoderShape.patch_px)
     parser.add_argument("--minutes", type=float, default=Recipe.minutes, help="of training in all")
     parser.add_argument("--steps", type=int, default=0, help="instead of minutes")
     parser.add_argument("--batch-size", type=int, default=BatchPlan.batch_size)
@@ -343,6 +370,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="that train, on a CPU")
     parser.add_argument("--device", help="found by itself if not given")
     return parser
+
+
+def _resampled(grids: Tensor, side: int) -> Tensor:
+    """Return (..., side, side) of square grids, by bicubic interpolation."""
+    flat = grids.reshape(-1, 1, *grids.shape[-2:])
+    sized = F.interpolate(flat, (side, side), mode="bicubic", antialias=True)
+    return sized.reshape(*grids.shape[:-2], side, side)
 
 
 def _optimizers(
@@ -382,12 +416,6 @@ def _log_losses(trainer: Trainer, losses: list[dict[str, float]]) -> None:
 
 def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} thread(s)"
 
 
 if __name__ == "__main__":

@@ -13,19 +13,16 @@ corrections of its own masks among the prompts.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import math
 import os
-import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sam2
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -36,15 +33,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 
 from starter import weights_dir
-from starter.click_data import STRIDE, ClickBatch, click_batches
+from starter.attention_loss import grounding_loss, looking_distance
+from starter.click_data import ClickBatch, click_batches
 from starter.click_decoder import Features, Looks, decode, encode, prepare
 from starter.click_loss import MaskLoss, mask_loss
+from starter.click_prompts import correction, point_tokens, precise_prompts
+from starter.made_by import device_name
+from starter.segmenter_export import export, sharpen
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CHECK_SEED = 7  # the stream that checks are drawn from; training's streams have other seeds
-LOOKING_TOKENS = 5  # the IoU token and the four mask tokens
-BOX_LABELS = (2, 3)  # sam2's labels of a box's corners
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class Recipe:
     look_until: float = 0.3  # share of the steps during which that goes on beside the masks
     grounding: float = 0.5  # weight of teaching the image which cells are the prompt's
     sharpness: float = 3.0  # of the exported logits; see sharpen()
+    leaves: float = 0.5  # share of the pictures that are dead leaves; the others are scenes
     seed: int = 1
 
 
@@ -106,7 +106,7 @@ class _Batches(IterableDataset[dict[str, Tensor]]):
             os.nice(10)
         batches = click_batches(
             seed, start + turn, every=turns, pictures=recipe.pictures, clicks=recipe.clicks,
-            size_px=size_px,
+            size_px=size_px, leaves=recipe.leaves,
         )  # fmt: skip
         for batch in batches:
             yield _tensors(batch)
@@ -132,6 +132,18 @@ class Training:
         )
         self.step = 0
         self.seconds = 0.0
+        self.earlier: list[dict[str, Any]] = []
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """What this run is, and before it those whose weights it began with."""
+        this = {
+            **asdict(self.recipe),
+            "steps_done": self.step,
+            "minutes": round(self.seconds / 60, 1),
+            "device": device_name(self.device),
+        }
+        return [*self.earlier, this]
 
     def _parameters(self) -> list[nn.Parameter]:
         return [*self.model.parameters(), *self.reader.parameters()]
@@ -148,9 +160,12 @@ class Training:
             if "average" in state:
                 self.model.load_state_dict(state["average"])
                 self.reader.load_state_dict(state["reader"])
+                self.earlier = state["stages"]
             else:  # exported weights: half precision, sharpened, without the reader
                 self.model.load_state_dict(state["model"])
-                sharpen(self.model, 1 / self.recipe.sharpness)
+                made = json.loads(weights.with_suffix(".json").read_text())
+                sharpen(self.model, 1 / made["sharpness"])
+                self.earlier = made["stages"]
         else:
             prepare(self.model, self._pixels(batch))
         self._learn_to_look(batch)
@@ -181,7 +196,7 @@ class Training:
             labels = torch.ones(pictures, 16, 1, dtype=torch.int32, device=self.device)
             looks = Looks()
             with torch.autocast(self.device.type, torch.bfloat16):
-                sparse = self._sparse(points[:, :, None], labels)
+                sparse = point_tokens(self.model, points[:, :, None], labels)
                 decode(model, features, sparse, two_way=False, looks=looks)
                 loss = looking_distance(looks, points, size_px)
             optimizer.zero_grad(set_to_none=True)
@@ -223,7 +238,7 @@ class Training:
         points, targets, counts = batch["points"], _shares(batch["targets"]), batch["counts"]
         pictures, clicks = counts.shape
         labels = torch.ones(pictures, clicks, 1, dtype=torch.int32, device=self.device)
-        sparse = self._sparse(points[:, :, None], labels)
+        sparse = point_tokens(self.model, points[:, :, None], labels)
         looks = Looks()
         clicked = decode(self.model, features, sparse, two_way=False, looks=looks)
         flat_targets, flat_counts = targets.flatten(0, 1), counts.flatten()
@@ -236,10 +251,11 @@ class Training:
         by_reader = mask_loss(
             read.flatten(0, 1), clicked.iou.detach().flatten(0, 1), flat_targets, flat_counts
         )
-        sparse, only, only_counts = self._precise(batch, targets, clicks // 2)
+        asked = precise_prompts(batch, targets, clicks // 2)
+        sparse = point_tokens(self.model, asked.coordinates, asked.labels)
         precise = decode(self.model, features, sparse, two_way=False)
         by_precise = mask_loss(
-            precise.logits.flatten(0, 1), precise.iou.flatten(0, 1), only, only_counts
+            precise.logits.flatten(0, 1), precise.iou.flatten(0, 1), asked.targets, asked.counts
         )
         looking = looking_distance(looks, points, self.recipe.size_px)
         teach = max(0.0, 1 - self.step / (self.recipe.look_until * self.recipe.steps))
@@ -267,7 +283,7 @@ class Training:
         points, counts = batch["points"][:, :clicks], batch["counts"][:, :clicks].flatten()
         labels = torch.ones(len(points), clicks, 1, dtype=torch.int32, device=self.device)
         repeated = features.repeated(clicks)
-        sparse = self._sparse(points[:, :, None], labels).flatten(0, 1)[:, None]
+        sparse = point_tokens(self.model, points[:, :, None], labels).flatten(0, 1)[:, None]
         looks = Looks()
         clicked = decode(self.model, repeated, sparse, two_way=True, looks=looks)
         grounding = grounding_loss(
@@ -275,33 +291,28 @@ class Training:
         )
         by_click = mask_loss(clicked.logits[:, 0], clicked.iou[:, 0], targets.flatten(0, 1), counts)
 
-        prompts = max(1, 2 * clicks // 3)
-        sparse, only, only_counts = self._precise(batch, _shares(batch["targets"]), prompts)
-        looks = Looks()
-        precise = decode(
+        by_precise, of_precise = self._two_way_precise(batch, features, max(1, 2 * clicks // 3))
+        grounding = grounding + of_precise
+        mended = correction(
             self.model,
-            features.repeated(prompts),
-            sparse.flatten(0, 1)[:, None],
-            two_way=True,
-            looks=looks,
-        )
-        kinds = self._precise_labels(prompts).repeat(len(points), 1)
-        grounding = grounding + grounding_loss(looks, only, only_counts, kinds, self.recipe.size_px)
-        by_precise = mask_loss(precise.logits[:, 0], precise.iou[:, 0], only, only_counts)
-
-        sparse, dense, only = self._correction(
-            clicked.logits[:, 0].detach().float(), clicked.iou[:, 0].detach(), points, targets
+            clicked.logits[:, 0].detach().float(),
+            clicked.iou[:, 0].detach(),
+            points.flatten(0, 1),
+            targets.flatten(0, 1),
         )
         every = slice(None, None, 2)  # a correction for every second click
         corrected = decode(
             self.model,
             Features(repeated.embedding[every], repeated.stride4[every], repeated.stride8[every]),
-            sparse[every, None],
-            dense[every],
+            mended.sparse[every, None],
+            mended.dense[every],
             two_way=True,
         )
         by_corrected = mask_loss(
-            corrected.logits[:, 0], corrected.iou[:, 0], only[every], torch.ones_like(counts[every])
+            corrected.logits[:, 0],
+            corrected.iou[:, 0],
+            mended.targets[every],
+            torch.ones_like(counts[every]),
         )
         loss = (
             _ambiguous(by_click)
@@ -319,68 +330,22 @@ class Training:
             "iou_err": float(by_click.iou.detach()),
         }
 
-    def _precise(
-        self, batch: dict[str, Tensor], targets: Tensor, prompts: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return boxes and pairs of points: tokens (B, n, T, C), targets (B * n, 3, ...), counts.
-
-        A box means its target alone; so does a point with another beside it that is not of the
-        thing. Of two points of the thing the larger targets are as true as the smallest.
-        """
-        boxes = batch["boxes"][:, :prompts].reshape(-1, prompts, 2, 2)
-        pairs = torch.stack([batch["points"], batch["outside"]], 2)[:, :prompts]
-        couples = torch.stack([batch["points"], batch["inside"]], 2)[:, :prompts]
-        kind = torch.arange(prompts, device=self.device) % 4  # box, pair, box, couple
-        coordinates = torch.where(
-            (kind % 2 == 0)[:, None, None], boxes, torch.where((kind == 1)[:, None, None], pairs,
-                                                               couples)
-        )  # fmt: skip
-        labels = self._precise_labels(prompts)
-        sparse = self._sparse(coordinates, labels.expand(len(boxes), -1, -1))
-        meant = torch.where(kind % 2 == 0, batch["boxed"][:, :prompts], 0)
-        some = targets[:, :prompts]
-        only = some.gather(2, meant[:, :, None, None, None].expand(-1, -1, 1, *some.shape[-2:]))
-        of_couple = (kind == 3)[None, :, None, None, None]
-        wanted = torch.where(of_couple, some, only.expand_as(some))
-        counts = torch.where(kind == 3, batch["counts"][:, :prompts], 1)
-        return sparse, wanted.flatten(0, 1), counts.flatten()
-
-    def _precise_labels(self, prompts: int) -> Tensor:
-        """Return sam2's labels of the two points of each prompt: (n, 2)."""
-        kinds = torch.tensor([BOX_LABELS, (1, 0), BOX_LABELS, (1, 1)], device=self.device)
-        return kinds[torch.arange(prompts, device=self.device) % 4].int()
-
-    @torch.no_grad()
-    def _correction(
-        self, logits: Tensor, iou: Tensor, points: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return tokens, mask input and targets of a click that mends each picked mask."""
-        every = torch.arange(len(logits), device=self.device)
-        picked = logits[every, 1 + iou[:, 1:].argmax(1)]  # (M, h, w)
-        wanted = targets.flatten(0, 1)
-        fits = ((picked[:, None] > 0) == (wanted > 0.5)).float().mean((2, 3))
-        fits = fits.masked_fill(wanted.amax((2, 3)) == 0, -1)
-        only = wanted[every, fits.argmax(1)]
-        wrong = ((picked > 0) != (only > 0.5)).float().flatten(1) + 1e-6
-        cell = torch.multinomial(wrong, 1).squeeze(1)
-        width = picked.shape[-1]
-        place = torch.stack([cell % width, cell // width], 1).float() * STRIDE + STRIDE / 2
-        positive = only.flatten(1)[every, cell] > 0.5
-        coordinates = torch.stack([points.flatten(0, 1), place], 1)
-        labels = torch.stack([torch.ones_like(positive), positive], 1).int()
-        with torch.enable_grad():
-            sparse, dense = self.model.sam_prompt_encoder(
-                points=(coordinates, labels), boxes=None, masks=picked[:, None].clamp(-32, 32)
-            )
-        return sparse, dense, only[:, None].expand(-1, 3, -1, -1)
-
-    def _sparse(self, coordinates: Tensor, labels: Tensor) -> Tensor:
-        """Return the prompt encoder's tokens (B, N, T, C) of points (B, N, P, 2)."""
-        sparse, _ = self.model.sam_prompt_encoder(
-            points=(coordinates.flatten(0, 1), labels.flatten(0, 1)), boxes=None, masks=None
+    def _two_way_precise(
+        self, batch: dict[str, Tensor], features: Features, prompts: int
+    ) -> tuple[MaskLoss, Tensor]:
+        """Return the masks' loss and the grounding of boxes and pairs of points."""
+        asked = precise_prompts(batch, _shares(batch["targets"]), prompts)
+        sparse = point_tokens(self.model, asked.coordinates, asked.labels).flatten(0, 1)
+        looks = Looks()
+        shown = decode(
+            self.model, features.repeated(prompts), sparse[:, None], two_way=True, looks=looks
         )
-        tokens: Tensor = sparse.reshape(*coordinates.shape[:2], *sparse.shape[1:])
-        return tokens
+        grounding = grounding_loss(
+            looks, asked.targets, asked.counts, asked.labels.flatten(0, 1), self.recipe.size_px
+        )
+        return mask_loss(
+            shown.logits[:, 0], shown.iou[:, 0], asked.targets, asked.counts
+        ), grounding
 
     def _pixels(self, batch: dict[str, Tensor]) -> Tensor:
         images = batch["images"].to(self.device).float().permute(0, 3, 1, 2) / 255
@@ -416,7 +381,7 @@ class Training:
     def save(self, path: Path) -> None:
         """Write everything that going on needs, all or nothing."""
         state = {
-            "recipe": asdict(self.recipe),
+            "stages": self.stages,
             "step": self.step,
             "seconds": self.seconds,
             "model": self.model.state_dict(),
@@ -437,49 +402,7 @@ class Training:
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
         self.step, self.seconds = state["step"], state["seconds"]
-
-
-def export(training: Training, config: Path, out: Path) -> None:
-    """Write segmenter.pt in sam2's form and half precision, its config, and how it was made."""
-    model = copy.deepcopy(training.average)
-    sharpen(model, training.recipe.sharpness)
-    weights = {name: values.half().cpu() for name, values in model.state_dict().items()}
-    part = out / "segmenter.part"
-    torch.save({"model": weights}, part)
-    part.replace(out / "segmenter.pt")
-    (out / "segmenter.yaml").write_text(config.read_text())
-    made = {
-        "recipe": asdict(training.recipe),
-        "steps": training.step,
-        "pictures": training.step * training.recipe.pictures,
-        "minutes": round(training.seconds / 60, 1),
-        "device": _device_name(training.device),
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "sam2": getattr(sam2, "__version__", "1.1.0"),
-        },
-    }
-    (out / "segmenter.json").write_text(json.dumps(made, indent=2) + "\n")
-
-
-@torch.no_grad()
-def sharpen(model: SAM2Base, factor: float) -> None:
-    """Multiply all mask logits by a factor, so that stability scores mean what they do in SAM.
-
-    No mask changes: the threshold is 0. Logits that are given as mask prompts are divided by it.
-    """
-    decoder = model.sam_mask_decoder
-    for mlp in decoder.output_hypernetworks_mlps:
-        mlp.layers[-1].weight.mul_(factor)
-        mlp.layers[-1].bias.mul_(factor)
-    model.sam_prompt_encoder.mask_downscaling[0].weight.div_(factor)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+        self.earlier = state["stages"][:-1]
 
 
 def _build(config: Path, size_px: int) -> SAM2Base:
@@ -533,63 +456,6 @@ def _offset(embedding: Tensor) -> Tensor:
     return values.mean((0, 2, 3)).square().mean() + 2 * torch.relu(0.6 - spread).mean()
 
 
-def looking_distance(looks: Looks, points: Tensor, size_px: int) -> Tensor:
-    """Return how far tokens' attention is from the cells around the click (Kullback-Leibler).
-
-    Args:
-        looks: attention logits, each (B, heads, N * T, cells), of all tokens.
-        points: (B, N, 2) clicks.
-        size_px: side of the picture.
-    """
-    prompts = points.shape[1]
-    side = round(looks.logits[0].shape[-1] ** 0.5)
-    centers = (torch.arange(side, device=points.device) + 0.5) * size_px / side
-    near = (1 - (points[..., None] - centers).abs() * side / size_px).clamp(min=0) + 1e-6
-    near = near / near.sum(-1, keepdim=True)  # (B, N, 2, side): bilinear weights
-    wanted = (near[:, :, 1, :, None] * near[:, :, 0, None]).flatten(2)
-    least = (wanted * wanted.clamp(min=1e-9).log()).sum(-1).mean()
-    distances = []
-    for logits in looks.logits:
-        batch, heads, _, cells = logits.shape
-        tokens = logits.reshape(batch, heads, prompts, -1, cells)[:, :, :, :LOOKING_TOKENS]
-        log_share = functional.log_softmax(tokens.float(), -1)
-        distances.append(least - (wanted[:, None, :, None] * log_share).sum(-1).mean())
-    return torch.stack(distances).mean()
-
-
-def grounding_loss(
-    looks: Looks, targets: Tensor, counts: Tensor, labels: Tensor, size_px: int
-) -> Tensor:
-    """Return how far the image's attention to prompts is from the cells that are meant.
-
-    A cell of the target should attend to the prompt's points, any other cell to the rest of the
-    tokens. Of eight heads the first three look after the smallest target, the last after the
-    largest.
-
-    Args:
-        looks: of two-way decoding, one prompt a group; tokens are 5, the points, and a pad.
-        targets: (M, 3, h, w) of 0 to 1, smallest first.
-        counts: (M,) how many targets there are.
-        labels: (M, P) of the points; those labelled 0 are not of the target.
-        size_px: side of the picture.
-    """
-    side = round(looks.of_image[0].shape[2] ** 0.5)
-    cells = functional.adaptive_avg_pool2d(targets, side).flatten(2)  # (M, 3, cells)
-    heads = looks.of_image[0].shape[1]
-    of_head = torch.arange(heads, device=counts.device) * 3 // heads
-    of_head = torch.minimum(of_head[None], counts[:, None] - 1)  # (M, heads)
-    wanted = cells.gather(1, of_head[:, :, None].expand(-1, -1, cells.shape[-1]))
-    meant = (labels != 0).float()[:, None, None]  # (M, 1, 1, P)
-    losses = []
-    for logits in looks.of_image:
-        share = functional.softmax(logits.float(), -1)[..., LOOKING_TOKENS:-1]
-        share = (share * meant).sum(-1).clamp(1e-4, 1 - 1e-4)  # (M, heads, cells)
-        overlap = 2 * (share * wanted).sum(-1) + 0.1
-        dice = 1 - overlap / (share.sum(-1) + wanted.sum(-1) + 0.1)
-        losses.append(dice.mean() + functional.binary_cross_entropy(share, wanted))
-    return torch.stack(losses).mean()
-
-
 def main(argv: list[str] | None = None) -> None:
     """Train, going on where an earlier run in the same folder stopped."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
@@ -627,7 +493,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
     size_px = recipe.size_px
-    check_stream = iter(_Batches(recipe, CHECK_SEED, 0, size_px))
+    check_stream = iter(_Batches(replace(recipe, leaves=0.0), CHECK_SEED, 0, size_px))
     checks = [next(check_stream) for _ in range(6)]
     if checkpoint.exists():
         training.load(checkpoint)
@@ -659,7 +525,7 @@ def run(
                 print(json.dumps(line), file=log, flush=True)
                 print(json.dumps(line), flush=True)
     training.save(checkpoint)
-    export(training, config, out)
+    export(training.average, config, out, sharpness=recipe.sharpness, stages=training.stages)
     return training
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from starter.captions import (
     Claim,
     Facts,
     caption,
+    claimed_shares,
     draw_claim,
     judge,
     known_words,
@@ -44,7 +46,7 @@ from starter.encoder_model import EncoderShape, new_tokenizer
 from starter.evaluation.held_out import HELD_OUT_SEEDS
 from starter.patterns import PATTERNS
 from starter.shapes import SHAPES
-from starter.train_encoder import Recipe, caption_loss, export, main, train
+from starter.train_encoder import Recipe, Trainer, caption_loss, export, main, train
 
 CPU = torch.device("cpu")
 TINY = EncoderShape(
@@ -258,9 +260,49 @@ def test_pairs_of_which_nothing_is_known_do_not_count() -> None:
     verdicts = torch.tensor([[HOLDS, UNKNOWN], [FAILS, HOLDS]])
     scores = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
     other = torch.tensor([[5.0, 50.0], [0.0, 5.0]])
-    assert torch.equal(caption_loss(scores, verdicts), caption_loss(other, verdicts))
+    all_of_it = torch.ones(2, 2)
+    before = caption_loss(scores, verdicts, all_of_it)
+    assert torch.equal(before, caption_loss(other, verdicts, all_of_it))
     worse = torch.tensor([[5.0, 0.0], [50.0, 5.0]])
-    assert caption_loss(worse, verdicts) > caption_loss(scores, verdicts) + 10
+    assert caption_loss(worse, verdicts, all_of_it) > before + 10
+
+
+def test_what_shows_more_of_the_color_is_to_come_first() -> None:
+    verdicts = torch.full((1, 2), HOLDS)
+    claimed = torch.tensor([[1.0, 0.4]])
+    pure_first = caption_loss(torch.tensor([[5.0, 4.0]]), verdicts, claimed)
+    assert pure_first < caption_loss(torch.tensor([[4.0, 5.0]]), verdicts, claimed) - 0.3
+
+
+def test_the_share_of_claimed_colors_is_that_of_their_pixels() -> None:
+    shares = np.zeros(len(COLOR_NAMES), np.float32)
+    red, blue = COLOR_NAMES.index("red"), COLOR_NAMES.index("blue")
+    shares[[red, blue]] = 0.7, 0.2
+    facts = [Facts(shares, "red", "", "plain", "star")]
+    claims = [Claim(("red",)), Claim(("red", "blue")), Claim((), "", "plain"), Claim(("green",))]
+    assert np.allclose(claimed_shares(claims, facts)[:, 0], [0.7, 0.9, 1, 0])
+
+
+def test_training_can_begin_with_larger_patches_and_sees_the_same(tmp_path: Path) -> None:
+    """Resampled weights answer as before: finer patches are only where training goes on."""
+    trainer = train(RECIPE, tmp_path, device=CPU)
+    export(trainer, tmp_path, {})
+    finer_shape = dataclasses.replace(TINY, patch_px=TINY.patch_px // 2)
+    finer = Trainer(Recipe(finer_shape, PLAN, workers=0), CPU)
+    finer.begin_with(tmp_path / "encoder")
+    rng = np.random.default_rng(0)
+    colors = rng.uniform(-1, 1, (16, 3, 1, 1)).astype(np.float32)
+    pixels = torch.from_numpy(np.broadcast_to(colors, (16, 3, 24, 24)).copy())
+    with torch.no_grad():
+        before = trainer.average.get_image_features(pixels).pooler_output
+        after = finer.average.get_image_features(pixels).pooler_output
+    likeness = torch.nn.functional.cosine_similarity(before - before.mean(0), after - after.mean(0))
+    assert likeness.median() > 0.9
+    words = finer.processor.tokenizer(["red"], return_tensors="pt")
+    texts = [
+        model.get_text_features(**words).pooler_output for model in (trainer.average, finer.average)
+    ]
+    assert torch.allclose(texts[0], texts[1], atol=2e-3)
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:

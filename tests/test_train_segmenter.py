@@ -13,11 +13,14 @@ from sam_reference import reference_masks
 from ingest.checkpoints import _build, _read_state
 from ingest.cutting import MaskParameters
 from starter import weights_dir
+from starter.attention_loss import looking_distance
 from starter.click_data import STRIDE, click_batches
 from starter.click_decoder import Looks, decode, encode
 from starter.click_loss import mask_loss
+from starter.click_prompts import correction, precise_prompts
 from starter.scenes import Scene, SceneNode, click_targets, draw_scene
-from starter.train_segmenter import Recipe, Training, looking_distance, run, sharpen
+from starter.segmenter_export import sharpen
+from starter.train_segmenter import Recipe, Training, run
 
 CONFIG = weights_dir() / "segmenter.yaml"
 TINY = Recipe(size_px=64, steps=4, pictures=2, clicks=4, two_way_from=0.5, two_way_clicks=2,
@@ -204,8 +207,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
         assert torch.allclose(values, halved[name], atol=1e-3), name
     made = json.loads((tmp_path / "halved" / "segmenter.json").read_text())
     assert made["steps"] == 4
-    assert made["recipe"]["seed"] == TINY.seed
-    assert made["versions"]["torch"] == torch.__version__
+    assert [stage["seed"] for stage in made["stages"]] == [TINY.seed]
+    assert made["versions"]["torch"] in torch.__version__
 
 
 def test_weights_of_another_run_can_be_the_start_and_the_export_is_sam2s(tmp_path: Path) -> None:
@@ -221,6 +224,7 @@ def test_weights_of_another_run_can_be_the_start_and_the_export_is_sam2s(tmp_pat
     batch = {"images": torch.from_numpy(drawn.images)}
     started.recipe = dataclasses.replace(larger, look_steps=0)
     started.prepare(batch, exported / "segmenter.pt")
+    assert [stage["size_px"] for stage in started.stages] == [64, 128, 128]
     trained = torch.load(exported / "checkpoint.pt", weights_only=True)["average"]
     for name, values in started.average.state_dict().items():
         assert torch.allclose(values, trained[name], rtol=2e-3, atol=1e-4), name
@@ -259,3 +263,58 @@ def test_a_node_without_visible_pixels_is_never_clicked() -> None:
         batch = next(click_batches(1, 0, pictures=2, clicks=4, size_px=64))
     assert (batch.counts == 1).all()
     assert (batch.targets[:, :, 0] == 255).all()
+
+
+def test_precise_prompts_mean_what_their_points_say() -> None:
+    drawn = next(click_batches(2, 0, pictures=2, clicks=8, size_px=64))
+    batch = {
+        item.name: torch.from_numpy(getattr(drawn, item.name)) for item in dataclasses.fields(drawn)
+    }
+    asked = precise_prompts(batch, batch["targets"].float() / 255, 8)
+    assert asked.labels[0].tolist() == 2 * [[2, 3], [1, 0], [2, 3], [1, 1]]
+    for picture in range(2):
+        for prompt in range(8):
+            flat = 8 * picture + prompt
+            truth = batch["targets"][picture, prompt].float() / 255
+            if prompt % 2 == 0:  # a box
+                box = asked.coordinates[picture, prompt].flatten()
+                assert torch.equal(box, batch["boxes"][picture, prompt])
+                boxed = truth[batch["boxed"][picture, prompt]]
+                assert asked.counts[flat] == 1
+                assert torch.equal(asked.targets[flat, 0], boxed)
+            elif prompt % 4 == 1:  # a point of it and one that isn't
+                assert torch.equal(
+                    asked.coordinates[picture, prompt, 0], batch["points"][picture, prompt]
+                )
+                assert torch.equal(asked.targets[flat, 0], truth[0])
+                assert asked.counts[flat] == 1
+            else:
+                assert torch.equal(asked.targets[flat], truth)
+                assert asked.counts[flat] == batch["counts"][picture, prompt]
+
+
+def test_a_correction_clicks_where_mask_and_target_differ() -> None:
+    model = Training(TINY, CONFIG, "cpu").average
+    targets = torch.zeros(2, 3, 16, 16)
+    targets[:, 0, 4:12, 4:12] = 1
+    logits = torch.full((2, 4, 16, 16), -5.0)
+    logits[:, :, 4:12, 4:8] = 5  # the left half: the right half is missing
+    logits[1, :, 4:12, 4:12] = 5
+    logits[1, :, 0:3] = 5  # all of it, and a bar above
+    seen = {}
+    encode_prompts = model.sam_prompt_encoder.forward
+
+    def watched(points: object, boxes: object, masks: object) -> object:
+        seen["points"] = points
+        return encode_prompts(points=points, boxes=boxes, masks=masks)
+
+    model.sam_prompt_encoder.forward = watched
+    mended = correction(model, logits, torch.ones(2, 4), torch.full((2, 2), 20.0), targets)
+    coordinates, labels = seen["points"]
+    (missing_x, missing_y), (extra_x, extra_y) = (coordinates[:, 1] // STRIDE).int().tolist()
+    assert labels[:, 1].tolist() == [1, 0]
+    assert 8 <= missing_x < 12
+    assert 4 <= missing_y < 12
+    assert 0 <= extra_x < 16
+    assert extra_y < 3
+    assert torch.equal(mended.targets[0, 2], targets[0, 0])
