@@ -24,11 +24,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "stability_score_thresh": 0.6,
     },
 }
+# What cutting may cost. `thorough` looks at a 2 x 2 of crops with half the points a side each.
+EFFORTS: dict[str, dict[str, Any]] = {
+    "quick": {"adaptive_points": True},
+    "standard": {},
+    "thorough": {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
+}
 
 
 def with_preset(settings: Settings) -> Settings:
-    """Return settings in which the chosen pair of models fills what was not set on purpose."""
-    return settings.with_defaults(PRESETS[settings.models])
+    """Return settings in which models and effort fill what was not set on purpose."""
+    return settings.with_defaults(PRESETS[settings.models] | EFFORTS[settings.effort])
 
 
 def settings_for_photo(settings: Settings) -> Settings:
@@ -77,12 +83,17 @@ def load_encoder(settings: Settings) -> Encoder:
     )
 
 
+def devices(settings: Settings) -> tuple[str, ...]:
+    """Return the devices that were asked for; all but ingest use the first."""
+    return tuple(settings.device.split(","))
+
+
 def torch_device(device: str) -> str:
-    """Return the device to run on: the best there is for `auto`."""
+    """Return the device to run on: the first of several, the best there is for `auto`."""
     import torch
 
     if device != "auto":
-        return device
+        return device.split(",")[0]
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -92,4 +103,4 @@ def precision_on(device: str, settings: Settings) -> Any:  # noqa: ANN401  (a Li
     """Return the precision for a device: bfloat16 on CUDA unless told otherwise."""
     if settings.precision != "auto":
         return settings.precision
-    return "bfloat16" if device == "cuda" else "float32"
+    return "bfloat16" if device.startswith("cuda") else "float32"

@@ -7,10 +7,11 @@ in its manifest and goes before the defaults (see `search.manifest`).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +29,13 @@ DEFAULT_ENCODER = "openai/clip-vit-base-patch32"
 def _in(group: Group, description: str, **limits: Any) -> Any:  # noqa: ANN401  (pydantic's own)
     """Describe a setting and name the group that a command takes it with."""
     return Field(description=description, json_schema_extra={"group": group}, **limits)
+
+
+def _checked_devices(text: str) -> str:
+    known = all(re.fullmatch(r"cuda(:\d+)?|mps|cpu", name) for name in text.split(","))
+    if text != "auto" and not known:
+        raise ValueError("it should be 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu', or some of them")
+    return text
 
 
 class Settings(BaseSettings):
@@ -66,9 +74,14 @@ class Settings(BaseSettings):
     encoder: Annotated[
         str | None, _in("models", f"CLIP-like encoder: hub name or folder [{DEFAULT_ENCODER}].")
     ] = None
-    device: Annotated[Literal["auto", "cuda", "mps", "cpu"], _in("models", "Where models run.")] = (
-        "auto"
-    )
+    device: Annotated[
+        str,
+        _in(
+            "models",
+            "Where models run: auto, cuda, cuda:1, mps, cpu. Ingest uses several: cuda:0,cuda:1.",
+        ),
+        AfterValidator(_checked_devices),
+    ] = "auto"
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         _in("models", "auto: bfloat16 on CUDA, float32 elsewhere."),
@@ -77,7 +90,15 @@ class Settings(BaseSettings):
         "fusion"
     )
 
-    # masks: SAM2AutomaticMaskGenerator's own names and defaults
+    effort: Annotated[
+        Literal["quick", "standard", "thorough"],
+        _in(
+            "masks",
+            "quick: adaptive points, half the time or less. thorough: crops, too, for small "
+            "things, more than twice the time (docs/performance.md has figures).",
+        ),
+    ] = "standard"
+    # SAM2AutomaticMaskGenerator's own names and defaults
     points_per_side: Annotated[int, _in("masks", "Grid points along each side.", gt=0)] = 32
     points_per_batch: Annotated[
         int, _in("masks", "Points decoded at once (fewer for large photos).", gt=0)
@@ -134,6 +155,14 @@ class Settings(BaseSettings):
     decode_timeout_s: Annotated[
         float, _in("ingest", "Give up a file that takes longer to decode.", gt=0)
     ] = 10.0
+    whole_first_from: Annotated[
+        int,
+        _in(
+            "ingest",
+            "With so many new files, whole photos can be searched before any is cut; 0: never.",
+            ge=0,
+        ),
+    ] = 24
     embed_batch: Annotated[int, _in("ingest", "Crops encoded at once.", ge=1)] = 64
     exclude: Annotated[
         str | None,
@@ -163,9 +192,13 @@ class Settings(BaseSettings):
     ] = "segsearch"
     grpc: Annotated[bool, _in("server", "Speak gRPC to the server (port 6334).")] = False
     write_batch: Annotated[int, _in("server", "Points per write.", ge=1)] = 256
-    retry_wait_s: Annotated[float, _in("server", "Go on trying a write for this long.", ge=0)] = (
-        60.0
-    )
+    qdrant_timeout_s: Annotated[
+        int, _in("server", "Take it as no answer if there is none for this long.", ge=1)
+    ] = 20
+    retry_wait_s: Annotated[
+        float,
+        _in("server", "Wait this long for a server that is away, when photos are written.", ge=0),
+    ] = 60.0
 
     # serve
     host: Annotated[str, _in("serve", "Address to listen on.")] = "127.0.0.1"

@@ -79,7 +79,7 @@ def test_no_command_has_two_options_of_one_name() -> None:
     ("given", "says"),
     [
         ({"points_per_side": "0"}, "--points-per-side: .*greater than 0 .given: '0'"),
-        ({"device": "abacus"}, "--device: .*'cuda', 'mps' or 'cpu' .given: 'abacus'"),
+        ({"device": "abacus"}, "--device: .*'mps' or 'cpu', or some of them .given: 'abacus'"),
         ({"crop_overlap_ratio": "1"}, "--crop-overlap-ratio: .*less than 1"),
         ({"pred_iou_thresh": "high"}, "--pred-iou-thresh: .*valid number"),
         ({"port": "70000"}, "--port: .*65535"),
@@ -164,3 +164,14 @@ def test_help_shows_a_default_as_a_person_would_write_it() -> None:
     assert shown["pred_iou_thresh"].endswith("[0.8]")
     assert shown["multimask_output"].endswith("[on]")
     assert shown["crop_overlap_ratio"].endswith("[0.3413]")
+
+
+def test_effort_fills_what_was_not_set_on_purpose() -> None:
+    quick = with_preset(Settings(models="starter", effort="quick"))
+    assert quick.adaptive_points
+    assert quick.points_per_side == PRESETS["starter"]["points_per_side"]
+    thorough = with_preset(Settings(effort="thorough"))
+    assert (thorough.crop_n_layers, thorough.adaptive_points) == (1, False)
+    own = with_preset(Settings(effort="thorough", crop_n_layers=2))
+    assert own.crop_n_layers == 2
+    assert with_preset(Settings()).crop_n_layers == 0
