@@ -22,7 +22,7 @@ from api.guard import (
     names_from_text,
 )
 from api.jobs import Jobs
-from api.keys import Access, Keyring
+from api.keys import Keyring
 from api.library import Library
 from api.metrics import Metrics
 from api.observed import Observed
@@ -78,7 +78,7 @@ def create_app(
     app.state.readiness = Readiness(library, settle=warm)
     app.state.turns = Turns()
     app.state.metrics = Metrics(library, app.state.turns, app.state.readiness)
-    app.state.door = Door(_keys_here(keyring, ownership))
+    app.state.door = Door(keyring or Keyring(), app.state.token)
     app.state.warm = warm
     app.state.jobs = jobs or Jobs.of(library)
     for routes in (
@@ -98,13 +98,6 @@ def create_app(
     _guard(app, library.settings)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
-
-
-def _keys_here(keyring: Keyring | None, ownership: Ownership | None) -> Keyring:
-    """Return the keys that count: other commands of this user show the owner's token instead."""
-    if keyring and ownership:
-        return keyring.with_key(ownership.info.token, Access.FULL)
-    return keyring or Keyring()
 
 
 def _guard(app: FastAPI, settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from api.searching import photo_pixels
 from ingest.files import PhotoRow
 from ingest.ledger import sort_key
 from ingest.photos import shown_path
-from search.errors import PhotoError
+from search.errors import PhotoError, StoreError
 from search.masks import coco_rle_from_mask, enlarged
 from search.records import SearchFilter, Segment
 
@@ -37,10 +38,7 @@ class Found:
 
 
 def iter_filtered(library: Library, where: SearchFilter) -> Iterator[Found]:
-    """Yield the photos that a filter lets through, newest first, with the segments it lets through.
-
-    Segments without a mask that can be read are nobody's here: see `segsearch verify`.
-    """
+    """Yield the photos that a filter lets through, newest first, each with such of its segments."""
     after = None
     while rows := library.ledger().photos(where, limit=PHOTOS_A_PAGE, after=after):
         for row in rows:
@@ -63,14 +61,14 @@ def iter_hits(library: Library, hits: Sequence[HitOut]) -> Iterator[Found]:
 
 def _passes(segment: Segment, where: SearchFilter) -> bool:
     """Say whether a segment has what a filter asks of segments; it asks photos elsewhere."""
-    area = segment.area_fraction
-    return (
-        (where.min_area_fraction or 0) <= area <= (where.max_area_fraction or 1)
-        and (where.min_predicted_iou is None or segment.predicted_iou >= where.min_predicted_iou)
-        and (
-            where.min_stability_score is None
-            or segment.stability_score >= where.min_stability_score
-        )
+    at_least = (
+        (segment.area_fraction, where.min_area_fraction),
+        (segment.predicted_iou, where.min_predicted_iou),
+        (segment.stability_score, where.min_stability_score),
+    )
+    largest = where.max_area_fraction
+    return all(least is None or value >= least for value, least in at_least) and (
+        largest is None or segment.area_fraction <= largest
     )
 
 
@@ -78,6 +76,9 @@ def iter_coco(found: Iterable[Found]) -> Iterator[str]:
     """Yield a COCO document piece by piece; only what is said of images is held meanwhile.
 
     Masks and boxes are at the photo's full size. Images come last: readers go by the keys.
+
+    Raises:
+        StoreError: a mask is damaged.
     """
     yield f'{{"info": {{"description": "segsearch"}},\n"categories": [{json.dumps(CATEGORY)}],\n'
     yield '"annotations": ['
@@ -85,10 +86,13 @@ def iter_coco(found: Iterable[Found]) -> Iterator[str]:
     number = 0
     for image_id, each in enumerate(found, 1):
         images.append(json.dumps(_coco_image(image_id, each.row)))
-        for segment in each.segments:
-            number += 1
-            annotation = _coco_annotation(number, image_id, each, segment)
-            yield f"{',' if number > 1 else ''}\n{json.dumps(annotation)}"
+        annotations = [
+            json.dumps(_coco_annotation(own_number, image_id, each, segment))
+            for own_number, segment in enumerate(each.segments, number + 1)
+        ]
+        if annotations:  # a photo's at once: each piece of an answer costs a turn of a thread
+            yield (",\n" if number else "\n") + ",\n".join(annotations)
+            number += len(annotations)
     yield '],\n"images": [\n' + ",\n".join(images) + "]}\n"
 
 
@@ -108,7 +112,8 @@ def _coco_image(image_id: int, row: PhotoRow) -> dict[str, Any]:
 def _coco_annotation(number: int, image_id: int, found: Found, segment: Segment) -> dict[str, Any]:
     """Return an annotation in COCO's terms: its box counts pixels, unlike SAM's."""
     assert segment.mask is not None  # it was asked for
-    rle = coco_rle_from_mask(enlarged(segment.mask, found.row.photo.size_wh))
+    with _blamed_on(segment):
+        rle = coco_rle_from_mask(enlarged(segment.mask, found.row.photo.size_wh))
     score = found.scores.get(segment.segment_id)
     return {
         "id": number,
@@ -124,6 +129,18 @@ def _coco_annotation(number: int, image_id: int, found: Found, segment: Segment)
         "point_xy": segment.point_xy,
         **({} if score is None else {"score": score}),
     }
+
+
+@contextmanager
+def _blamed_on(segment: Segment) -> Iterator[None]:
+    """Say whose mask it was that could not be used."""
+    try:
+        yield
+    except ValueError as error:
+        raise StoreError(
+            f"the mask of segment {segment.segment_id} can't be used: {error}. `segsearch verify "
+            "--repair` has its photo cut anew by the next ingest."
+        ) from error
 
 
 @dataclass
@@ -162,10 +179,16 @@ def write_crops(
     background: Background,
     form: Lossless,
 ) -> Exported:
-    """Write the crop of each segment; a photo that can't be decoded is noted and passed over."""
+    """Write the crop of each segment; a photo that can't be decoded is noted and passed over.
+
+    Raises:
+        StoreError: a mask is damaged.
+    """
     exported = Exported()
     folder.mkdir(parents=True, exist_ok=True)
     for each in found:
+        if not each.segments:
+            continue
         try:
             rgb = photo_pixels(library, each.row)
         except PhotoError as error:
@@ -173,7 +196,8 @@ def write_crops(
             continue
         exported.photos += 1
         for segment in each.segments:
-            shown = crop(rgb, segment, background)
+            with _blamed_on(segment):
+                shown = crop(rgb, segment, background)
             path = folder / crop_name(each.row, segment, form)
             path.write_bytes(lossless_bytes(shown, form))
             exported.segments += 1

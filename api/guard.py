@@ -174,7 +174,7 @@ class TimeLimit:
             await self.app(scope, receive, send)
             return
         clock = _Clock(scope, receive, send, self.timeout_s)
-        with anyio.CancelScope() as clock.work:
+        with clock.work:
             try:
                 await self.app(scope, receive, clock.send)
             finally:

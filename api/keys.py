@@ -80,15 +80,16 @@ def _from_file(name: str, settings: Settings) -> Iterable[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(f"{name}: {path} can't be read: {reason}") from error
-    keys = _keys(f"{name} {path}", ",".join(line.split("#")[0] for line in lines))
-    if not keys:  # or a file that came out empty would open the door
-        raise UsageError(f"{name}: {path} holds no key. Make one: {HOW_TO_MAKE_ONE}")
-    return keys
+    return _keys(f"{name} {path}", ",".join(line.split("#")[0] for line in lines))
 
 
 def _keys(where: str, text: str | None) -> list[str]:
     """Return the keys in a text; what is wrong with one is said without showing it."""
-    keys = [key for key in re.split(r"[,\s]+", text or "") if key]
+    if text is None:
+        return []
+    keys = re.findall(r"[^,\s]+", text)
+    if not keys:  # or what came out empty would open the door
+        raise UsageError(f"{where}: it holds no key. Make one: {HOW_TO_MAKE_ONE}")
     if any(len(key) < MIN_KEY_CHARS for key in keys):
         raise UsageError(
             f"{where}: a key has less than {MIN_KEY_CHARS} characters and could be guessed. "

@@ -18,7 +18,7 @@ def configure_logging(settings: Settings) -> None:
     """Send the log to stderr in the form that was asked for; uvicorn's lines, too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_with_request_id)
-    handler.setFormatter(JsonLines() if settings.log_format == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines(TEXT))
     logging.basicConfig(force=True, handlers=[handler], level=logging.getLogger().level)
     logging.getLogger("api").setLevel(logging.INFO if settings.log_requests else logging.WARNING)
 
@@ -27,6 +27,15 @@ def _with_request_id(record: logging.LogRecord) -> bool:
     trace = current()
     record.request_id = trace.request_id if trace else NO_REQUEST
     return True
+
+
+class TextLines(logging.Formatter):
+    """Formats a record as one line, a traceback below it: no path that was asked for adds more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = super().formatMessage(record)
+        return line if line.isprintable() else ascii(line)[1:-1]
 
 
 class JsonLines(logging.Formatter):

@@ -64,7 +64,7 @@ class Observed:
             fields = _fields(scope, trace, answer, seconds) | {"route": route}
             said = "%s %s %d, %.0f ms"
             about = (scope["method"], scope["path"], answer.status, seconds * 1e3)
-            _logger.info(said, *map(_printable, about), extra={"fields": fields})
+            _logger.info(said, *about, extra={"fields": fields})
 
 
 def _noting(send: Send, answer: _Answer, request_id: str, elapsed: Callable[[], float]) -> Send:
@@ -92,11 +92,6 @@ def _fields(scope: Scope, trace: Trace, answer: _Answer, seconds: float) -> dict
         "client": address_of_client(scope),
         **stages,
     }
-
-
-def _printable(value: object) -> object:
-    """Return a text without what could begin a new line of the log."""
-    return ascii(value)[1:-1] if isinstance(value, str) and not value.isprintable() else value
 
 
 def request_id_from(headers: Headers) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -13,9 +12,8 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from api.schemas import Point
+from api.written import numbers_from_text
 from search.errors import UsageError
-from search.records import Box
 from search.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -108,37 +106,13 @@ def _said(problem: Any, names: Mapping[str, str]) -> str:  # noqa: ANN401  (pyda
     return f"{names.get(field, field)}: {message}{given}"
 
 
-def point_from_text(text: str) -> Point:
-    """Read `X,Y` or `X,Y,LABEL` (1: inside, 0: outside).
-
-    Raises:
-        UsageError: it is neither.
-    """
-    numbers = _numbers(text)
-    if len(numbers) not in (2, 3) or (len(numbers) == 3 and numbers[2] not in (0, 1)):
-        raise UsageError(f"--point {text!r}: a point is X,Y or X,Y,0 (0: not this)")
-    return Point(x=numbers[0], y=numbers[1], label=int(numbers[2]) if len(numbers) == 3 else 1)
-
-
-def box_from_text(text: str) -> Box:
-    """Read `X,Y,W,H`.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    numbers = _numbers(text)
-    if len(numbers) != 4:
-        raise UsageError(f"--box {text!r}: a box is X,Y,W,H: left, top, width, height in pixels")
-    return Box(*numbers)
-
-
 def near_from_text(text: str) -> tuple[float, float, float]:
     """Read `LAT,LON,RADIUS_M`.
 
     Raises:
         UsageError: it is something else.
     """
-    numbers = _numbers(text)
+    numbers = numbers_from_text(text)
     if len(numbers) != 3:
         raise UsageError(f"--near {text!r}: a place is LAT,LON,RADIUS_M, as in 52.52,13.40,5000")
     return numbers[0], numbers[1], numbers[2]
@@ -161,12 +135,3 @@ def weighed(text: str) -> tuple[str, float]:
     """Split `WHAT*WEIGHT`; without a weight it is 1."""
     found = re.fullmatch(r"(.+)\*(\d+(?:\.\d+)?)", text)
     return (found[1].strip(), float(found[2])) if found else (text, 1.0)
-
-
-def _numbers(text: str) -> list[float]:
-    """Return the numbers between commas; none if one of them is no number."""
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        return []
-    return numbers if all(math.isfinite(number) for number in numbers) else []

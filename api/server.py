@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 import uvicorn
@@ -17,7 +19,16 @@ from search.settings import Settings
 class Server(uvicorn.Server):
     """Asked to end, it takes no more requests and gives those that run some time to end."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(
+        self, app: FastAPI, settings: Settings, stop_first: Callable[[], None] = lambda: None
+    ) -> None:
+        """Know what to serve.
+
+        Args:
+            app: the application; its job is stopped before the server takes no more requests.
+            settings: how long those that run may take then.
+            stop_first: stops what else writes through this server, and waits for it.
+        """
         config = uvicorn.Config(
             app,
             log_config=None,  # its lines go the way of all others: see api.logs
@@ -29,6 +40,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._jobs = app.state.jobs
+        self._stop_first = stop_first
 
     def run_until_stopped(self, listening: socket.socket) -> int:
         """Serve until Ctrl-C or SIGTERM; return the exit code."""
@@ -41,11 +53,11 @@ class Server(uvicorn.Server):
         return 0
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop the job that runs first: it writes what it has in hand through this server.
+        """Stop a job and a watch first: they write what they have in hand through this server.
 
-        While it runs, who follows it would hold up all the rest.
+        While a job runs, who follows it would hold up all the rest.
         """
-        await self._jobs.close()
+        await asyncio.gather(self._jobs.close(), asyncio.to_thread(self._stop_first))
         await super().shutdown(sockets)
 
 

@@ -19,7 +19,7 @@ from api.jobs import environment_of
 from api.library import Library
 from api.progress import IngestProgress
 from ingest.pipeline import ingest
-from ingest.scopes import Glance
+from ingest.scopes import Caution, Glance
 from ingest.tally import IngestSummary, Skipped
 from ingest.watching import Settling, is_watched, where_to_look
 from search.errors import LibraryError, OwnedError, UsageError
@@ -27,7 +27,8 @@ from search.errors import LibraryError, OwnedError, UsageError
 TICK_S = 1.0  # how often it is looked whether files have settled, and whether roots are there
 STOPS_WITHIN_S = 30.0  # a photo in hand is written first
 # -P: a folder named `api` where the command was started is none of ours.
-WATCH = (sys.executable, "-P", "-m", "api.cli", "ingest", "--watch")
+WATCH = (sys.executable, "-P", "-m", "api.watching")
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 Tell = Callable[[IngestSummary], None]
 
@@ -38,11 +39,15 @@ def watch_until_interrupted(
     """Watch until Ctrl-C or SIGTERM; `first` is what was told already."""
     click.echo("watching for changes (stop with Ctrl-C)", err=True)
     library.let_go_of_index()
-    for stopping in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it starts with & ignore ^C
-        signal.signal(stopping, signal.default_int_handler)
+    _stop_as_by_ctrl_c()
     with suppress(KeyboardInterrupt):
         watch(paths, library, tell, told=first.skipped)
     click.echo("watched until here; the same command goes on", err=True)
+
+
+def _stop_as_by_ctrl_c() -> None:
+    for stopping in STOPPING:  # a shell lets what it starts with & ignore Ctrl-C
+        signal.signal(stopping, signal.default_int_handler)
 
 
 def watch(
@@ -69,7 +74,7 @@ def watch(
         SegsearchError: a model or the store failed; all that was finished stays.
     """
     roots = [Path(os.path.realpath(path)) for path in paths]
-    settling, known = Settling(), set(told)
+    settling, known, caution = Settling(), set(told), Caution()
     own = Path(os.path.realpath(library.folder))
     for changed in iter_changes(roots, own, stop or threading.Event()):
         now = time.monotonic()
@@ -78,7 +83,7 @@ def watch(
         if not ready:
             continue
         try:
-            summary = look(ready, settling.busy, library)
+            summary = look(ready, settling.busy, library, caution)
         except OwnedError:  # another command is at it
             settling.note(ready, now)
             continue
@@ -86,7 +91,8 @@ def watch(
             library.let_go_of_index()
         if summary is None:
             continue
-        news = summary.model_copy(update={"skipped": tuple(set(summary.skipped) - known)})
+        skipped = tuple(each for each in summary.skipped if each not in known)
+        news = summary.model_copy(update={"skipped": skipped})
         known.update(summary.skipped)
         if _is_news(news):
             tell(news)
@@ -99,7 +105,9 @@ def _is_news(summary: IngestSummary) -> bool:
     return bool(changed or summary.skipped or summary.notices)
 
 
-def look(ready: set[Path], busy: frozenset[Path], library: Library) -> IngestSummary | None:
+def look(
+    ready: set[Path], busy: frozenset[Path], library: Library, caution: Caution
+) -> IngestSummary | None:
     """Ingest what changed; None if that makes no difference to the library.
 
     Raises:
@@ -108,7 +116,7 @@ def look(ready: set[Path], busy: frozenset[Path], library: Library) -> IngestSum
     where = where_to_look(ready, library.ledger())
     if not where:
         return None
-    glance = Glance(shallow=tuple(where.shallow), busy=busy, asks=True)
+    glance = Glance(shallow=tuple(where.shallow), busy=busy, asks=caution)
     with library.only_writer(), IngestProgress() as progress:
         try:
             return ingest(where.deep, library.workshop(), progress, glance=glance)
@@ -121,16 +129,15 @@ def iter_changes(
 ) -> Iterator[set[Path]]:
     """Yield what changed below the roots, about once a second, also if nothing did.
 
-    At first, and when it comes back (a disk that is mounted again), a root has changed as a whole.
+    Whenever watching begins, all has changed: at first, and when a root comes or goes (a disk that
+    is mounted), since nobody is told of what happens meanwhile.
 
     Raises:
         LibraryError: the system can't watch so many folders.
     """
-    seen: dict[Path, tuple[int, int]] = {}
     while not stop.is_set():
         there = _identities(roots)
-        new = {root for root in there if there[root] != seen.get(root)}
-        seen = there
+        new = set(there)
         for changed in _watched(list(there), stop):
             yield {path for path in changed if is_watched(path, roots, library)} | new
             new = set()
@@ -138,7 +145,7 @@ def iter_changes(
                 break
         else:
             stop.wait(TICK_S)
-            yield set()
+            yield new
 
 
 def _identities(roots: Sequence[Path]) -> dict[Path, tuple[int, int]]:
@@ -178,30 +185,58 @@ def _watched(roots: Sequence[Path], stop: threading.Event) -> Iterator[set[Path]
 
 
 @contextmanager
-def watcher(library: Library) -> Iterator[None]:
+def watcher(library: Library, command: Sequence[str] = WATCH) -> Iterator[Callable[[], None]]:
     """Watch the roots of a library that is served, in a process of its own, while the block runs.
 
-    It writes through the process that serves, and stops with it.
+    It writes through the process that serves, so stop it (by what this gives) before that takes no
+    more requests. However the process that serves may end, it ends too.
 
     Raises:
         UsageError: the library has no roots yet.
     """
-    roots = [str(root.path) for root in library.ledger().roots() if not root.is_absent]
+    ledger = library.ledger()
+    # A root that is absent is watched too, unless nothing is known of it: then it may never come.
+    known = [root for root in ledger.roots() if not root.is_absent or ledger.knows_of(root, b"")]
+    roots = [str(root.path) for root in known]
     if not roots:
         raise UsageError("there is nothing to watch: `segsearch ingest` a folder first")
     click.echo(f"watching {', '.join(roots)}", err=True)
-    process = subprocess.Popen(
-        [*WATCH, *roots],
+    with subprocess.Popen(
+        [*command, *roots],
         env=environment_of(library),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # nothing is written to it: it tells the child when we are gone
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
+    ) as process:
         try:
-            process.wait(STOPS_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            yield lambda: _stop(process)
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOPS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def end_with_parent() -> None:
+    """Stop this process as Ctrl-C would, once the one that holds its stdin open is gone."""
+
+    def wait() -> None:
+        os.read(0, 1)  # not sys.stdin: Python could not end while a thread reads that
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    _stop_as_by_ctrl_c()
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":  # how a server starts it
+    from api.cli import main
+
+    end_with_parent()
+    sys.argv[1:1] = ["ingest", "--watch"]
+    main()

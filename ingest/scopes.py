@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
-from ingest.files import Root, is_below, is_gone
+from ingest.files import FileKey, Root, is_below, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
 from ingest.walk import Told, iter_photo_files
 from search.errors import UsageError
+
+LARGE_PART = 5  # a fifth of a root's photos is more than a person deletes in a while,
+FEW = 10  # unless there are few
+TOGETHER_S = 600.0  # a folder that is moved to another disk is gone file by file
+
+NOTED_AT_ONCE = 1000  # files between two commits
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,32 @@ class Scope:
         return not any(path.is_relative_to(root) for root in self.inner)
 
 
+@dataclass
+class Caution:
+    """How many photos a watch may hide, all its looks of a while together."""
+
+    now: Callable[[], float] = time.monotonic
+    _hidden: list[tuple[float, str, int]] = field(default_factory=list)  # when, of which root
+
+    def may_hide(self, root: Root, photos: int) -> int:
+        """Return how many of the photos that a root shows may be hidden now."""
+        since = self.now() - TOGETHER_S
+        self._hidden = [each for each in self._hidden if each[0] > since]
+        before = sum(count for _, root_id, count in self._hidden if root_id == root.root_id)
+        return max(0, max(FEW, (photos + before) // LARGE_PART) - before)
+
+    def note(self, root: Root, hidden: int) -> None:
+        """Note that photos of a root were hidden."""
+        self._hidden.append((self.now(), root.root_id, hidden))
+
+
 @dataclass(frozen=True)
 class Glance:
     """How a watcher looks, when only a few files have changed."""
 
     shallow: tuple[Path, ...] = ()  # folders of known roots, without the folders in them
     busy: frozenset[Path] = frozenset()  # files that are being written, to be left alone
-    asks: bool = False  # hide nothing where a large part of a root is gone at once, and say so
+    asks: Caution | None = None  # hide nothing where a large part of a root is gone, and say so
 
 
 WHOLE = Glance()
@@ -84,8 +111,8 @@ def shallow_scopes(
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:
     """Return the paths that lie below no other one, each once."""
-    unique = list(dict.fromkeys(paths))
-    return [p for p in unique if not any(p != q and p.is_relative_to(q) for q in unique)]
+    named = dict.fromkeys(paths)  # a shell may have made ten thousand of one *
+    return [path for path in named if named.keys().isdisjoint(path.parents)]
 
 
 def _check_there_or_known(path: Path, ledger: Ledger) -> None:
@@ -136,13 +163,28 @@ def iter_scope_files(scope: Scope, told: Told) -> Iterator[Path]:
         yield from filter(scope.holds, files)
 
 
-def count_files(scopes: Sequence[Scope]) -> int:
-    """Return how many photo files there are to look at."""
+def count_files(scopes: Sequence[Scope], ledger: Ledger) -> tuple[int, int]:
+    """Return how many photo files there are to look at, and how many of them never were.
+
+    The latter are noted as waiting.
+    """
 
     def quiet(path: Path, reason: str) -> None:
         """The scan itself reports what can't be read."""
 
-    return sum(1 for scope in scopes for _ in iter_scope_files(scope, Told(quiet)))
+    files = 0
+    for scope in scopes:
+        paths = iter_scope_files(scope, Told(quiet))
+        while some := list(islice(paths, NOTED_AT_ONCE)):
+            files += len(some)
+            ledger.note_waiting(FileKey(scope.root, below_root(scope.root, p)) for p in some)
+    by_root = {scope.root.root_id: scope.root for scope in scopes}
+    waiting = sum(
+        any(scope.root.root_id == root_id and scope.covers(below) for scope in scopes)
+        for root_id, root in by_root.items()
+        for below in ledger.iter_waiting(root)
+    )
+    return files, waiting
 
 
 def below_root(root: Root, path: Path) -> bytes:

@@ -15,11 +15,15 @@ from api_samples import SAMPLE, Served, assert_problem, served_sample
 from commands import Commands
 from commands import serve as serve_library
 from conftest import Sample
+from fakes import add_photos, make_library
 from PIL import Image
 from pycocotools.coco import COCO
 
+from api.export import iter_coco, iter_filtered, write_crops
+from api.library import Library
+from search.errors import StoreError
 from search.masks import array_from_mask, resized
-from search.records import Mask
+from search.records import Mask, SearchFilter
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,7 @@ def test_filters_choose_segments(served: Served, tmp_path: Path) -> None:
     ]
     assert not downloaded(served, tmp_path, min_predicted_iou=0.99).getAnnIds()
     assert not downloaded(served, tmp_path, min_stability_score=0.99).getAnnIds()
+    assert not downloaded(served, tmp_path, max_area_fraction=0).getAnnIds()
 
 
 def test_a_search_is_exported_with_its_scores(served: Served, tmp_path: Path) -> None:
@@ -117,6 +122,37 @@ def test_a_senseless_export_is_explained(served: Served) -> None:
         ({"colour": "red"}, "no such field"),
     ):
         assert_problem(served.get("/v1/export", **query), 422, word)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    with make_library(tmp_path / "library") as library:
+        add_photos(library, tmp_path / "photos", {"flat.png": SAMPLE["flat.png"]})
+        yield library
+
+
+def test_a_damaged_mask_is_named(library: Library, tmp_path: Path) -> None:
+    [found] = iter_filtered(library, SearchFilter())
+    photo, segment = found.row.photo, found.segments[0]
+    assert segment.mask is not None
+    damaged = segment.model_copy(
+        update={"mask": segment.mask.model_copy(update={"counts": "damaged!"})}
+    )
+    vectors = library.index().segment_vectors([segment.segment_id])
+    library.index().put_segments(photo, [damaged], vectors)
+    with pytest.raises(StoreError, match=f"{segment.segment_id}.*damaged.*verify --repair"):
+        list(iter_coco(iter_filtered(library, SearchFilter())))
+    with pytest.raises(StoreError, match=segment.segment_id):
+        write_crops(
+            library, iter_filtered(library, SearchFilter()), tmp_path / "out", "white", "png"
+        )
+
+
+def test_a_photo_without_such_segments_is_not_even_opened(library: Library, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "flat.png").unlink()
+    found = iter_filtered(library, SearchFilter(max_area_fraction=0))
+    exported = write_crops(library, found, tmp_path / "out", "keep", "png")
+    assert (exported.photos, exported.segments, exported.skipped) == (0, 0, [])
 
 
 # the command

@@ -13,6 +13,7 @@ from api_samples import NOWHERE, assert_problem
 from commands import Commands, serve
 from conftest import Sample
 from locked import FULL_KEY, KEYRING, READ_KEY, WAIT_S, Site, site
+from starlette.datastructures import Headers
 
 from api.access import ASKING, COOKIE, SESSION_PATH, needed_access
 from api.commands_serve import listen
@@ -22,10 +23,13 @@ from api.door import (
     SESSION_S,
     TRIES,
     TRIES_WITHIN_S,
+    Door,
     Sessions,
     WrongKeys,
+    session_from_headers,
 )
 from api.keys import MIN_KEY_CHARS, Access, Keyring, keyring_from_settings
+from api.problems import ProblemResponse
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -161,6 +165,11 @@ def test_a_read_only_key_may_search_and_look_and_nothing_else(locked: Site) -> N
         assert_problem(refused, 403, "not to change")
 
 
+def test_who_asks_is_told_whether_the_key_may_change_anything(locked: Site) -> None:
+    assert locked.ask("GET", "/v1/library", READ_KEY).json()["may_change"] is False
+    assert locked.ask("GET", "/v1/library", FULL_KEY).json()["may_change"] is True
+
+
 @pytest.mark.parametrize(
     "sent", ["Bearer wrong-key-0123456789", f"Basic {FULL_KEY}", f"Bearer {FULL_KEY}x", "Bearer"]
 )
@@ -246,6 +255,12 @@ def test_a_cookie_that_is_none_of_ours_lets_nobody_in(locked: Site, cookie: str)
     assert_problem(answer, 401)
 
 
+@pytest.mark.parametrize("other", ['a={"b": 1}', "a=b c", "caf\xe9=1", "a:b/c=1", "flag", "a[0]=1"])
+def test_a_strange_cookie_of_another_server_on_this_machine_does_no_harm(other: str) -> None:
+    for cookies in (f"{other}; {COOKIE}=ours", f"{COOKIE}=ours; {other}"):
+        assert session_from_headers(Headers({"cookie": cookies})) == "ours"
+
+
 def test_a_server_without_keys_has_nothing_to_sign_in_to(stock: Path, tmp_path: Path) -> None:
     with site(stock, tmp_path) as here:
         assert here.ask("GET", "/v1/library").status_code == 200
@@ -293,6 +308,17 @@ def test_who_sends_many_wrong_keys_has_to_wait(stock: Path, tmp_path: Path) -> N
         assert here.ask("GET", "/v1/library", FULL_KEY, headers=elsewhere).status_code == 200
         cookie = {"Cookie": signed_in.split(";")[0]}
         assert here.ask("GET", "/v1/library", headers=cookie).status_code == 200
+
+
+def test_wrong_keys_do_not_shut_out_this_users_own_commands() -> None:
+    door = Door(KEYRING, token="shown by an ingest")
+    for _ in range(TRIES):
+        door.try_key("not-this-one-either", "127.0.0.1")
+    refused = door.try_key(FULL_KEY, "127.0.0.1")
+    assert isinstance(refused, ProblemResponse)
+    assert refused.status_code == 429
+    assert door.try_key("shown by an ingest", "127.0.0.1") is Access.FULL
+    assert not isinstance(Door(KEYRING).try_key("shown by an ingest", "127.0.0.1"), Access)
 
 
 def test_wrong_keys_are_forgotten_after_a_while_and_addresses_are_not_kept_endlessly() -> None:
@@ -355,6 +381,12 @@ def test_a_file_of_no_use_is_an_error_that_shows_no_key(
         keyring_from_settings(Settings(api_keys_file=path))
     assert "api_keys_file" in str(raised.value)
     assert "schl" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["api_keys", "read_keys"])
+def test_keys_that_are_given_and_are_none_do_not_open_the_door(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name}: it holds no key"):
+        keyring_from_settings(Settings(**{name: " , "}))
 
 
 def test_a_key_is_either_full_or_read_only() -> None:

@@ -17,12 +17,15 @@ import pytest
 import uvicorn
 from api_samples import assert_problem
 from fakes import ColorPhoto, ColorSegmenter
+from fastapi import APIRouter, FastAPI
 from locked import WAIT_S, GatedSegmenter, Site, site, wait_until
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.guard import TimeLimit
-from api.schemas import MAX_MASK_CHARS
+from api.problems import answer_with_problems
+from api.routes.shared import QuickJson
+from api.schemas import MAX_MASK_CHARS, KeyIn
 from api.searching import BASE64_PIECE, bytes_from_base64
 from api.server import Server
 from api.turns import AT_ONCE, Turns
@@ -195,11 +198,11 @@ def test_a_request_that_only_waits_is_stopped_when_its_time_is_over() -> None:
     assert stopped == [True]
 
 
-def ask_app(app: Any) -> httpx.Response:
+def ask_app(app: Any, method: str = "GET", path: str = "/", **how: Any) -> httpx.Response:
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-            return await http.get("/")
+            return await http.request(method, path, **how)
 
     return asyncio.run(ask())
 
@@ -267,6 +270,40 @@ def test_a_mask_that_takes_long_to_unpack_is_refused_before(stock: Path, tmp_pat
         assert_problem(refused, 422, "prompt.mask", "200,000 characters")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"key": "a"}',
+        b'{"key": "a", "key": "b"}',
+        b'{"key": "\\ud800"}',
+        '{"key": "\xe4"}'.encode("utf-16"),
+        b'{"key": NaN}',
+        b'{"key": "a"',
+        b'{"key": "a"} x',
+        b"[" * 100_000,
+        b'{"key": ' * 300 + b"1" + b"}" * 300,
+        b"1" * 5_000,
+        b"\xff",
+        b"",
+    ],
+    ids=lambda body: ascii(body[:20]),
+)
+def test_json_that_is_read_quickly_says_the_same(body: bytes) -> None:
+    async def shown(sent: KeyIn) -> str:
+        return ascii(sent.key)
+
+    app = FastAPI()
+    answer_with_problems(app)
+    for path, router in (("/", APIRouter()), ("/quick", APIRouter(route_class=QuickJson))):
+        router.post(path)(shown)
+        app.include_router(router)
+    plain, quick = (
+        ask_app(app, "POST", path, content=body, headers={"Content-Type": "application/json"})
+        for path in ("/", "/quick")
+    )
+    assert (quick.status_code, quick.text) == (plain.status_code, plain.text)
+
+
 def test_base64_in_pieces_is_base64() -> None:
     for length in (0, 1, 5, BASE64_PIECE, BASE64_PIECE * 3 // 4 * 2, BASE64_PIECE * 2 + 1):
         sent = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
@@ -281,7 +318,12 @@ def test_when_it_stops_requests_end_first(
 ) -> None:
     segmenter = GatedSegmenter()
     with site(stock, tmp_path, segmenter=segmenter) as here:
-        server = Server(here.app, here.library.settings)
+        answered: list[int] = []
+
+        def write_what_is_in_hand() -> None:
+            answered.append(httpx.get(f"{address}/health", trust_env=False).status_code)
+
+        server = Server(here.app, here.library.settings, write_what_is_in_hand)
         running = run_beside(server, pool)
         address = address_of_server(server)
         prompt = {"points": [{"x": 12, "y": 22}]}
@@ -290,6 +332,7 @@ def test_when_it_stops_requests_end_first(
         assert segmenter.arrived.acquire(timeout=WAIT_S)
         server.should_exit = True
         wait_until(lambda: is_refused(address))
+        assert answered == [200]
         assert not asked.done()
         segmenter.let.set()
         assert asked.result(WAIT_S).status_code == 200

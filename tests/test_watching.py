@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,11 @@ from commands import READY_WITHIN_S, serve, start
 from fakes import Quiet, make_library
 from ingest_rig import Rig, write
 
-from api.watching import watch
+from api.watching import iter_changes, watch
+from api.watching import watcher as watched_beside
 from ingest.ledger import Ledger
 from ingest.pipeline import ingest
-from ingest.scopes import Glance
+from ingest.scopes import TOGETHER_S, Caution, Glance
 from ingest.tally import IngestSummary
 from ingest.watching import AT_MOST_S, SETTLED_S, Settling, Where, is_watched, where_to_look
 from search.errors import OwnedError
@@ -135,16 +139,34 @@ def test_much_that_is_gone_at_once_is_asked_about_and_a_move_is_not(tmp_path: Pa
             write(rig.photos / f"{seed % 2}/{seed}.png", seed)
         rig.ingest()
         (rig.photos / "0").rename(rig.photos / "moved")
-        assert glance(rig, rig.photos, asks=True).notices == ()
+        assert glance(rig, rig.photos, asks=Caution()).notices == ()
         shutil.rmtree(rig.photos / "moved")
-        summary = glance(rig, rig.photos, asks=True)
+        summary = glance(rig, rig.photos, asks=Caution())
         assert summary.photos_vanished == 0
         assert f"segsearch ingest {rig.photos}" in summary.notices[0]
         assert len(rig.shown()) == 30
         assert rig.ingest().photos_vanished == 15
         for seed in range(1, 20, 2):  # ten are few
             (rig.photos / f"1/{seed}.png").unlink()
-        assert glance(rig, rig.photos, asks=True).photos_vanished == 10
+        assert glance(rig, rig.photos, asks=Caution()).photos_vanished == 10
+
+
+def test_what_goes_bit_by_bit_is_asked_about_like_what_goes_at_once(tmp_path: Path) -> None:
+    passed_s = 0.0
+    caution = Caution(lambda: passed_s)
+    with closing(Rig(tmp_path)) as rig:
+        photos = [write(rig.photos / f"{seed}.png", seed) for seed in range(60)]
+        rig.ingest()
+        hidden = []
+        for start in (0, 6, 12):
+            for path in photos[start : start + 6]:
+                path.unlink()
+            summary = glance(rig, rig.photos, asks=caution)
+            hidden.append(summary.photos_vanished)
+        assert hidden == [6, 6, 0]
+        assert "too many at once" in summary.notices[0]
+        passed_s += TOGETHER_S
+        assert glance(rig, rig.photos, asks=caution).photos_vanished == 6
 
 
 class Watcher:
@@ -234,6 +256,58 @@ def test_a_root_that_is_unmounted_keeps_its_photos_and_is_watched_again(tmp_path
         watcher.wait_until_shown("first.png", "a.png", "b.png")
         write(watcher.photos / "c.png", 3)
         watcher.wait_until_shown("first.png", "a.png", "b.png", "c.png")
+
+
+def test_when_a_root_comes_or_goes_the_others_are_looked_through_too(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    stop = threading.Event()
+    changes = iter_changes([here, there], tmp_path / "library", stop)
+    assert next(changes) == {here, there}
+    there.rename(tmp_path / "away")
+    try:
+        assert any(here in found for found in islice(changes, 6))  # nobody was told meanwhile
+    finally:
+        stop.set()
+        changes.close()
+
+
+TELL_AND_WAIT = """
+import pathlib, sys
+draft = pathlib.Path(sys.argv[1] + ".draft")
+draft.write_text("\\n".join(sys.argv[2:]))
+draft.rename(sys.argv[1])
+sys.stdin.read()
+"""
+
+
+def test_a_server_watches_a_disk_that_is_away_and_no_folder_that_never_was(tmp_path: Path) -> None:
+    here, away, told = tmp_path / "here", tmp_path / "away", tmp_path / "told"
+    with make_library(tmp_path / "library") as library:
+        for folder in (here, away):
+            write(folder / "a.png", 1)
+            ingest([folder], library.workshop(), Quiet())
+        library.ledger().add_root(tmp_path / "never")
+        away.rename(tmp_path / "elsewhere")
+        with watched_beside(library, (sys.executable, "-c", TELL_AND_WAIT, str(told))) as stop:
+            wait_until(told.exists)
+            stop()
+        assert set(told.read_text().split("\n")) == {str(here), str(away)}
+
+
+def test_who_watches_for_a_server_ends_with_it_however_it_ends() -> None:
+    wait = "from api.watching import end_with_parent as e; import time; e(); time.sleep(600)"
+    with subprocess.Popen(
+        [sys.executable, "-c", wait], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            time.sleep(SETTLED_S)
+            assert process.poll() is None
+            _, said = process.communicate(timeout=WITHIN_S)  # closes stdin, as the end of us would
+        finally:
+            process.kill()
+    assert b"KeyboardInterrupt" in said
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no list of open files")

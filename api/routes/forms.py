@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, Json
 
-from api.schemas import MAX_POINTS, Point, PromptIn, SearchOptions
+from api.schemas import MAX_POINTS, PromptIn, SearchOptions
+from api.written import box_from_text, point_from_text
 from search.errors import UsageError
-from search.records import Box, SearchFilter
+from search.records import SearchFilter
 
 
 class PictureForm(BaseModel):
@@ -60,36 +60,3 @@ class SegmentForm(PictureForm):
     """A picture to cut; the prompt says what."""
 
     candidates: Annotated[int, Field(ge=1, le=3)] = 3
-
-
-def point_from_text(text: str) -> Point:
-    """Read `x,y` or `x,y,label`.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    numbers = _numbers(text)
-    if len(numbers) in (2, 3) and all(label in (0, 1) for label in numbers[2:]):
-        return Point(x=numbers[0], y=numbers[1], label=int([*numbers, 1][2]))
-    raise UsageError(f"point: {text!r} is not x,y or x,y,0 (0: outside)")
-
-
-def box_from_text(text: str) -> Box:
-    """Read `x,y,w,h`.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    numbers = _numbers(text)
-    if len(numbers) != 4:
-        raise UsageError(f"box: {text!r} is not left,top,width,height in pixels")
-    return Box(*numbers)
-
-
-def _numbers(text: str) -> list[float]:
-    """Return the numbers of `1,2.5`; what is something else, or endless, gives none."""
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        return []
-    return numbers if all(math.isfinite(number) for number in numbers) else []

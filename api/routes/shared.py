@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
+from fastapi.routing import APIRoute
+from pydantic_core import from_json
+from starlette.responses import Response
 
 from api.library import Library
 from api.problems import MEDIA_TYPE
@@ -41,6 +45,30 @@ async def _library(request: Request) -> Library:
 
 
 LibraryHere = Annotated[Library, Depends(_library)]
+
+
+class QuickJson(APIRoute):
+    """A route that reads its JSON in less than half the time.
+
+    Nothing else happens in the server meanwhile: 110 ms, else, for the largest picture as base64.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        handle = super().get_route_handler()
+
+        async def handle_quickly(request: Request) -> Response:
+            return await handle(_QuickRequest(request.scope, request.receive))
+
+        return handle_quickly
+
+
+class _QuickRequest(Request):
+    async def json(self) -> Any:  # noqa: ANN401  (whatever was sent)
+        try:
+            return from_json(await self.body())
+        except ValueError:
+            return await super().json()  # which says where it goes wrong
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
