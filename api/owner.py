@@ -54,6 +54,10 @@ METHODS = frozenset(
         "sample_vectors",
         "nearest_segments",
         "nearest_photos",
+        "put_vectors",
+        "iter_without_vectors",
+        "count_vectors",
+        "drop_vectors",
         "flush",
     )
 )
@@ -154,11 +158,30 @@ def _write_info(folder: Path, info: OwnerInfo) -> None:
 
 
 class OwnedIndex:
-    """A SegmentIndex that lives in another process."""
+    """A SegmentIndex that lives in another process.
 
-    def __init__(self, info: OwnerInfo) -> None:
+    Each call says which vectors it is about: the owner may have others in use by now.
+    """
+
+    def __init__(
+        self,
+        info: OwnerInfo,
+        vectors: tuple[str, int] | None = None,
+        http: httpx.Client | None = None,
+    ) -> None:
         self._info = info
-        self._http = _client(info)
+        self._vectors = vectors
+        self._http = http or _client(info)
+
+    def beside(self, vector_name: str, dim: int) -> OwnedIndex:
+        """Return the same points with other vectors, which the owner makes if they are not there.
+
+        Raises:
+            MismatchError: vectors of that name have another length.
+        """
+        other = OwnedIndex(self._info, (vector_name, dim), self._http)
+        other.count_vectors("photos")  # any call makes them
+        return other
 
     def __getattr__(self, method: str) -> Any:  # noqa: ANN401  (whatever the protocol says)
         if method not in METHODS:
@@ -170,7 +193,8 @@ class OwnedIndex:
         return call
 
     def _call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        body = wire_from_value({"args": list(args), "kwargs": dict(kwargs)})
+        asked = {"args": list(args), "kwargs": dict(kwargs), "vectors": self._vectors}
+        body = wire_from_value(asked)
         found = value_from_wire(
             json.loads(_post(self._http, self._info, f"{CALL_PATH}/{method}", body))
         )
@@ -223,9 +247,14 @@ def ask_owner(info: OwnerInfo, path: str, body: Any) -> bytes:  # noqa: ANN401
         return _post(http, info, path, body)
 
 
-def owned_index(info: OwnerInfo) -> SegmentIndex:
-    """Return the index of a library that another process has open."""
-    return cast(SegmentIndex, OwnedIndex(info))
+def owned_index(info: OwnerInfo, vectors: tuple[str, int] | None = None) -> SegmentIndex:
+    """Return the index of a library that another process has open.
+
+    Args:
+        info: who has it open.
+        vectors: name and length of those that are meant; None: those that the owner has in use.
+    """
+    return cast(SegmentIndex, OwnedIndex(info, vectors))
 
 
 def call_index(index: SegmentIndex, method: str, body: Any) -> Any:  # noqa: ANN401
@@ -237,6 +266,8 @@ def call_index(index: SegmentIndex, method: str, body: Any) -> Any:  # noqa: ANN
     if method not in METHODS:
         raise errors.UsageError(f"the index has no method {method!r}")
     asked = value_from_wire(body)
+    if asked.get("vectors"):
+        index = index.beside(*asked["vectors"])
     found = getattr(index, method)(*asked["args"], **asked["kwargs"])
     return wire_from_value(list(found) if isinstance(found, Iterator) else found)
 

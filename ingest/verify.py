@@ -13,7 +13,8 @@ from typing import Literal, get_args
 from ingest.files import PhotoRow, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
-from ingest.pipeline import tell_index
+from ingest.telling import tell_index
+from search.errors import UnknownIdError
 from search.index import SegmentIndex
 from search.masks import fitted_size, runs_from_counts
 from search.records import (
@@ -139,7 +140,7 @@ def _look_at(row: PhotoRow, told: PhotoFacts | None, index: SegmentIndex, found:
         found.unfinished += 1
     elif problems:
         found.faults.append(_fault("broken", photo_id, row, "; ".join(problems)))
-    elif told is not None and not _alike(told, known[0].facts):
+    elif told is not None and not same_facts(told, known[0].facts):
         problem = "search knows other folders, another date or another place of it"
         found.faults.append(_fault("outdated", photo_id, row, problem))
 
@@ -163,7 +164,7 @@ def _problems(photo: Photo, known: list[Photo], index: SegmentIndex) -> Iterator
         ids = [segment.segment_id for segment in segments]
         checked_vectors(index.segment_vectors(ids), len(ids))
         checked_vectors(index.photo_vectors([photo.photo_id]), 1)
-    except ValueError as error:
+    except (ValueError, UnknownIdError) as error:
         yield f"its vectors can't be used: {error}"
 
 
@@ -205,7 +206,9 @@ def _area_problem(
     return f"it covers {mask_px / pixels:.4g} of the photo, not {segment.area_fraction:.4g}"
 
 
-def _alike(one: PhotoFacts, other: PhotoFacts) -> bool:
+def same_facts(one: PhotoFacts, other: PhotoFacts) -> bool:
+    """Say whether facts are the same, but for what engines round."""
+
     def rounded(facts: PhotoFacts) -> tuple[float, ...]:
         place = facts.location
         return (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,9 @@ TEMPLATES = (
 )
 # SigLIP read texts padded to full length in training and attends to the padding.
 PADDED_MODELS = ("siglip", "siglip2")
+# A person who refines, filters or pages asks for the same words each time; a query in its phrasings
+# is some 10 KB.
+QUERIES_KEPT = 256
 
 
 class Encoder(Protocol):
@@ -166,11 +170,24 @@ class ClipEncoder:
         return unit_rows(np.concatenate(rows))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) unit rows; no texts give (0, dim). Long texts are cut off."""
+        """Return (n, dim) unit rows; no texts give (0, dim). Long texts are cut off.
+
+        The rows of the last queries are kept, and are not to be written to.
+        """
+        is_query = len(texts) == len(TEMPLATES)
+        return self._kept_rows(tuple(texts)) if is_query else self._text_rows(texts)
+
+    @cached_property
+    def _kept_rows(self) -> Callable[[tuple[str, ...]], Vectors]:
+        return lru_cache(QUERIES_KEPT)(self._text_rows)
+
+    def _text_rows(self, texts: Sequence[str]) -> Vectors:
         rows = [np.empty((0, self.dim), dtype=np.float32)]
         for start in range(0, len(texts), self.batch):
             rows.append(self._text_features(texts[start : start + self.batch]))
-        return unit_rows(np.concatenate(rows))
+        found = unit_rows(np.concatenate(rows))
+        found.flags.writeable = False
+        return found
 
     def _pixel_values(self, crops: NDArray[np.uint8]) -> dict[str, Any]:
         """Return what the model takes for (n, s, s, 3) crops, on its device."""

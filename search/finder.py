@@ -69,11 +69,12 @@ class Finder:
         if query.diversity > 0:
             if offset:
                 raise UsageError("diverse results have one page: ask for a higher limit instead")
-            return Page(self._diverse(query, vector), None)
+            return Page(self._diverse(query, vector), None, self._uncut(query, vector))
         found = self._nearest(query, vector, query.limit + 1, offset)
         hits = found[: query.limit]
         more = len(found) > query.limit
-        return Page(hits, cursor_from_offset(offset + query.limit) if more else None)
+        cursor = cursor_from_offset(offset + query.limit) if more else None
+        return Page(hits, cursor, self._uncut(query, vector))
 
     def search_grouped(self, query: Query, *, hits_per_photo: int = 3) -> GroupPage:
         """Return `limit` photos with up to `hits_per_photo` hits each.
@@ -91,7 +92,8 @@ class Finder:
             PhotoGroup(photo_id, self._best_of(photo_id, hits, query, vector, hits_per_photo))
             for photo_id, hits in list(found.items())[start:end]
         ]
-        return GroupPage(groups, cursor_from_offset(end) if len(found) > end else None)
+        cursor = cursor_from_offset(end) if len(found) > end else None
+        return GroupPage(groups, cursor, self._uncut(query, vector))
 
     def _hits_by_photo(self, query: Query, vector: Vectors, photos: int) -> dict[str, list[Hit]]:
         """Return the hits of so many photos or more, best first, as far as they had to be read."""
@@ -103,6 +105,8 @@ class Finder:
                 found.setdefault(hit.segment.photo_id, []).append(hit)
             if len(hits) < step:
                 break
+            if not offset:  # all photos are seen sooner than all segments
+                photos = min(photos, self._index.count("photos", query.where))
             offset, step = offset + step, min(2 * step, MAX_READING)
         return found
 
@@ -114,6 +118,18 @@ class Finder:
             return seen[:wanted]
         here = query.where.model_copy(update={"photo_ids": (photo_id,)})
         return self._nearest(replace(query, where=here), vector, wanted, 0)
+
+    def _uncut(self, query: Query, vector: Vectors) -> list[PhotoHit]:
+        """Return whole photos that no segment can stand for yet, where they are asked for.
+
+        Their scores are lower than those of segments: what is looked for is a part of each. So
+        they are no part of the pages, and come with the first one.
+        """
+        if not query.with_uncut or query.cursor is not None or query.where.is_about_segments:
+            return []
+        return self._index.nearest_photos(
+            vector, query.where, limit=query.limit, min_score=query.min_score, uncut=True
+        )
 
     def search_photos(self, query: Query) -> list[PhotoHit]:
         """Return whole photos, best first.

@@ -32,6 +32,7 @@ MASK_KEYS = ("mask_rle", "mask_size_wh")  # most of a payload's bytes; left out 
 # Words, not a boolean: qdrant-edge-py 0.9.0 sends MatchValue(False) as the integer 0, which matches
 # no boolean, so a filter on one would find nothing.
 SHOWN, HIDDEN = "shown", "hidden"
+WHOLE, SEGMENTS = "whole", "segments"  # what a photo can be found by
 
 
 class SegmentIndex(Protocol):
@@ -104,8 +105,12 @@ class SegmentIndex(Protocol):
         limit: int,
         offset: int = 0,
         min_score: float | None = None,
+        uncut: bool = False,
     ) -> list[PhotoHit]:
-        """Return the whole photos most similar to the (1, dim) vector, best first."""
+        """Return the whole photos most similar to the (1, dim) vector, best first.
+
+        With `uncut` only those that have no segments yet.
+        """
 
     def count(self, collection: Collection, where: SearchFilter | None = None) -> int:
         """Count points exactly; without a filter hidden ones too."""
@@ -115,6 +120,34 @@ class SegmentIndex(Protocol):
 
     def iter_segments(self, *, with_masks: bool = False) -> Iterator[Segment]:
         """Go over all segments in the order of their ids, hidden ones too."""
+
+    def beside(self, vector_name: str, dim: int) -> SegmentIndex:
+        """Return the same photos and segments with other vectors, which are kept beside these.
+
+        What is written through it replaces these. Closing one closes both.
+
+        Raises:
+            MismatchError: vectors of that name have another length.
+        """
+
+    def put_vectors(self, collection: Collection, ids: Sequence[str], vectors: Vectors) -> None:
+        """Give points that are there (n, dim) unit vectors; all else of them stays."""
+
+    def iter_without_vectors(self, collection: Collection) -> Iterator[str]:
+        """Go over the photos with a point in this collection that lacks these vectors, each once.
+
+        They can be given theirs meanwhile.
+        """
+
+    def count_vectors(self, collection: Collection) -> int:
+        """Count the points that have these vectors."""
+
+    def drop_vectors(self, vector_name: str) -> None:
+        """Delete other vectors than these; a name that is not there is no error.
+
+        Raises:
+            UsageError: these are the vectors of that name.
+        """
 
     def optimize(self) -> bool:
         """Build the nearest-neighbor graph where it pays; True if anything was done. Slow."""
@@ -156,7 +189,14 @@ class Near(NamedTuple):
     circle: GeoCircle
 
 
-Condition = Match | NumberRange | TimeRange | Near
+class Vector(NamedTuple):
+    """The point has a vector of this name, or has none."""
+
+    name: str
+    is_there: bool
+
+
+Condition = Match | NumberRange | TimeRange | Near | Vector
 
 
 @dataclass(frozen=True)
@@ -169,7 +209,6 @@ class PayloadField:
 
 FACT_FIELDS = (
     PayloadField("sort_at", "datetime"),
-    PayloadField("year_month", "keyword"),
     PayloadField("camera", "keyword"),
     PayloadField("folders", "keyword"),
     PayloadField("location", "geo"),
@@ -183,7 +222,7 @@ SEGMENT_FIELDS = (
     PayloadField("stability_score", "float"),
 )
 FIELDS: dict[Collection, tuple[PayloadField, ...]] = {
-    "photos": FACT_FIELDS,
+    "photos": (*FACT_FIELDS, PayloadField("found_by", "keyword")),
     "segments": SEGMENT_FIELDS,
 }
 
@@ -245,6 +284,7 @@ def payload_from_photo(photo: Photo) -> Payload:
         "size_wh": list(photo.size_wh),
         "segmented_with": photo.segmented_with,
         "segment_count": photo.segment_count,
+        "found_by": WHOLE if photo.segmented_with is None else SEGMENTS,
         **payload_from_facts(photo.facts),
     }
 

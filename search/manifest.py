@@ -26,24 +26,58 @@ class ModelName(Record):
     config: str | None = None
 
 
-class Manifest(Record):
-    """What a library was made with. Masks settings may change; new photos then get the new ones."""
+class MadeWith(Record):
+    """What vectors were made with; vectors of two encoders or recipes can't be compared."""
 
-    format: int = FORMAT
-    segmenter: ModelName
     encoder: ModelName
     crop_recipe: CropRecipe
     crop_fingerprint: str  # of the recipe's numbers
     dim: int
-    qdrant: str | None = None  # None: vectors are in the library folder
-    collection_prefix: str = "segsearch"
-    models: str = "default"
 
     @property
     def vector_name(self) -> str:
-        """Return the active vector's name: encoder and crop recipe, short and stable."""
+        """Return what vectors so made are called: encoder and crop recipe, short and stable."""
         made_with = fingerprint(self.encoder.fingerprint, self.crop_fingerprint)
         return f"{self.crop_recipe}_{made_with[:12]}"
+
+
+class Manifest(MadeWith):
+    """What a library was made with. Masks settings may change; new photos then get the new ones.
+
+    What its vectors were made with stands in its own fields: those are the active ones.
+    """
+
+    format: int = FORMAT
+    segmenter: ModelName
+    qdrant: str | None = None  # None: vectors are in the library folder
+    collection_prefix: str = "segsearch"
+    models: str = "default"
+    others: tuple[MadeWith, ...] = ()  # vectors kept beside: being made, or active before
+    before: str | None = None  # the vectors that were active before these
+
+    def vectors(self) -> dict[str, MadeWith]:
+        """Return what all vectors were made with, by name, the active ones first."""
+        return {made.vector_name: made for made in (_active(self), *self.others)}
+
+    def with_others(self, made: MadeWith) -> Manifest:
+        """Return a manifest that knows these vectors; the active ones stay active."""
+        if made.vector_name in self.vectors():
+            return self
+        return self.model_copy(update={"others": (*self.others, made)})
+
+    def with_active(self, made: MadeWith) -> Manifest:
+        """Return a manifest whose active vectors are these; those before them are kept beside."""
+        if made.vector_name == self.vector_name:
+            return self
+        rest = [each for name, each in self.vectors().items() if name != made.vector_name]
+        now = {name: getattr(made, name) for name in MadeWith.model_fields}
+        return self.model_copy(update={**now, "others": tuple(rest), "before": self.vector_name})
+
+    def without(self, vector_name: str) -> Manifest:
+        """Return a manifest that no longer knows these vectors, which are not the active ones."""
+        rest = tuple(made for made in self.others if made.vector_name != vector_name)
+        before = None if self.before == vector_name else self.before
+        return self.model_copy(update={"others": rest, "before": before})
 
     def defaults(self) -> dict[str, Any]:
         """Return the settings that this library goes before the defaults with."""
@@ -56,6 +90,10 @@ class Manifest(Record):
             "qdrant": self.qdrant,
             "collection_prefix": self.collection_prefix,
         }
+
+
+def _active(manifest: Manifest) -> MadeWith:
+    return MadeWith(**{name: getattr(manifest, name) for name in MadeWith.model_fields})
 
 
 def fingerprint(*parts: object) -> str:
@@ -124,13 +162,14 @@ def check_same_encoder(
             f"this library was made with the encoder {manifest.encoder.name!r} "
             f"({manifest.encoder.fingerprint[:12]}), not with {encoder.name!r} "
             f"({encoder.fingerprint[:12]}). Leave --encoder and --models out to use the library's "
-            "own, or choose another --library for the other encoder."
+            "own, let `segsearch reembed` make vectors by the other, or choose another --library."
         )
     if (manifest.crop_recipe, manifest.crop_fingerprint) != (crop_recipe, crop_fingerprint):
         raise MismatchError(
             f"this library was made with --crop-recipe {manifest.crop_recipe} "
             f"({manifest.crop_fingerprint[:12]}), not {crop_recipe} ({crop_fingerprint[:12]}). "
-            "Leave --crop-recipe out to use the library's own, or choose another --library."
+            "Leave --crop-recipe out to use the library's own, let `segsearch reembed` make other "
+            "vectors, or choose another --library."
         )
 
 

@@ -14,12 +14,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from search.errors import UnknownIdError
+from search.errors import UnknownIdError, UsageError
 from search.index import (
+    WHOLE,
     Collection,
     Condition,
     Match,
     Payload,
+    Vector,
     conditions_from_filter,
     payload_from_facts,
     payload_from_photo,
@@ -72,12 +74,20 @@ class Nearest(NamedTuple):
 class PointIndex(ABC):
     """A SegmentIndex for vectors of `dim` numbers; subclasses say how points are moved."""
 
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
+    def __init__(self, vector_name: str, dim: int) -> None:
+        self.vector_name, self.dim = vector_name, dim
 
     @abstractmethod
     def _upsert(self, collection: Collection, points: Sequence[Point]) -> None:
         """Write points, replacing those with the same ids."""
+
+    @abstractmethod
+    def _update_vectors(self, collection: Collection, points: Sequence[Point]) -> None:
+        """Write vectors of points that are there, and nothing else of them."""
+
+    @abstractmethod
+    def _drop_vectors(self, collection: Collection, vector_name: str) -> None:
+        """Delete the vectors of a name, if there are any."""
 
     @abstractmethod
     def _delete(self, collection: Collection, ids: Sequence[str]) -> None:
@@ -112,6 +122,10 @@ class PointIndex(ABC):
     @abstractmethod
     def _count(self, collection: Collection, conditions: Sequence[Condition]) -> int:
         """Count exactly."""
+
+    @abstractmethod
+    def beside(self, vector_name: str, dim: int) -> PointIndex:
+        """Return the same points with other vectors, which are kept beside these."""
 
     @abstractmethod
     def optimize(self) -> bool:
@@ -200,7 +214,8 @@ class PointIndex(ABC):
 
         Ids are hashes, so the first are as good as drawn by chance, and the same ones every time.
         """
-        return self._rows(list(islice(self._scroll("segments", [], "vectors"), limit)))
+        having = self._scroll("segments", [Vector(self.vector_name, True)], "vectors")
+        return self._rows(list(islice(having, limit)))
 
     def nearest_segments(
         self,
@@ -229,9 +244,15 @@ class PointIndex(ABC):
         limit: int,
         offset: int = 0,
         min_score: float | None = None,
+        uncut: bool = False,
     ) -> list[PhotoHit]:
-        """Return the whole photos most similar to the (1, dim) vector, best first."""
+        """Return the whole photos most similar to the (1, dim) vector, best first.
+
+        With `uncut` only those that have no segments yet.
+        """
         conditions = conditions_from_filter(where, "photos")
+        if uncut:
+            conditions.append(Match("found_by", (WHOLE,)))
         row = self._checked(vector, 1)[0]
         question = Nearest(row, conditions, limit, offset, min_score, "all")
         return [
@@ -252,6 +273,35 @@ class PointIndex(ABC):
         """Go over all segments in the order of their ids, hidden ones too."""
         for point in self._scroll("segments", [], _reading(with_masks)):
             yield segment_from_payload(point.point_id, point.payload)
+
+    def put_vectors(self, collection: Collection, ids: Sequence[str], vectors: Vectors) -> None:
+        """Give points that are there (n, dim) unit vectors; all else of them stays."""
+        rows = self._checked(vectors, len(ids))
+        if points := [Point(each, {}, row) for each, row in zip(ids, rows, strict=True)]:
+            self._update_vectors(collection, points)
+
+    def iter_without_vectors(self, collection: Collection) -> Iterator[str]:
+        """Go over the photos with a point in this collection that lacks these vectors."""
+        told = set[str]()
+        for point in self._scroll(collection, [Vector(self.vector_name, False)], "light"):
+            photo_id = str(point.payload["photo_id"])
+            if photo_id not in told:
+                told.add(photo_id)
+                yield photo_id
+
+    def count_vectors(self, collection: Collection) -> int:
+        """Count the points that have these vectors."""
+        return self._count(collection, [Vector(self.vector_name, True)])
+
+    def drop_vectors(self, vector_name: str) -> None:
+        """Delete other vectors than these; a name that is not there is no error."""
+        if vector_name == self.vector_name:
+            raise UsageError(
+                f"the vectors {vector_name} are those in use. Make others the active ones first, "
+                "with `segsearch reembed`."
+            )
+        for collection in ("segments", "photos"):
+            self._drop_vectors(collection, vector_name)
 
     def _checked(self, vectors: Vectors, count: int) -> Vectors:
         rows = checked_vectors(vectors, count)
@@ -276,6 +326,11 @@ class PointIndex(ABC):
             raise UnknownIdError(
                 f"no {collection.removesuffix('s')} has the id {missing[0]!r}. "
                 "Take ids from search results."
+            )
+        if bare := [point.point_id for point in points if not point.vector.size]:
+            raise UnknownIdError(
+                f"the {collection.removesuffix('s')} {bare[0]} has no vector by the encoder in use "
+                "yet. `segsearch reembed` makes those that are missing."
             )
         return self._rows(points)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from search.errors import UsageError
-from search.records import Box, Hit, Mask, RgbImage, SearchFilter
+from search.records import Box, Hit, Mask, PhotoHit, RgbImage, SearchFilter
 
 MAX_LIMIT = 1000
 CURSOR_PREFIX = "after-"
@@ -64,6 +64,7 @@ class Query:
     min_score: float | None = None
     diversity: float = 0.0  # 0: by similarity alone; towards 1: the more unlike each other
     with_masks: bool = False
+    with_uncut: bool = False  # whole photos, too, that have no segments yet
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Page:
 
     hits: list[Hit]
     cursor: str | None
+    uncut: list[PhotoHit] = field(default_factory=list)  # best first, on the first page
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class GroupPage:
 
     groups: list[PhotoGroup]
     cursor: str | None
+    uncut: list[PhotoHit] = field(default_factory=list)
 
 
 def offset_from_cursor(cursor: str | None) -> int:

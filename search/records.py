@@ -6,6 +6,7 @@ A box's format is part of its name.
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
@@ -16,6 +17,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 NAMESPACE = uuid.UUID("5e95ea7c-4000-5000-8000-7365677365a7")  # fixed for ever: ids derive from it
 
+CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 RgbImage = NDArray[np.uint8]  # (h, w, 3)
 MaskArray = NDArray[np.bool_]  # (h, w)
 Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
@@ -23,6 +26,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _checked_uuid(text: str) -> str:
+    if CANONICAL.fullmatch(text):  # as all stored ones are, of which a search reads thousands
+        return text
     try:
         return str(uuid.UUID(text))
     except ValueError as error:
@@ -158,6 +163,19 @@ class SearchFilter(Record):
         if low is not None and high is not None and low > high:
             raise ValueError("min_area_fraction must not be larger than max_area_fraction")
         return self
+
+    @property
+    def is_about_segments(self) -> bool:
+        """Say whether a part of it can't be answered for a photo that is not cut yet."""
+        return any(
+            part is not None
+            for part in (
+                self.min_area_fraction,
+                self.max_area_fraction,
+                self.min_predicted_iou,
+                self.min_stability_score,
+            )
+        )
 
 
 def photo_id_from_digest(pixel_sha256: str) -> str:

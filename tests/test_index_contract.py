@@ -29,7 +29,7 @@ from index_samples import (
 from qdrant_client import QdrantClient
 
 from search.edge_index import EdgeIndex
-from search.errors import UnknownIdError
+from search.errors import MismatchError, UnknownIdError, UsageError
 from search.index import SegmentIndex
 from search.records import PhotoFacts, SearchFilter
 from search.server_index import ServerIndex, open_server_index
@@ -222,7 +222,7 @@ def test_vectors_come_back_in_the_order_asked_for(full_index: SegmentIndex, samp
     )
 
 
-@pytest.mark.parametrize("unknown", [str(uuid.uuid4()), "not-an-id"])
+@pytest.mark.parametrize("unknown", ["00000000-0000-4000-8000-000000000000", "not-an-id"])
 def test_asking_for_the_vector_of_an_unknown_id_names_it(
     full_index: SegmentIndex, sample: Sample, unknown: str
 ) -> None:
@@ -407,3 +407,75 @@ def test_hiding_a_photo_hides_its_segments_until_it_is_shown_again(index: Segmen
 def test_facts_of_an_unknown_photo_change_nothing(index: SegmentIndex, sample: Sample) -> None:
     index.update_facts(sample.photos[0].photo_id, sample.photos[0].facts)
     assert index.count("photos") == 0
+
+
+def test_other_vectors_are_kept_beside_and_change_nothing_else(make_index: Maker) -> None:
+    sample = make_sample(photo_count=6, segments_each=3)
+    index = make_index()
+    fill(index, sample)
+    known = list(index.iter_segments(with_masks=True))
+    other = index.beside("other", 8)
+    assert set(other.iter_without_vectors("photos")) == {p.photo_id for p in sample.photos}
+    assert set(other.iter_without_vectors("segments")) == {s.photo_id for s in sample.segments}
+    done, _ = sample.of_photo(sample.photos[0])
+    ids = [segment.segment_id for segment in done]
+    rows = unit_vectors(5, len(ids), dim=8)
+    other.put_vectors("segments", ids, rows)
+    other.put_vectors("photos", [sample.photos[0].photo_id], rows[:1])
+    other.put_vectors("segments", [], rows[:0])
+    assert other.count_vectors("photos") == 1
+    assert other.count_vectors("segments") == len(ids)
+    left = set(other.iter_without_vectors("segments"))
+    assert left == {photo.photo_id for photo in sample.photos[1:]}
+    assert np.allclose(other.segment_vectors(ids), rows, atol=1e-5)
+    assert other.sample_vectors(1000).shape == (len(ids), 8)
+    found = other.nearest_segments(rows[1:2], ANYTHING, limit=100)
+    shown = {s.segment_id for s in done if not sample.photos[0].facts.hidden}
+    assert {hit.segment.segment_id for hit in found} == shown
+    with pytest.raises(UnknownIdError, match="no vector by the encoder in use"):
+        other.segment_vectors([sample.segments[-1].segment_id])
+    assert_same_segments(other.iter_segments(with_masks=True), known)
+    assert_same_segments(index.iter_segments(with_masks=True), known)
+    wanted = [segment.segment_id for segment in sample.segments]
+    assert np.allclose(index.segment_vectors(wanted), sample.segment_vectors, atol=1e-5)
+    assert not list(index.iter_without_vectors("photos"))
+    index.close()
+
+
+def test_what_is_written_anew_lacks_the_vectors_beside(make_index: Maker) -> None:
+    sample = make_sample(photo_count=2)
+    index = make_index()
+    fill(index, sample)
+    photo = sample.photos[0]
+    other = index.beside("other", 8)
+    other.put_vectors("photos", [p.photo_id for p in sample.photos], unit_vectors(5, 2, dim=8))
+    assert not list(other.iter_without_vectors("photos"))
+    other.update_facts(photo.photo_id, photo.facts.model_copy(update={"hidden": True}))
+    assert not list(other.iter_without_vectors("photos"))
+    index.put_photo(photo, sample.photo_vectors[:1])
+    assert list(index.beside("other", 8).iter_without_vectors("photos")) == [photo.photo_id]
+    index.close()
+
+
+def test_vectors_beside_can_be_dropped_and_made_anew(make_index: Maker) -> None:
+    sample = make_sample(photo_count=2)
+    index = make_index()
+    fill(index, sample)
+    other = index.beside("other", 8)
+    other.put_vectors("photos", [sample.photos[0].photo_id], unit_vectors(5, 1, dim=8))
+    with pytest.raises(UsageError, match="are those in use"):
+        other.drop_vectors("other")
+    index.drop_vectors("other")
+    index.drop_vectors("never-there")
+    again = index.beside("other", 9)
+    assert again.count_vectors("photos") == 0
+    assert index.count_vectors("photos") == 2
+    index.close()
+
+
+def test_vectors_beside_of_another_length_are_refused(make_index: Maker) -> None:
+    index = make_index()
+    index.beside("other", 8)
+    with pytest.raises(MismatchError):
+        index.beside("other", 9).count("photos")
+    index.close()

@@ -78,7 +78,7 @@ def changed(**other: Any) -> str:
         ("{", "can't be read"),
         ("[]", "can't be read"),
         ("null", "can't be read"),
-        ('{"format": 1}', "segmenter: Field required"),
+        ('{"format": 1}', "encoder: Field required"),
         (changed(dim="many"), "dim: Input should be a valid integer"),
         (changed(crop_recipe="scissors"), "crop_recipe: Input should be 'fusion'"),
         (changed(extra=1), "extra: Extra inputs"),

@@ -288,17 +288,27 @@ def _free_port() -> int:
         return port
 
 
-def test_opening_and_reading_fail_at_once_when_nobody_answers(
+def test_opening_and_reading_fail_soon_when_nobody_answers(
     qdrant: FakeQdrant, open_index: OpenIndex
 ) -> None:
     index = open_index(retry_wait_s=30)
-    qdrant.failures, qdrant.status = 1, 0
+    qdrant.failures, qdrant.status = 10_000, 0
     started = time.monotonic()
     with pytest.raises(StoreUnreachableError, match=qdrant.url):
         index.nearest_segments(unit_vectors(0, 1), ANYTHING, limit=5)
     with pytest.raises(StoreUnreachableError, match="no answer from Qdrant"):
         open_index(qdrant=f"http://127.0.0.1:{_free_port()}")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10  # each is tried for a second
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 0])
+def test_a_read_that_fails_once_is_asked_again(
+    qdrant: FakeQdrant, open_index: OpenIndex, status: int
+) -> None:
+    index = open_index()
+    qdrant.failures, qdrant.status = 1, status
+    assert index.nearest_segments(unit_vectors(0, 1), ANYTHING, limit=5) == []
+    assert len(qdrant.bodies("POST", f"{POINTS}/query")) == 2
 
 
 def test_a_url_that_is_none_is_told_with_an_example(open_index: OpenIndex) -> None:

@@ -1,0 +1,215 @@
+"""Vectors by another encoder or crop recipe, from the stored masks and the photos' files.
+
+They are written beside those in use, which go on serving. A photo's own vector is written last, so
+the photos without one are what is left to do: stop it anywhere, and the next run goes on there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ingest.decode_worker import Decode, DecodeLimits, DecodeWorkers
+from ingest.files import FileKey, FileStamp
+from ingest.ledger import Ledger
+from ingest.photos import DecodedPhoto, decode_photo, shown_path
+from search.embedding import photo_vector, segment_vectors
+from search.encoder import Encoder
+from search.errors import PhotoError
+from search.index import SegmentIndex
+from search.records import Photo, Record, photo_id_from_digest
+from search.settings import CropRecipe, Settings
+
+FLUSH_EVERY_S = 10.0
+Show = Callable[[Iterable[str], int], Iterable[str]]
+
+
+class LeftOut(Record):
+    """A photo that could not be given vectors, and why."""
+
+    photo_id: str
+    reason: str
+
+
+class Reembedded(Record):
+    """What a run did."""
+
+    photos: int
+    segments: int
+    seconds: float
+    interrupted: bool
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class Remaking:
+    """What photos get their vectors with."""
+
+    index: SegmentIndex  # with the new vectors
+    ledger: Ledger
+    encoder: Encoder
+    crop_recipe: CropRecipe
+    settings: Settings
+    decode: Decode = decode_photo
+
+
+@dataclass
+class _Done:
+    photos: int = 0
+    segments: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+class _File(NamedTuple):
+    """A file that showed a photo, and its stamp then."""
+
+    key: FileKey
+    stamp: FileStamp
+
+
+class _Waiting(NamedTuple):
+    photo: Photo
+    decoded: Future[DecodedPhoto | str]
+
+
+def reembed(remaking: Remaking, show: Show = lambda photos, _: photos) -> Reembedded:
+    """Give every photo without the new vectors theirs.
+
+    Ctrl-C finishes the photo in hand and returns what was done.
+
+    Args:
+        remaking: what it is done with.
+        show: is handed the photos and how many there are, and hands them on.
+
+    Raises:
+        SegsearchError: the model or the store failed; all that was written stays.
+    """
+    started, done, interrupted = time.monotonic(), _Done(), False
+    index = remaking.index
+    total = index.count("photos") - index.count_vectors("photos")
+    flushed_at = started
+    try:
+        with closing(_decoded_ahead(show(_photos_left(index), total), remaking, done)) as photos:
+            for photo, decoded in photos:
+                _write(photo, decoded, remaking, done)
+                if time.monotonic() - flushed_at >= FLUSH_EVERY_S:
+                    index.flush()
+                    flushed_at = time.monotonic()
+    except KeyboardInterrupt:
+        interrupted = True
+    index.flush()
+    return Reembedded(
+        photos=done.photos,
+        segments=done.segments,
+        seconds=time.monotonic() - started,
+        interrupted=interrupted,
+        left_out=tuple(done.left_out),
+    )
+
+
+def is_whole(index: SegmentIndex) -> bool:
+    """Say whether every photo and every segment has the vectors of this index."""
+    return not any(
+        next(iter(index.iter_without_vectors(collection)), None)
+        for collection in ("photos", "segments")
+    )
+
+
+def _photos_left(index: SegmentIndex) -> Iterator[str]:
+    """Go over the photos that lack vectors, each once.
+
+    Segments are looked at last: where power was lost, theirs may be gone and the photo's not.
+    """
+    tried = set[str]()
+    for collection in ("photos", "segments"):
+        for photo_id in index.iter_without_vectors(collection):
+            if photo_id not in tried:
+                tried.add(photo_id)
+                yield photo_id
+
+
+def _decoded_ahead(
+    photo_ids: Iterable[str], remaking: Remaking, done: _Done
+) -> Generator[tuple[Photo, DecodedPhoto]]:
+    """Decode in processes, at most `decode_ahead` photos before they are asked for, in order."""
+    settings, limits = remaking.settings, DecodeLimits.from_settings(remaking.settings)
+    apart = settings.decode_workers > 0
+    waiting: deque[_Waiting] = deque()
+    with (
+        ThreadPoolExecutor(settings.decode_workers or 1, "decode") as pool,
+        DecodeWorkers(limits, remaking.decode, apart=apart) as workers,
+    ):
+        try:
+            for photo_id in photo_ids:
+                for photo in remaking.index.photos([photo_id]):
+                    files = _files_of(photo, remaking.ledger)
+                    waiting.append(_Waiting(photo, pool.submit(_decoded, photo, files, workers)))
+                if len(waiting) > settings.decode_ahead:
+                    yield from _next(waiting, done)
+            while waiting:
+                yield from _next(waiting, done)
+        finally:
+            for each in waiting:
+                each.decoded.cancel()
+
+
+def _next(waiting: deque[_Waiting], done: _Done) -> Iterator[tuple[Photo, DecodedPhoto]]:
+    photo, future = waiting.popleft()
+    decoded = future.result()
+    if isinstance(decoded, str):
+        done.left_out.append(LeftOut(photo_id=photo.photo_id, reason=decoded))
+    else:
+        yield photo, decoded
+
+
+def _files_of(photo: Photo, ledger: Ledger) -> list[_File]:
+    """Return the files that show a photo, as far as is known."""
+    rows = ((key, ledger.file(key)) for key in ledger.files_of(photo.photo_id))
+    return [_File(key, row.stamp) for key, row in rows if row is not None]
+
+
+def _decoded(photo: Photo, files: list[_File], workers: DecodeWorkers) -> DecodedPhoto | str:
+    """Return a photo's pixels from the first file that still shows it, or why there are none."""
+    why = f"no file of the photo {photo.photo_id} is there"
+    for file in files:
+        path = file.key.path
+        decoded = workers.decode(path)
+        if isinstance(decoded, PhotoError):
+            why = str(decoded)
+        elif not _shows(decoded, photo, path, file.stamp):
+            why = f"{shown_path(path)} has changed: bring it in with `segsearch ingest` first"
+        else:
+            return decoded
+    return why
+
+
+def _shows(decoded: DecodedPhoto, photo: Photo, path: Path, stamp: FileStamp) -> bool:
+    """Say whether a file still shows the photo that it showed when it was brought in.
+
+    A file that nobody touched does, also if another version of a decoder gives other pixels.
+    """
+    if decoded.size_wh != photo.size_wh:
+        return False
+    try:
+        untouched = FileStamp.of(path) == stamp
+    except OSError:
+        untouched = False
+    return untouched or photo_id_from_digest(decoded.pixel_sha256) == photo.photo_id
+
+
+def _write(photo: Photo, decoded: DecodedPhoto, remaking: Remaking, done: _Done) -> None:
+    """Embed a photo and its segments and write their vectors, the photo's own last."""
+    index, encoder = remaking.index, remaking.encoder
+    segments = index.segments_of(photo.photo_id, with_masks=True)
+    masks = [(s.mask, s.bbox_xywh) for s in segments if s.mask is not None]
+    vectors = segment_vectors(encoder, decoded.rgb, masks, remaking.crop_recipe)
+    index.put_vectors("segments", [s.segment_id for s in segments], vectors)
+    index.put_vectors("photos", [photo.photo_id], photo_vector(encoder, decoded.rgb))
+    done.photos += 1
+    done.segments += len(segments)
