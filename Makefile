@@ -36,13 +36,13 @@ types: .venv/installed-dev ## mypy, strict
 layers: .venv/installed-dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-unit: .venv/installed-dev ## pytest, but for the page; ARGS="-k name" passes arguments on
-	$(BIN)/python -m pytest --cov --cov-report=term -m "not browser" $(ARGS)
+unit: .venv/installed-dev ## pytest; the page needs Chromium, else it is skipped; ARGS="-k name"
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 test-crash: .venv/installed-dev ## kill ingests at 50 moments; each must end equal to an undisturbed one
 	SEGSEARCH_TEST_KILLS=50 $(BIN)/python -m pytest -q -s tests/test_ingest_crash.py $(ARGS)
 
-browser: .venv/installed-dev ## the page in Chromium, which must be installed; pictures in artifacts/
+browser: .venv/installed-dev ## the page alone, in an installed Chromium; pictures in artifacts/
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
 # Each bench/NAME.py is `make bench-NAME`.

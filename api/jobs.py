@@ -36,6 +36,7 @@ KEPT = 50  # jobs that ended and can still be looked at
 STOPS_WITHIN_S = 20.0  # a photo that is in hand is written first
 LINE_BYTES = 1_000_000  # kept of a line that the child prints; its own have some hundred
 LAST_WORDS_BYTES = 4_000  # of what it says on stderr
+NICENESS = 10  # who searches goes first: of a processor that is wanted an ingest gets a tenth
 EXIT_DONE, EXIT_SKIPPED = 0, 3
 # -P: a folder named `api` where the server was started is none of ours.
 INGEST = (sys.executable, "-P", "-m", "api.cli", "ingest", "--progress", "json")
@@ -205,8 +206,11 @@ class Child(asyncio.SubprocessProtocol):
         self.last_words = b""  # on stderr
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Know the process."""
+        """Know the process, and let others go first."""
         self._process = cast(asyncio.SubprocessTransport, transport)
+        with suppress(ProcessLookupError, PermissionError):  # it has ended already, or may not
+            niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+            os.setpriority(os.PRIO_PROCESS, self._process.get_pid(), niceness)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Take in progress from stdout, and keep the end of stderr."""

@@ -170,12 +170,37 @@ class GroupOut(Record):
     hits: tuple[HitOut, ...]
 
 
+class WholePhotoOut(Record):
+    """A photo that was found as a whole: it has no segments yet."""
+
+    photo_id: str
+    path: str | None
+    score: float
+    size_wh: tuple[int, int]
+
+
+class CoverageOut(Record):
+    """How much of the library a search goes over while an ingest is not through."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"photos": 9000, "photos_segmented": 120, "files_waiting": 1000}]
+        }
+    )
+
+    photos: int  # found as whole photos, those with segments among them
+    photos_segmented: int
+    files_waiting: int  # not looked at yet
+
+
 class SearchResponse(Record):
     """One page of results: `hits`, or `groups` where grouping was asked for."""
 
     hits: tuple[HitOut, ...]
     groups: tuple[GroupOut, ...] | None = None
     cursor: str | None = None  # of the next page; null: that was all
+    uncut: tuple[WholePhotoOut, ...] = ()  # best first, with the first page
+    coverage: CoverageOut | None = None  # null: all photos are searched by their segments
 
 
 class BatchRequest(Record):
@@ -221,6 +246,7 @@ class PhotoOut(Record):
     location: Place | None
     hidden: bool
     segment_count: int
+    segmented: bool  # false: it is found as a whole, its segments are still to come
 
 
 class PhotosResponse(Record):
@@ -372,13 +398,16 @@ class LibraryOut(Record):
     crop_recipe: str
     starter_models: bool  # the bundled small models know colours and shapes, not object names
     engine: str
-    photos: int
+    photos: int  # found as whole photos, those with segments among them
+    photos_segmented: int
     photos_hidden: int
     segments: int
     files: int
+    files_waiting: int  # not looked at yet
     files_vanished: int
     files_skipped: int
     roots: tuple[RootOut, ...]
+    may_change: bool = True  # whether who asks may add and remove; a read-only key may not
 
 
 class IngestRequest(Record):
@@ -435,6 +464,8 @@ class JobOut(Record):
     started_at: datetime
     photos_seen: int = 0
     photos_through: int = 0  # done with, one way or another
+    photos_whole: int = 0  # of photos_new: can be found as a whole
+    photos_new: int = 0
     photos_ingested: int = 0
     photos_skipped: int = 0
     segments: int = 0

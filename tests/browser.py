@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 DESKTOP_WH = (1280, 800)
 NARROW_WH = (390, 780)
-PATIENCE_MS = 8_000  # models load at the first search, on a busy machine
+PATIENCE_MS = 30_000  # models load at the first search, on a machine that has much else to do
 # A container has no user namespaces to be put in, and little shared memory.
 FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
 

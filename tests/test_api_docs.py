@@ -1,4 +1,4 @@
-"""Every command of docs/api.md, run as it stands against a served sample library."""
+"""Every command of docs/api.md and docs/serving.md, run as it stands against a served library."""
 
 from __future__ import annotations
 
@@ -13,23 +13,61 @@ import httpx
 import pytest
 from commands import serve
 from conftest import SAMPLE_PHOTOS, Sample
+from locked import site
 from PIL import Image
 
-PAGE = Path(__file__).parent.parent / "docs" / "api.md"
+from api.keys import keyring_from_settings
+from search.settings import Settings
+
+DOCS = Path(__file__).parent.parent / "docs"
 ADDRESS = "http://127.0.0.1:8765"
 NEEDED = ("bash", "curl", "jq")
+needs_tools = pytest.mark.skipif(
+    not all(map(shutil.which, NEEDED)), reason=f"needs {', '.join(NEEDED)}"
+)
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = "api.md") -> list[str]:
     found: list[str] = re.findall(
-        rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL
+        rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL
     )
     assert found
     return found
 
 
+def run_bash(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script that must end well and say nothing on stderr."""
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, ""), ran
+    return ran
+
+
+@needs_tools
+def test_keys_are_made_and_shown_by_the_commands_that_say_so(stock: Path, tmp_path: Path) -> None:
+    make_keys, *with_keys = blocks("bash", "serving.md")
+    run_bash(make_keys, tmp_path)
+    files = {"api_keys_file": tmp_path / "full.key", "read_keys_file": tmp_path / "read.key"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files.values())
+    with site(stock, tmp_path, keyring_from_settings(Settings(**files))) as here:
+        address = str(here.http.base_url)
+        script = "curl() { command curl -fsS -w '\\n' \"$@\"; }\n" + "".join(with_keys)
+        said = run_bash(script.replace(ADDRESS, address), tmp_path).stdout
+    library, search, signed_in, photos = said.splitlines()
+    assert json.loads(library)["may_change"] is False
+    assert json.loads(search)["hits"]
+    assert signed_in == ""
+    assert len(json.loads(photos)["photos"]) == json.loads(library)["photos"]
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not all(map(shutil.which, NEEDED)), reason=f"needs {', '.join(NEEDED)}")
+@needs_tools
 def test_the_whole_task_is_done_by_the_commands_that_are_shown(
     own: Path, sample: Sample, tmp_path: Path
 ) -> None:
@@ -37,15 +75,7 @@ def test_the_whole_task_is_done_by_the_commands_that_are_shown(
     with serve(own) as server:
         script = "".join(blocks("bash")).replace(ADDRESS, server.address)
         assert server.address in script
-        ran = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert (ran.returncode, ran.stderr) == (0, ""), ran
+        ran = run_bash(script, tmp_path)
         client = "".join(blocks("python")).replace(ADDRESS, server.address)
         hits = subprocess.run(
             [sys.executable, "-c", client], capture_output=True, text=True, timeout=60, check=True

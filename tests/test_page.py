@@ -18,6 +18,7 @@ from browser import NARROW_WH, Visit, chromium, launched, visiting
 from commands import run_alone, serve
 from conftest import SAMPLE_PHOTOS, Sample
 from fastapi.testclient import TestClient
+from locked import FULL_KEY, KEYRING, READ_KEY, site
 from PIL import Image
 from pycocotools import mask as coco_mask
 from served import serving
@@ -33,6 +34,16 @@ JOB_WITHIN_MS = 120_000  # models load in a process of their own, on a busy mach
 FEW_NODES = 1500  # of the whole document, however long the library is
 MONTHS = [f"{year}-{month:02}" for year in range(2000, 2025) for month in range(1, 13)]
 EACH_MONTH = 334  # so that there are a hundred thousand photos
+RUNNING: dict[str, Any] = {
+    "job_id": "7b0f2f1e-6d8c-4c55-9d0e-2f6f2a6a7f10",
+    "state": "running",
+    "photos_seen": 40,
+    "photos_through": 10,
+    "photos_ingested": 8,
+    "segments": 300,
+    "seconds": 5.0,
+    "message": None,
+}
 
 
 def _missing() -> str:
@@ -366,6 +377,19 @@ def test_a_server_that_is_gone_is_said_and_tried_again(chrome: Any, address: str
 
 
 @browser_test
+def test_examples_that_cancel_each_other_out_lead_back(chrome: Any, address: str) -> None:
+    with visiting(chrome, address) as visit:
+        visit.open("/search?q=red")
+        visit.wait_for_hits()
+        first = visit.hits()[0]
+        visit.open(f"/search?plus=s:{first}&minus=s:{first}")
+        visit.page.get_by_text("The examples cancel each other out").wait_for()
+        visit.page.get_by_role("button", name="Go back").click()
+        visit.wait_for_hits()
+        assert visit.path == "/search?q=red"
+
+
+@browser_test
 def test_unknown_photos_and_empty_libraries_say_what_to_do(chrome: Any, address: str) -> None:
     with visiting(chrome, address) as visit:
         visit.open("/photo/00000000-0000-4000-8000-000000000000")
@@ -454,9 +478,7 @@ def test_dark_is_dark(chrome: Any, address: str) -> None:
 
 @browser_test
 def test_an_update_shows_how_far_it_is(chrome: Any, address: str) -> None:
-    job = {"job_id": "7b0f2f1e-6d8c-4c55-9d0e-2f6f2a6a7f10", "state": "running"}
-    job |= {"photos_seen": 40, "photos_through": 10, "photos_ingested": 8, "segments": 300}
-    job |= {"seconds": 5.0, "message": None}
+    job = RUNNING
     done = job | {"state": "done", "photos_through": 40, "photos_ingested": 31, "segments": 900}
     events = "".join(f"event: progress\ndata: {json.dumps(each)}\n\n" for each in (job, done))
     with visiting(chrome, address) as visit:
@@ -536,6 +558,36 @@ def test_a_key_is_asked_for_and_the_same_is_asked_again(chrome: Any, address: st
         page.get_by_role("button", name="Sign in").click()
         visit.wait_for_hits()
         assert [each["key"] for each in sent] == ["wrong", "open sesame"]
+
+
+@browser_test
+def test_a_read_only_key_shows_nothing_that_it_may_not_do(
+    chrome: Any, stock: Path, tmp_path: Path
+) -> None:
+    job = RUNNING
+    with site(stock, tmp_path, KEYRING) as here:
+        for key, may_change in ((READ_KEY, False), (FULL_KEY, True)):
+            with visiting(chrome, str(here.http.base_url)) as visit:
+                page = visit.page
+                visit.open()
+                page.get_by_label("Key", exact=True).fill(key)
+                page.get_by_role("button", name="Sign in").click()
+                visit.cells.first.wait_for()
+                if may_change:
+                    page.get_by_role("button", name="Update library").wait_for()
+                page.route("**/v1/jobs", lambda route: route.fulfill(json={"jobs": [job]}))
+                page.route("**/v1/jobs/*/events", lambda route: route.abort())
+                page.route("**/v1/jobs/*", lambda route: route.fulfill(json=job))
+                visit.open()  # signed in, and somebody else's update runs
+                page.get_by_text("10 of 40").wait_for()
+                stop = page.get_by_role("button", name="Stop the update")
+                assert stop.count() == int(may_change)
+                visit.shoot(f"key-{'full' if may_change else 'read-only'}")
+                page.unroute("**/v1/jobs")
+                visit.open()
+                page.wait_for_load_state("networkidle")
+                button = page.get_by_role("button", name="Update library")
+                assert button.count() == int(may_change)
 
 
 @browser_test

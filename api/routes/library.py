@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.browsing import FacetsQuery, facets_out
+from api.keys import Access
 from api.overview import library_out
 from api.readiness import Readiness, without_reasons
 from api.routes.shared import LibraryHere, problems
@@ -38,9 +39,10 @@ def ready(request: Request, response: Response) -> ReadyOut:
 
 
 @router.get("/v1/library", summary="What the library holds and what made it")
-def library(library: LibraryHere) -> LibraryOut:
-    """Return models, engine, counts and the folders that photos come from."""
-    return library_out(library)
+def library(request: Request, library: LibraryHere) -> LibraryOut:
+    """Return models, engine, counts, the folders of the photos, and what who asks may do."""
+    may_change = request.state.access is Access.FULL
+    return library_out(library).model_copy(update={"may_change": may_change})
 
 
 @router.get(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
@@ -10,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from api.library import Library
 from api.problems import problem_of
 from api.routes.forms import SearchForm, SegmentForm
-from api.routes.shared import LibraryHere, problems
+from api.routes.shared import LibraryHere, QuickJson, problems
 from api.schemas import (
     BatchRequest,
     BatchResponse,
@@ -25,9 +27,9 @@ from api.searching import search as search_library
 from api.segmenting import segment as segment_request
 from api.segmenting import segment_picture
 from api.turns import Turns
-from search.errors import SegsearchError
+from search.errors import BusyError, SegsearchError
 
-router = APIRouter(prefix="/v1", tags=["search"])
+router = APIRouter(prefix="/v1", tags=["search"], route_class=QuickJson)
 
 
 async def _turns(request: Request) -> Turns:
@@ -52,15 +54,29 @@ async def search_batch(
     library: LibraryHere, turns: TurnsHere, request: BatchRequest
 ) -> BatchResponse:
     """Answer searches one after the other; each has its own results, or its own problem."""
-    return BatchResponse(
-        results=tuple([await _one_of_several(library, turns, each) for each in request.searches])
-    )
+    results: list[BatchResult] = []
+    for cuts, searches in groupby(request.searches, lambda search: search.cuts):
+        if cuts:  # each waits its turn
+            results += [await _in_turn(library, turns, search) for search in searches]
+        else:  # all at once, so that they wait for a thread once
+            results += await run_in_threadpool(_results, library, list(searches))
+    return BatchResponse(results=tuple(results))
 
 
-async def _one_of_several(library: Library, turns: Turns, request: SearchRequest) -> BatchResult:
-    run = turns.run if request.cuts else run_in_threadpool
+async def _in_turn(library: Library, turns: Turns, search: SearchRequest) -> BatchResult:
     try:
-        return BatchResult(response=await run(search_library, library, request))
+        return await turns.run(_result, library, search)
+    except BusyError as error:
+        return BatchResult(problem=problem_of(error, "POST"))
+
+
+def _results(library: Library, searches: Sequence[SearchRequest]) -> list[BatchResult]:
+    return [_result(library, search) for search in searches]
+
+
+def _result(library: Library, search: SearchRequest) -> BatchResult:
+    try:
+        return BatchResult(response=search_library(library, search))
     except SegsearchError as error:
         return BatchResult(problem=problem_of(error, "POST"))
 

@@ -2,6 +2,7 @@
 
 import { ApiError, ask } from "./api.js";
 import { announce, el, fill } from "./dom.js";
+import { libraryFacts } from "./facets.js";
 import { icon } from "./icons.js";
 import { counted } from "./names.js";
 import { iconButton, notify, sentence } from "./message.js";
@@ -39,16 +40,22 @@ export class Jobs {
     this.find();
   }
 
-  /** Follow a job that runs already; a server without jobs gets no button. */
+  /** Follow a job that runs already; who may only look gets no button. */
   async find() {
     try {
-      const { jobs } = await ask("GET", "/v1/jobs");
-      fill(this.root, this.button);
+      const [{ jobs }, facts] = await Promise.all([ask("GET", "/v1/jobs"), libraryFacts()]);
+      this.mayChange = facts.may_change;
+      this.rest();
       const running = jobs.find((/** @type {Job} */ job) => job.state === "running");
       if (running) this.follow(running);
     } catch {
       fill(this.root);
     }
+  }
+
+  /** Show what is there while no job runs. */
+  rest() {
+    fill(this.root, this.mayChange && this.button);
   }
 
   async begin() {
@@ -89,7 +96,7 @@ export class Jobs {
       else setTimeout(() => this.askOn(job), ASK_AGAIN_MS);
     } catch (error) {
       const isGone = error instanceof ApiError && error.status === 404;
-      fill(this.root, this.button);
+      this.rest();
       notify(
         isGone ? "The update is over." : "The server does not answer; the update may still run.",
       );
@@ -109,7 +116,7 @@ export class Jobs {
         { class: "job" },
         this.bar,
         this.text,
-        iconButton("close", "Stop the update", cancel),
+        this.mayChange && iconButton("close", "Stop the update", cancel),
       ),
     );
     announce("The library is being updated.");
@@ -131,7 +138,7 @@ export class Jobs {
 
   /** @param {Job} job */
   end({ state, photos_ingested: ingested, segments, message }) {
-    fill(this.root, this.button);
+    this.rest();
     const added = ingested
       ? `${counted(ingested, "photo")} added, ${counted(segments, "segment")}.`
       : "Everything is up to date.";

@@ -60,7 +60,7 @@ export function iconButton(sign, label, act, props = {}) {
 }
 
 /**
- * Say what went wrong and offer to try again.
+ * Say what went wrong and offer to try again, or to go back where that is of no use.
  * @param {any} error
  * @param {() => void} retry
  * @returns {HTMLElement}
@@ -80,11 +80,12 @@ export function errorMessage(error, retry) {
     });
   }
   const isMissing = error instanceof ApiError && error.status === 404;
+  const isSenseless = error instanceof ApiError && error.status === 422; // and will be next time
   return message({
     sign: "help",
     title: isMissing ? "This is not in the library" : "That did not work",
     text: [sentence(error?.message ?? "")],
-    actions: [again],
+    actions: [isSenseless ? button("Go back", () => history.back()) : again],
   });
 }
 
