@@ -14,7 +14,9 @@ import sys
 import click
 
 from api.commands_export import export
-from api.commands_library import ingest, optimize, remove, show, status
+from api.commands_library import ingest, move_root, optimize, remove, show, status
+from api.commands_push import push
+from api.commands_reembed import reembed
 from api.commands_search import search
 from api.commands_segment import segment
 from api.commands_serve import demo, serve
@@ -43,7 +45,22 @@ def cli(verbose: bool) -> None:
     )
 
 
-COMMANDS = (ingest, search, segment, serve, status, show, export, remove, verify, optimize, demo)
+COMMANDS = (
+    ingest,
+    search,
+    segment,
+    serve,
+    status,
+    show,
+    export,
+    remove,
+    move_root,
+    verify,
+    optimize,
+    reembed,
+    push,
+    demo,
+)
 for command in COMMANDS:
     cli.add_command(command)
 

@@ -1,8 +1,9 @@
-"""Commands about what is in a library: ingest, status, show, remove, optimize."""
+"""Commands about what is in a library: ingest, status, show, remove, move-root, optimize."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,12 @@ SHOWN_SKIPPED = 20  # the rest is in `segsearch status --skipped`
 )
 @click.option("--retry-skipped", is_flag=True, help="Look again at files that were skipped before.")
 @click.option("--watch", is_flag=True, help="Go on with what changes there, until Ctrl-C.")
+@click.option(
+    "--ray",
+    "ray_address",
+    metavar="ADDRESS",
+    help="Cut and embed on a Ray cluster (`local`: Ray on this machine); needs --qdrant.",
+)
 @settings_options("library", "models", "masks", "ingest", "server")
 def ingest(
     settings: Settings,
@@ -47,6 +54,7 @@ def ingest(
     resegment: bool,
     retry_skipped: bool,
     watch: bool,
+    ray_address: str | None,
 ) -> int:
     """Add the photos below PATHS to the library, and follow what moved, changed or vanished.
 
@@ -55,6 +63,7 @@ def ingest(
     """
     from api.library import Library
     from api.progress import IngestProgress, JsonProgress, last_line, print_line
+    from api.ray_workers import through_workers
     from ingest.pipeline import ingest as run
 
     as_lines = shown == "json"
@@ -62,17 +71,23 @@ def ingest(
         raise UsageError("--json and --progress json both write to stdout: choose one")
     if watch and (as_json or as_lines):
         raise UsageError("--watch has no end that JSON could tell of: leave one of them out")
+    if watch and ray_address:
+        raise UsageError("--watch is for one machine, --ray for many: leave one of them out")
     with Library(settings, command="ingest", create=True, other_segmenter=resegment) as library:
         with library.only_writer():
             if resegment:
                 library.adopt_segmenter()
-            with JsonProgress() if as_lines else IngestProgress() as progress:
+            with (
+                through_workers(ray_address, library) as through,
+                JsonProgress() if as_lines else IngestProgress() as progress,
+            ):
                 summary = run(
                     paths,
                     library.workshop(),
                     progress,
                     resegment=resegment,
                     retry_skipped=retry_skipped,
+                    through=through,
                 )
         if as_lines:
             print_line(last_line(summary))
@@ -106,6 +121,17 @@ def _tell(summary: IngestSummary) -> None:
         f"{summary.photos_updated} moved or re-tagged, {summary.photos_vanished} vanished, "
         f"{summary.photos_skipped} skipped; {summary.seconds:.1f} s"
     )
+    if summary.slowest is not None:
+        click.echo(_speeds(summary), err=True)
+
+
+def _speeds(summary: IngestSummary) -> str:
+    """Say how fast each stage was, and which one the others waited for."""
+    each = ", ".join(
+        f"{time.stage} {time.photos_per_s:.3g}" + (f" (by {time.workers})" * (time.workers > 1))
+        for time in summary.stages
+    )
+    return f"photos/s that each stage could do: {each}; the others waited for: {summary.slowest}"
 
 
 @click.command()
@@ -132,6 +158,11 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
     )
     click.echo(f"vectors    {overview.engine}")
     click.echo(f"photos     {overview.photos} ({overview.photos_hidden} hidden: file missing)")
+    if overview.photos_segmented < overview.photos or overview.files_waiting:
+        click.echo(
+            f"covered    {overview.photos_segmented} of {overview.photos} photos are cut, the "
+            f"others found as a whole; {overview.files_waiting} files not looked at yet"
+        )
     click.echo(f"segments   {overview.segments}")
     click.echo(
         f"files      {overview.files} present, {overview.files_vanished} vanished, "
@@ -227,14 +258,38 @@ def remove(
         click.echo(f"{len(removed.photos_removed)} photos forgotten")
 
 
+@click.command("move-root")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@settings_options("library", "server")
+def move_root(settings: Settings, old: Path, new: Path) -> None:
+    """Say that the folder OLD, which was ingested, is found at NEW now: a disk mounted elsewhere.
+
+    No photo is read for it. (Without it `ingest NEW` finds out by itself, reading each file once.)
+    """
+    from api.library import Library
+    from ingest.photos import shown_path
+    from ingest.telling import tell_index
+
+    if not new.is_dir():
+        raise UsageError(f"{new} is not a folder; name the one where the photos are now")
+    with Library(settings, command="move-root") as library, library.only_writer():
+        ledger = library.ledger()
+        root = ledger.move_root(Path(os.path.realpath(old)), Path(os.path.realpath(new)))
+        tell_index(ledger, library.index)
+        files = sum(1 for _ in ledger.known_below(root, b""))
+    click.echo(f"{files} files are looked for below {shown_path(root.path)} from now on")
+
+
 @click.command()
 @settings_options("library", "server")
 def optimize(settings: Settings) -> None:
     """Build the nearest-neighbor graph of a large embedded library.
 
-    It pays above some 200,000 segments; below, nothing is done: an exact scan is as fast. Slow, and
-    not while the library is served: the graph of 100,000 segments takes about eight minutes on two
-    cores. A Qdrant server builds its graph by itself.
+    It pays above some 20,000 segments; below, nothing is done: an exact scan is as fast. Not while
+    the library is served. It takes about a minute of processor time for 100,000 segments, and
+    while it works as much room on the disk as the library has. A Qdrant server builds its graph by
+    itself.
     """
     from api.library import Library
 

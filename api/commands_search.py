@@ -14,16 +14,15 @@ from pydantic import ValidationError
 
 from api.options import (
     Command,
-    box_from_text,
     moment_from_text,
     near_from_text,
-    point_from_text,
     sentence_from_validation,
     settings_options,
     weighed,
 )
 from api.outputs import check_output
-from api.schemas import ExampleIn, HitOut, PromptIn, SearchRequest, SearchResponse
+from api.schemas import CoverageOut, ExampleIn, HitOut, PromptIn, SearchRequest, SearchResponse
+from api.written import box_from_text, point_from_text
 from search.errors import PhotoError, UsageError
 from search.records import GeoCircle, Place, SearchFilter
 from search.settings import Settings
@@ -163,9 +162,16 @@ def _blame_file(library: Library, given: dict[str, Any]) -> None:
 
 
 def document_from_response(response: SearchResponse) -> dict[str, Any]:
-    """Return what --json prints: hits, with --group groups instead, and the next page's cursor."""
+    """Return what --json prints: hits, with --group groups instead, and the next page's cursor.
+
+    While not all photos are cut: also those that were found uncut, and how many there are.
+    """
+    partly = {}
+    if response.coverage is not None:
+        partly = response.model_dump(mode="json", include={"uncut", "coverage"})
     if response.groups is None:
-        return {"hits": [_shown_hit(hit) for hit in response.hits], "cursor": response.cursor}
+        hits = [_shown_hit(hit) for hit in response.hits]
+        return {"hits": hits, "cursor": response.cursor, **partly}
     groups = [
         {
             "photo_id": group.photo_id,
@@ -174,7 +180,7 @@ def document_from_response(response: SearchResponse) -> dict[str, Any]:
         }
         for group in response.groups
     ]
-    return {"hits": [], "groups": groups, "cursor": response.cursor}
+    return {"hits": [], "groups": groups, "cursor": response.cursor, **partly}
 
 
 def _shown_hit(hit: HitOut) -> dict[str, Any]:
@@ -297,10 +303,25 @@ def _print_hits(response: SearchResponse) -> None:
                 click.echo(f"  {_line(hit, with_path=False)}")
     for hit in response.hits:
         click.echo(_line(hit, with_path=True))
-    if not response.hits and not response.groups:
+    for photo in response.uncut:
+        path = photo.path or "(no file in reach)"
+        click.echo(f"{photo.score:.3f}  {path}  photo {photo.photo_id}")
+    if not (response.hits or response.groups or response.uncut):
         click.echo("nothing found", err=True)
+    if response.coverage is not None:
+        click.echo(_coverage_line(response.coverage), err=True)
     if response.cursor:
         click.echo(f"more: --cursor {response.cursor}", err=True)
+
+
+def _coverage_line(coverage: CoverageOut) -> str:
+    """Say that not everything was searched, and what was."""
+    said = (
+        f"not all is searched yet: {coverage.photos_segmented} of {coverage.photos} photos are "
+        "cut into segments, the others are found as whole photos"
+    )
+    waiting = f"; {coverage.files_waiting} files are still to be looked at"
+    return said + (waiting if coverage.files_waiting else "")
 
 
 def _line(hit: HitOut, *, with_path: bool) -> str:

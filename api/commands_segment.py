@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from api.options import box_from_text, point_from_text, settings_options
+from api.options import settings_options
 from api.outputs import check_output, numbered, write_output
 from api.schemas import PromptIn
+from api.written import box_from_text, point_from_text
 from search.errors import UsageError
 from search.settings import Settings
 

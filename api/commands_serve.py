@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 import shutil
 import signal
 import socket
@@ -55,10 +56,10 @@ def serve(settings: Settings, watch: bool) -> None:
         asks = f"asks for a key: {keyring}" if keyring else "asks for no key"
         click.echo(f"serving {library.folder} at {address} (stop with Ctrl-C; {asks})", err=True)
         configure_logging(settings)
-        watching = watcher(library) if watch else nullcontext()
+        watching = watcher(library) if watch else nullcontext(lambda: None)
         code = 0
-        with suppress(KeyboardInterrupt), watching:  # Ctrl-C is the way to end it
-            code = Server(app, settings).run_until_stopped(listening)
+        with suppress(KeyboardInterrupt), watching as stop_watching:  # Ctrl-C is the way to end it
+            code = Server(app, settings, stop_watching).run_until_stopped(listening)
     leave_at_once(code)
 
 
@@ -116,7 +117,11 @@ def is_loopback(host: str) -> bool:
 
 def address_of(listening: socket.socket) -> str:
     """Return the URL of a listening socket, as this machine reaches it."""
-    host, port = listening.getsockname()[:2]
+    return url_of(*listening.getsockname()[:2])
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches what listens there."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -165,13 +170,15 @@ def demo(folder: Path, photos: int) -> None:
 
 
 def _how_to_go_on(library: Library) -> str:
-    name = f"--library {library.settings.library}"
+    settings = library.settings
+    name = f"--library {shlex.quote(str(settings.library))}"
     command = "segsearch" if shutil.which("segsearch") else sys.argv[0]  # as `make` leaves it
+    opened = url_of(settings.host, settings.port) if settings.port else "the address that it says"
     return (
         "\nGo on with:\n"
         f'  {command} search "orange" {name} --sheet orange.png\n'
         f"  {command} status {name}\n"
-        f"  {command} serve {name}\n"
+        f"  {command} serve {name}  # then open {opened} in a browser\n"
         "With your own photos (downloads SAM 2 and CLIP once):\n"
         f"  {command} ingest ~/Pictures"
     )

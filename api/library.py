@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import filelock
 
 from api.encoded import EncodedPhotos
 from api.kept import KeptPictures
-from api.models import load_encoder, load_segmenter, with_preset
+from api.models import devices, load_encoder, load_segmenter, with_preset
 from api.owner import Ownership, current_owner, owned_index, take_ownership
 from api.trace import Timed
 from ingest.ledger import Ledger
 from ingest.workshop import Workshop
 from search.crops import recipe_fingerprint
 from search.encoder import Encoder
-from search.errors import LibraryError, MismatchError, OwnedError
+from search.errors import LibraryError, MismatchError, OwnedError, SegsearchError
 from search.finder import Finder
 from search.index import SegmentIndex
 from search.manifest import (
@@ -36,8 +38,17 @@ if TYPE_CHECKING:  # it imports torch, and most commands need no model
     from ingest.segmenter import Segmenter
 
 INGEST_LOCK = "ingest.lock"
+# Somebody waits for what these commands answer; the others wait for a Qdrant server that is away.
+IMPATIENT_COMMANDS = frozenset(("search", "serve", "show", "segment"))
+CHANGED_BY = {
+    "segmenter": "ingest --resegment",
+    "encoder": "reembed",
+    "crop_recipe": "reembed",
+    "qdrant": "push --switch",
+}
 FINDING = frozenset(("nearest_segments", "nearest_photos"))
 ENCODING = frozenset(("encode_crops", "encode_texts"))
+_logger = logging.getLogger(__name__)
 
 
 class Library:
@@ -50,6 +61,7 @@ class Library:
         command: str,
         create: bool = False,
         other_segmenter: bool = False,
+        differing: Collection[str] = (),
         segmenter: Segmenter | None = None,
         encoder: Encoder | None = None,
     ) -> None:
@@ -60,6 +72,7 @@ class Library:
             command: what others are told if they find the library in use.
             create: make the library if there is none.
             other_segmenter: allow another segmenter than the library was made with.
+            differing: settings that may differ from what the library was made with.
             segmenter: use this one instead of loading the one that is named.
             encoder: use this one instead of loading the one that is named.
 
@@ -75,7 +88,10 @@ class Library:
                 f"--library {settings.library}`, or name another with --library."
             )
         known = self.manifest.defaults() if self.manifest else {}
+        if "encoder" in differing and "models" in settings.model_fields_set:
+            known.pop("encoder", None)  # it is the pair's that is meant
         self.asked = settings
+        self._differing = frozenset(differing)
         self.settings = with_preset(settings.with_defaults(known))
         self._command = command
         self._other_segmenter = other_segmenter
@@ -86,6 +102,7 @@ class Library:
         self._segmenter: Segmenter | None = None
         self._encoder: Encoder | None = None
         self._given = (segmenter, encoder)
+        self._not_followed: str | None = None  # vectors whose encoder can't be had here
         self.encoded = EncodedPhotos(self.segmenter)
         self.pictures = KeptPictures(self.folder, settings.picture_cache_bytes)
         self._check_asked()
@@ -131,9 +148,10 @@ class Library:
         asked = with_preset(self.asked) if "models" in self.asked.model_fields_set else self.asked
         for name, made in made_with.items():
             given = getattr(asked, name)
-            if name in asked.model_fields_set and given not in (None, made):
+            is_asked = name in asked.model_fields_set and name not in self._differing
+            if is_asked and given not in (None, made):
                 flag = name.replace("_", "-")
-                hint = " `ingest --resegment` changes it." if name == "segmenter" else ""
+                hint = f" `segsearch {CHANGED_BY[name]}` changes it." if name in CHANGED_BY else ""
                 raise MismatchError(
                     f"the library {self.folder} was made with {flag} {made!r}, not {given!r}. "
                     f"Leave --{flag} (and --models) out to use the library's own, or choose "
@@ -214,16 +232,15 @@ class Library:
         with self._lock:
             if self._encoder is None:
                 encoder = self._given[1] or load_encoder(self.settings)
-                if self.manifest is not None:
-                    recipe = self.settings.crop_recipe
-                    check_same_encoder(
-                        self.manifest,
-                        self._encoder_name(encoder),
-                        recipe,
-                        recipe_fingerprint(recipe),
-                    )
+                if self.manifest is not None and "encoder" not in self._differing:
+                    self._check_encoder(self.manifest, encoder, self.settings)
                 self._encoder = encoder
             return self._encoder
+
+    def _check_encoder(self, manifest: Manifest, encoder: Encoder, settings: Settings) -> None:
+        name = ModelName(name=settings.encoder or "", fingerprint=encoder.fingerprint)
+        recipe = settings.crop_recipe
+        check_same_encoder(manifest, name, recipe, recipe_fingerprint(recipe))
 
     def index(self) -> SegmentIndex:
         """Return the index: this process's own, or the one of the process that serves it.
@@ -242,11 +259,15 @@ class Library:
             from search.server_index import open_server_index
 
             return open_server_index(
-                self.settings, vector_name=manifest.vector_name, dim=manifest.dim
+                self.settings,
+                vector_name=manifest.vector_name,
+                dim=manifest.dim,
+                patient=self._command not in IMPATIENT_COMMANDS,
             )
         self._ownership = take_ownership(self.folder, self._command)
         if self._ownership is None:
-            return owned_index(current_owner(self.folder))
+            vectors = (manifest.vector_name, manifest.dim)
+            return owned_index(current_owner(self.folder), vectors)
         from search.edge_index import EdgeIndex
 
         try:
@@ -274,22 +295,78 @@ class Library:
         return index, self._ownership
 
     def finder(self) -> Finder:
-        """Return a finder over the library."""
-        index = cast(SegmentIndex, Timed(self.index(), "find", FINDING))
-        return Finder(index, self._timed_encoder, self.settings.crop_recipe)
+        """Return a finder over the library, with the vectors that are the active ones now."""
+        with self._lock:
+            self._follow_swap()
+            index = cast(SegmentIndex, Timed(self.index(), "find", FINDING))
+            loaded, recipe = self._encoder, self.settings.crop_recipe
+        return Finder(
+            index,
+            lambda: cast(Encoder, Timed(loaded or self.encoder(), "encode", ENCODING)),
+            recipe,
+        )
 
-    def _timed_encoder(self) -> Encoder:
-        return cast(Encoder, Timed(self.encoder(), "encode", ENCODING))
+    def _follow_swap(self) -> None:
+        """Take the vectors that another command made the active ones meanwhile.
+
+        Those before them go on serving while the encoder of the new ones can't be loaded.
+        """
+        manifest = load_manifest(self.folder)
+        if not self._is_swapped(manifest) or manifest.vector_name == self._not_followed:
+            return
+        settings = _settings_with_vectors(self.settings, manifest)
+        try:
+            encoder = self._given[1] or load_encoder(settings)
+            self._check_encoder(manifest, encoder, settings)
+            self._take_vectors(manifest, encoder)
+        except SegsearchError as error:
+            self._not_followed = manifest.vector_name
+            _logger.error(
+                "the vectors %s can't be used, %s go on serving: %s",
+                manifest.vector_name,
+                self.manifest.vector_name if self.manifest else "",
+                error,
+            )
+
+    def _is_swapped(self, manifest: Manifest | None) -> TypeGuard[Manifest]:
+        """Say whether the manifest in the folder names other vectors than are in use here."""
+        if manifest is None or self.manifest is None:
+            return False
+        return manifest.vector_name != self.manifest.vector_name
+
+    def _take_vectors(self, manifest: Manifest, encoder: Encoder | None) -> None:
+        """Use the manifest's vectors from now on; without an encoder, its own is loaded then."""
+        if self._index is not None:
+            self._index = self._index.beside(manifest.vector_name, manifest.dim)
+        self.settings = _settings_with_vectors(self.settings, manifest)
+        self.manifest, self._encoder = manifest, encoder
 
     def workshop(self) -> Workshop:
-        """Return what ingest works with."""
+        """Return what ingest works with: one workshop for each device, beside the first."""
         return Workshop(
             settings=self.settings,
             open_ledger=lambda: Ledger(self.folder),
             index=self.index,
             segmenter=self.segmenter,
             encoder=self.encoder,
+            beside=tuple(self._workshop_on(device) for device in devices(self.settings)[1:]),
         )
+
+    def _workshop_on(self, device: str) -> Workshop:
+        """Return a workshop with models of its own."""
+        settings = self.settings.model_copy(update={"device": device})
+
+        @cache
+        def segmenter() -> Segmenter:
+            with self._lock:  # configs are read into one place of the process
+                return self._given[0] or load_segmenter(settings)
+
+        @cache
+        def encoder() -> Encoder:
+            with self._lock:
+                return self._given[1] or load_encoder(settings)
+
+        return Workshop(settings, lambda: Ledger(self.folder), self.index, segmenter, encoder)
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:
@@ -308,6 +385,17 @@ class Library:
                 "ends, then run this one again."
             ) from error
         try:
+            with self._lock:
+                manifest = load_manifest(self.folder)  # what it says may have changed until now
+                if self._differing:
+                    self.manifest = manifest
+                elif self._is_swapped(manifest):
+                    self._take_vectors(manifest, None)
             yield
         finally:
             lock.release()
+
+
+def _settings_with_vectors(settings: Settings, manifest: Manifest) -> Settings:
+    named = {"encoder": manifest.encoder.name, "crop_recipe": manifest.crop_recipe}
+    return settings.model_copy(update=named)

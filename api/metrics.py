@@ -57,7 +57,7 @@ class Metrics:
             self._stage_s.labels(stage)
         waiting = Gauge(
             "segsearch_segmenting_waiting",
-            "Requests that wait for the segmenter.",
+            "Requests that wait for their turn to decode or cut.",
             registry=registry,
         )
         waiting.set_function(lambda: turns.waiting)

@@ -24,7 +24,7 @@ class IngestProgress:
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bar = Progress(
-            TextColumn("[bold]ingest"),
+            TextColumn("[bold]{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]} photos/s, {task.fields[segments]} segments"),
@@ -35,6 +35,7 @@ class IngestProgress:
         self._task = self._bar.add_task("ingest", total=None, rate="-", segments=0)
         self._photos = 0
         self._started = self._said_at = time.monotonic()
+        self._cutting_since: float | None = None  # after the whole photos
 
     def __enter__(self) -> IngestProgress:
         self._bar.start()
@@ -56,19 +57,44 @@ class IngestProgress:
 
     def show(self, tally: Tally) -> None:
         """So far it has come."""
-        seconds = time.monotonic() - self._started
-        rate = f"{tally.ingested / seconds:.2f}" if seconds > 1 else "-"
-        self._bar.update(self._task, completed=tally.through, rate=rate, segments=tally.segments)
+        if tally.is_whole_pass:
+            self._show_part("whole photos first", tally.whole, tally.new)
+        elif tally.stale:
+            self._show_part("folders and dates", tally.told, tally.stale)
+        else:
+            self._show_cutting(tally)
+
+    def _show_cutting(self, tally: Tally) -> None:
+        if self._cutting_since is None:
+            self._cutting_since = time.monotonic()
+        seconds = time.monotonic() - self._cutting_since
+        rate = _rate(tally.ingested, seconds)
+        self._bar.update(
+            self._task,
+            description="ingest",
+            total=self._photos,
+            completed=tally.through,
+            rate=rate,
+            segments=tally.segments,
+        )
+        slow = tally.through - tally.unchanged
+        left = seconds_left(self._photos, tally.through, slow, seconds)
+        self._say(
+            f"{tally.through} of {self._photos} photos, {rate} photos/s, "
+            f"{tally.segments} segments" + (f", {_rounded(left)} left" if left else "")
+        )
+
+    def _show_part(self, what: str, photos: int, of: int) -> None:
+        """Show what comes before or after the cutting."""
+        rate = _rate(photos, time.monotonic() - self._started)
+        self._bar.update(self._task, description=what, total=of, completed=photos, rate=rate)
+        self._say(f"{what}: {photos} of {of} photos")
+
+    def _say(self, line: str) -> None:
+        """Print a line now and then, where there is no terminal."""
         if not self._console.is_terminal and time.monotonic() - self._said_at >= LINE_EVERY_S:
             self._said_at = time.monotonic()
-            slow = tally.through - tally.unchanged
-            left = seconds_left(self._photos, tally.through, slow, seconds)
-            self._console.print(
-                f"{tally.through} of {self._photos} photos, {rate} photos/s, "
-                f"{tally.segments} segments" + (f", {_rounded(left)} left" if left else ""),
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._console.print(line, highlight=False, soft_wrap=True)
 
 
 class ProgressLine(Record):
@@ -76,6 +102,8 @@ class ProgressLine(Record):
 
     photos_seen: int
     photos_through: int
+    photos_whole: int = 0
+    photos_new: int = 0
     photos_ingested: int
     photos_skipped: int
     segments: int
@@ -120,6 +148,8 @@ class JsonProgress:
             ProgressLine(
                 photos_seen=tally.found,
                 photos_through=tally.through,
+                photos_whole=tally.whole,
+                photos_new=tally.new,
                 photos_ingested=tally.ingested,
                 photos_skipped=len(tally.skipped),
                 segments=tally.segments,
@@ -134,6 +164,8 @@ def last_line(summary: IngestSummary) -> ProgressLine:
     return ProgressLine(
         photos_seen=summary.photos_seen,
         photos_through=through + summary.photos_skipped,
+        photos_whole=summary.photos_whole,
+        photos_new=summary.photos_new,
         photos_ingested=summary.photos_ingested,
         photos_skipped=summary.photos_skipped,
         segments=summary.segments,
@@ -154,6 +186,10 @@ def seconds_left(photos: int, through: int, slow: int, seconds: float) -> float 
     Known photos take no time, so only those count that were `slow`.
     """
     return (photos - through) * seconds / slow if slow else None
+
+
+def _rate(photos: int, seconds: float) -> str:
+    return f"{photos / seconds:.2f}" if seconds > 1 else "-"
 
 
 def _rounded(seconds: float) -> str:

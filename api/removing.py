@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from api.library import Library
 from api.schemas import RemovedOut
 from ingest.ledger import Ledger
-from ingest.pipeline import tell_index
 from ingest.removal import forget_photos
+from ingest.telling import tell_index
 
 
 def forget(library: Library, choose: Callable[[Ledger], Iterable[str]]) -> RemovedOut:

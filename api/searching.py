@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from api.library import Library
 from api.meant import cut_under_prompt, segment_in_box, segment_of_cut
 from api.schemas import (
+    CoverageOut,
     ExampleIn,
     GroupOut,
     HitOut,
@@ -17,6 +19,7 @@ from api.schemas import (
     SearchRequest,
     SearchResponse,
     SegmentOut,
+    WholePhotoOut,
 )
 from api.trace import stage
 from ingest.files import PhotoRow
@@ -31,7 +34,7 @@ from search.query import (
     SegmentExample,
     TextExample,
 )
-from search.records import Hit, RgbImage, Segment, photo_id_from_digest
+from search.records import Hit, PhotoHit, RgbImage, Segment, photo_id_from_digest
 
 BASE64_PIECE = 1 << 20  # 4 ms; a multiple of the four characters that stand for three bytes
 
@@ -52,7 +55,9 @@ def answer(library: Library, examples: Sequence[Example], options: SearchOptions
     Raises:
         UsageError, UnknownIdError: the examples or options make no sense in this library.
     """
-    query = _query(examples, options)
+    coverage = library.ledger().coverage()
+    query = _query(examples, options, with_uncut=coverage is not None)
+    said = CoverageOut(**asdict(coverage)) if coverage else None
     finder = library.finder()
     if options.group_by_photo:
         page = finder.search_grouped(query)
@@ -64,9 +69,20 @@ def answer(library: Library, examples: Sequence[Example], options: SearchOptions
             GroupOut(photo_id=photo_id, path=found[0].path, hits=tuple(found))
             for photo_id, found in by_photo.items()
         )
-        return SearchResponse(hits=(), groups=groups, cursor=page.cursor)
+        return SearchResponse(
+            hits=(),
+            groups=groups,
+            cursor=page.cursor,
+            uncut=_uncut_out(library, page.uncut),
+            coverage=said,
+        )
     flat = finder.search(query)
-    return SearchResponse(hits=tuple(hits_out(library, flat.hits)), cursor=flat.cursor)
+    return SearchResponse(
+        hits=tuple(hits_out(library, flat.hits)),
+        cursor=flat.cursor,
+        uncut=_uncut_out(library, flat.uncut),
+        coverage=said,
+    )
 
 
 def examples_from_request(library: Library, request: SearchRequest) -> list[Example]:
@@ -79,7 +95,7 @@ def examples_from_request(library: Library, request: SearchRequest) -> list[Exam
     return examples
 
 
-def _query(examples: Sequence[Example], options: SearchOptions) -> Query:
+def _query(examples: Sequence[Example], options: SearchOptions, *, with_uncut: bool) -> Query:
     return Query(
         examples=examples,
         where=options.filter,
@@ -88,6 +104,7 @@ def _query(examples: Sequence[Example], options: SearchOptions) -> Query:
         min_score=options.min_score,
         diversity=options.diversity,
         with_masks=options.with_masks,
+        with_uncut=with_uncut,
     )
 
 
@@ -204,7 +221,7 @@ def hits_out(library: Library, hits: Sequence[Hit]) -> list[HitOut]:
 def _hit_out(hit: Hit, row: PhotoRow | None) -> HitOut:
     segment = hit.segment
     return HitOut(
-        path=shown_path(row.path) if row and row.path else None,
+        path=_path_of(row),
         score=hit.score,
         **segment.model_dump(exclude={"mask", "bbox_xywh"}),
         bbox_xywh=segment.bbox_xywh,
@@ -212,18 +229,36 @@ def _hit_out(hit: Hit, row: PhotoRow | None) -> HitOut:
     )
 
 
+def _uncut_out(library: Library, hits: Sequence[PhotoHit]) -> tuple[WholePhotoOut, ...]:
+    rows = library.ledger().paths([hit.photo.photo_id for hit in hits])
+    return tuple(
+        WholePhotoOut(
+            photo_id=hit.photo.photo_id,
+            path=_path_of(rows.get(hit.photo.photo_id)),
+            score=hit.score,
+            size_wh=hit.photo.size_wh,
+        )
+        for hit in hits
+    )
+
+
+def _path_of(row: PhotoRow | None) -> str | None:
+    return shown_path(row.path) if row and row.path else None
+
+
 def photo_out(row: PhotoRow) -> PhotoOut:
     """Return a photo as it is shown."""
     photo = row.photo
     return PhotoOut(
         photo_id=photo.photo_id,
-        path=shown_path(row.path) if row.path else None,
+        path=_path_of(row),
         size_wh=photo.size_wh,
         sort_at=photo.facts.sort_at,
         camera=photo.facts.camera,
         location=photo.facts.location,
         hidden=photo.facts.hidden,
         segment_count=photo.segment_count,
+        segmented=photo.segmented_with is not None,
     )
 
 

@@ -18,7 +18,7 @@ Answer = TypeVar("Answer")
 
 
 class Turns:
-    """Lets few requests use the segmenter at once; the others wait without holding a thread."""
+    """Lets few requests decode or cut at once; the others wait without holding a thread."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class Turns:
 
     async def _wait(self) -> None:
         if self.waiting >= self._waiting_max:
-            raise BusyError(f"{self.waiting} requests wait for the segmenter already; try again")
+            raise BusyError(f"{self.waiting} requests wait for their turn already; try again")
         self.waiting += 1
         try:
             with anyio.fail_after(self._patience_s):
                 await self._free.acquire()
         except TimeoutError as error:
             raise BusyError(
-                f"the segmenter was busy for {self._patience_s:g} s; try again"
+                f"it was not this request's turn for {self._patience_s:g} s; try again"
             ) from error
         finally:
             self.waiting -= 1

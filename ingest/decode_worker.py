@@ -28,12 +28,15 @@ from typing import IO
 import numpy as np
 
 from ingest.photos import DecodedPhoto, decode_photo, shown_path
-from search.errors import PhotoError, UndecodableError
+from ingest.pillow import reason_of
+from search.errors import BusyError, PhotoError, UndecodableError
 from search.records import RgbImage
 from search.settings import Settings
 
 STARTS_WITHIN_S = 120.0  # a new process imports numpy and Pillow, on a disk that may be asleep
 ENDS_WITHIN_S = 2.0  # a process stuck in a dead network disk can't even be killed
+DIES_WITHIN_S = 10.0  # one that hung up is told dead by its exit code; that takes a moment
+KILLED = -9  # by SIGKILL: no decoder does that to itself
 SLEPT_S = 1.0  # clocks that differ by more were parted by a machine that slept
 
 # A picture at the limit takes 21 bytes a pixel at most: 200 million pixels were decoded in 4 GiB.
@@ -78,17 +81,21 @@ class DecodeWorker:
 
         Raises:
             UndecodableError: it can't be decoded, kills the process, or takes too long.
-            PhotoError: as `decode_photo`.
+            PhotoError: as `decode_photo`, or the system killed the process.
+            BusyError: no process could be started.
         """
         for _ in range(2):
             clocks = time.time(), time.monotonic()
             try:
                 pipe = self._pipe or self._start()
                 pipe.send(path)
-                if pipe.poll(self._limits.timeout_s):
-                    return _received(pipe)
+                answer = _received(pipe) if pipe.poll(self._limits.timeout_s) else None
             except (EOFError, OSError):
                 raise self._death(path) from None
+            if isinstance(answer, Exception):
+                raise answer
+            if answer is not None:
+                return answer
             self._end(0)
             slept_s = (time.time() - clocks[0]) - (time.monotonic() - clocks[1])
             if slept_s < SLEPT_S:
@@ -110,30 +117,42 @@ class DecodeWorker:
         """Start a process and wait until it listens."""
         if self._closed:
             raise EOFError
-        context = _context()
-        self._pipe, theirs = context.Pipe()
-        process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_serve, args=(theirs, self._limits, self._decode), daemon=True
-        )
-        with _no_interrupts_inherited():
-            process.start()
-        theirs.close()
-        self._process = process
         try:
+            context = _context()
+            self._pipe, theirs = context.Pipe()
+            process: BaseProcess = context.Process(  # type: ignore[attr-defined]
+                target=_serve, args=(theirs, self._limits, self._decode), daemon=True
+            )
+            with _no_interrupts_inherited():
+                process.start()
+            theirs.close()
+            self._process = process
+            if self._closed:  # meanwhile, by another thread, which did not see the process
+                process.kill()
             if not self._pipe.poll(STARTS_WITHIN_S):
                 raise EOFError
             self._pipe.recv()
         except (EOFError, OSError) as error:
             self._end(0)
             if self._closed:
-                raise
-            raise RuntimeError("a process that decodes photos could not be started") from error
+                raise EOFError from error
+            why = reason_of(error) if isinstance(error, OSError) else "it gave no answer"
+            raise BusyError(
+                f"a process that decodes photos could not be started ({why}). Close other "
+                "programs, or ask for fewer processes with --decode-workers."
+            ) from error
         return self._pipe
 
     def _death(self, path: Path) -> PhotoError:
         if self._closed:
             return PhotoError(f"{shown_path(path)} was not decoded: ingest was stopped.")
-        code = self._end(ENDS_WITHIN_S)
+        code = self._end(DIES_WITHIN_S)
+        if code == KILLED:
+            return PhotoError(
+                f"{shown_path(path)} was not decoded: the system ended the process that did it, "
+                "for want of memory most likely. Close other programs, or ask for fewer processes "
+                "with --decode-workers, and ingest it again."
+            )
         how = f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
         return UndecodableError(
             f"{shown_path(path)} is damaged so that it crashes the decoder ({how}). "
@@ -212,11 +231,11 @@ def _no_interrupts_inherited() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _received(pipe: Connection) -> DecodedPhoto:
-    """Return the photo that a process sent, or raise the error that it met."""
+def _received(pipe: Connection) -> DecodedPhoto | Exception:
+    """Return the photo that a process sent, or the error that it met."""
     answer: DecodedPhoto | Exception = pipe.recv()
     if isinstance(answer, Exception):
-        raise answer
+        return answer
     return replace(answer, rgb=_received_pixels(pipe))
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from search.records import Photo, folder_chain
 
-FileState = Literal["present", "vanished", "skipped"]
+FileState = Literal["waiting", "present", "vanished", "skipped"]  # waiting: not looked at yet
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,20 @@ def is_gone(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of what is known can be searched, and how well."""
+
+    photos: int  # not hidden: found as a whole
+    photos_segmented: int  # found by their segments
+    files_waiting: int  # seen on the disk, not looked at yet
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether all that is known is found by its segments."""
+        return self.photos == self.photos_segmented and not self.files_waiting
 
 
 @dataclass(frozen=True)

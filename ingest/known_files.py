@@ -12,7 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest.browsing import photo_columns
-from ingest.files import FileKey, FileRow, FileStamp, FileState, Root, SkippedFile, is_below
+from ingest.files import (
+    LOOK_AGAIN,
+    FileKey,
+    FileRow,
+    FileStamp,
+    FileState,
+    Root,
+    SkippedFile,
+)
 from ingest.ledger_file import LedgerFile
 from search.errors import UsageError
 from search.records import NAMESPACE, PhotoFacts
@@ -57,7 +65,7 @@ class KnownFiles(LedgerFile):
             self._mark_roots_stale(folder)
         return next(root for root in self.roots() if root.path == folder)
 
-    def move_root(self, old: Path, new: Path) -> None:
+    def move_root(self, old: Path, new: Path) -> Root:
         """Say that a root is now found elsewhere (a disk mounted at another place).
 
         Raises:
@@ -65,7 +73,10 @@ class KnownFiles(LedgerFile):
         """
         known = {root.path for root in self.roots()}
         if new in known:
-            raise UsageError(f"{new} is a root already")
+            raise UsageError(
+                f"{new} is a root already. Its files were taken for new ones and cost nothing; "
+                f"segsearch remove --root {old} forgets the old place"
+            )
         if old not in known:
             raise UsageError(f"{old} is not a root; `segsearch status` lists them")
         with self._transaction():
@@ -74,6 +85,7 @@ class KnownFiles(LedgerFile):
                 "UPDATE roots SET path = ? WHERE path = ?", (os.fsencode(new), os.fsencode(old))
             )
             self._mark_roots_stale(new)
+        return next(root for root in self.roots() if root.path == new)
 
     def forget_root(self, root: Root) -> list[str]:
         """Forget a root and its files, and return the photos that no other file shows."""
@@ -148,6 +160,26 @@ class KnownFiles(LedgerFile):
                     (*photo_columns(facts), photo_id),
                 )
 
+    def note_waiting(self, keys: Iterable[FileKey]) -> None:
+        """Note files of which nothing is known yet."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        stamp = LOOK_AGAIN
+        with self._transaction():
+            self._execute_each(
+                "INSERT OR IGNORE INTO files "
+                "VALUES (?, ?, '', ?, ?, NULL, NULL, 'waiting', NULL, ?)",
+                ((key.root.root_id, key.below, stamp.bytes, stamp.mtime_ns, now) for key in keys),
+            )
+
+    def iter_waiting(self, root: Root) -> Iterator[bytes]:
+        """Go over the files of a root that were not looked at yet."""
+        rows = self._execute(
+            "SELECT path FROM files INDEXED BY files_waiting "
+            "WHERE root_id = ? AND state = 'waiting'",
+            (root.root_id,),
+        )
+        return (row["path"] for row in rows)
+
     def skip_file(self, key: FileKey, stamp: FileStamp, reason: str) -> None:
         """Note that a file can't be used, and why."""
         with self._transaction():
@@ -202,17 +234,19 @@ class KnownFiles(LedgerFile):
             for row in rows:
                 yield FileKey(root, row["path"])
 
-    def known_below(self, root: Root, folder: bytes) -> list[bytes]:
-        """Return the files thought to be there below a folder of a root (b"": all of it)."""
+    def known_below(self, root: Root, folder: bytes) -> Iterator[bytes]:
+        """Go over the files thought to be there below a folder of a root (b"": all of it)."""
+        below, values = _below(root, folder)
         rows = self._execute(
-            "SELECT path FROM files WHERE root_id = ? AND state != 'vanished'", (root.root_id,)
+            f"SELECT path FROM files WHERE {below} AND state != 'vanished'", values
         )
-        return [row["path"] for row in rows if is_below(row["path"], folder)]
+        return (row["path"] for row in rows)
 
     def knows_of(self, root: Root, path: bytes) -> bool:
         """Say whether anything is or was known of a file, or of files below a folder."""
-        rows = self._execute("SELECT path FROM files WHERE root_id = ?", (root.root_id,))
-        return any(is_below(row["path"], path) for row in rows)
+        below, values = _below(root, path)
+        found = self._execute(f"SELECT 1 FROM files WHERE {below} LIMIT 1", values)
+        return found.fetchone() is not None
 
     def count_photos(self, root: Root) -> int:
         """Return how many photos the files of a root show."""
@@ -275,6 +309,20 @@ class KnownFiles(LedgerFile):
             )
             for row in rows
         ]
+
+
+def _below(root: Root, path: bytes) -> tuple[str, list[str | bytes]]:
+    """Spell as SQL: the file at a path, or those below it (b"": all of the root).
+
+    As a range of the primary key, since a watcher asks this of every path that changed.
+    """
+    if not path:
+        return "root_id = ?", [root.root_id]
+    after = path + b"0"  # the letter after /
+    return (
+        "root_id = ? AND path >= ? AND path < ? AND (path = ? OR path >= ?)",
+        [root.root_id, path, after, path, path + b"/"],
+    )
 
 
 def _new_root_id(folder: Path, taken: set[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.browsing import facets_from_rows, photo_clauses, photo_columns, photo_row
-from ingest.files import Facets, FileKey, FileStamp, PhotoRow
+from ingest.files import Coverage, Facets, FileKey, FileStamp, PhotoRow
 from ingest.known_files import KnownFiles
 from search.errors import UnknownIdError
 from search.records import Photo, PhotoFacts, SearchFilter
@@ -68,6 +68,12 @@ class Ledger(KnownFiles):
             self._put_photo(photo)
             self._put_file(key, stamp, sha256, photo.photo_id, "present", None)
 
+    def show_whole_photo(self, photo: Photo, key: FileKey, stamp: FileStamp, sha256: str) -> None:
+        """Note that a photo can be found as a whole, its segments being still to do."""
+        with self._transaction():
+            self._put_photo(photo.model_copy(update={"segmented_with": None, "segment_count": 0}))
+            self._put_file(key, stamp, sha256, photo.photo_id, "present", None)
+
     def _put_photo(self, photo: Photo) -> None:
         self._execute(
             PUT_PHOTO,
@@ -81,10 +87,16 @@ class Ledger(KnownFiles):
             ),
         )
 
-    def stale_photos(self) -> list[str]:
-        """Return the photos whose facts the index may not know yet."""
-        rows = self._execute("SELECT photo_id FROM photos WHERE stale ORDER BY photo_id")
+    def stale_photos(self, at_most: int = -1) -> list[str]:
+        """Return the photos whose facts the index may not know yet; -1: all of them."""
+        rows = self._execute(
+            "SELECT photo_id FROM photos WHERE stale ORDER BY photo_id LIMIT ?", (at_most,)
+        )
         return [row["photo_id"] for row in rows]
+
+    def count_stale(self) -> int:
+        """Return how many photos `stale_photos` has in all."""
+        return int(self._execute("SELECT count(*) FROM photos WHERE stale").fetchone()[0])
 
     def facts_now(self, photo_id: str) -> PhotoFacts:
         """Return a photo's facts as its files stand now: folders, and hidden if none is there.
@@ -153,8 +165,8 @@ class Ledger(KnownFiles):
         clauses, values = photo_clauses(where, folders)
         among = f"WHERE {' AND '.join(clauses)}"
         return facets_from_rows(
-            self._db.execute(f"SELECT p.camera, p.sort_at FROM photos p {among}", values),
-            self._db.execute(
+            self._execute(f"SELECT p.camera, p.sort_at FROM photos p {among}", values),
+            self._execute(
                 "SELECT DISTINCT p.photo_id, f.folder FROM photos p JOIN files f "
                 f"ON f.photo_id = p.photo_id AND f.state = 'present' {among}",
                 values,
@@ -199,16 +211,33 @@ class Ledger(KnownFiles):
             self._execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
 
     def counts(self) -> dict[str, int]:
-        """Return how many photos, hidden photos, segments, files and skipped files there are."""
+        """Return how many photos, segments and files there are, and in which state."""
         row = self._execute(
             "SELECT (SELECT count(*) FROM photos WHERE NOT hidden) AS photos, "
+            "(SELECT count(*) FROM photos WHERE NOT hidden AND segmented_with IS NOT NULL) "
+            "AS photos_segmented, "
             "(SELECT count(*) FROM photos WHERE hidden) AS photos_hidden, "
             "(SELECT coalesce(sum(segment_count), 0) FROM photos WHERE NOT hidden) AS segments, "
             "(SELECT count(*) FROM files WHERE state = 'present') AS files, "
+            "(SELECT count(*) FROM files WHERE state = 'waiting') AS files_waiting, "
             "(SELECT count(*) FROM files WHERE state = 'vanished') AS files_vanished, "
             "(SELECT count(*) FROM files WHERE state = 'skipped') AS files_skipped"
         ).fetchone()
         return {key: int(row[key]) for key in row.keys()}  # noqa: SIM118  (a Row is no dict)
+
+    def coverage(self) -> Coverage | None:
+        """Return how much can be searched; None if all that is known is found by its segments."""
+        uncut, waiting = self._execute(
+            "SELECT "
+            "(SELECT count(*) FROM photos WHERE segmented_with IS NULL AND NOT hidden), "
+            "(SELECT count(*) FROM files WHERE state = 'waiting')"
+        ).fetchone()
+        if not (uncut or waiting):
+            return None
+        (photos,) = self._execute(  # without WHERE, SQLite counts a page at a time
+            "SELECT (SELECT count(*) FROM photos) - (SELECT count(*) FROM photos WHERE hidden)"
+        ).fetchone()
+        return Coverage(photos, photos - uncut, waiting)
 
 
 def sort_key(row: PhotoRow) -> tuple[float, str]:

@@ -44,7 +44,7 @@ CREATE TABLE files (
     mtime_ns INTEGER NOT NULL,
     sha256 TEXT,
     photo_id TEXT REFERENCES photos (photo_id),
-    state TEXT NOT NULL,            -- present, vanished, skipped
+    state TEXT NOT NULL,            -- waiting, present, vanished, skipped
     reason TEXT,                    -- why it was skipped
     noted_at TEXT NOT NULL,
     PRIMARY KEY (root_id, path)
@@ -53,6 +53,13 @@ CREATE INDEX files_by_sha256 ON files (sha256);
 CREATE INDEX files_by_photo ON files (photo_id);
 CREATE INDEX files_by_folder ON files (folder);
 """
+# What is still to do is counted with every search. Ledgers of before get these when opened.
+TO_DO_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS photos_uncut ON photos (photo_id) "
+    "WHERE segmented_with IS NULL AND NOT hidden",
+    "CREATE INDEX IF NOT EXISTS photos_hidden ON photos (photo_id) WHERE hidden",
+    "CREATE INDEX IF NOT EXISTS files_waiting ON files (root_id, path) WHERE state = 'waiting'",
+)
 
 
 class LedgerFile:
@@ -87,6 +94,8 @@ class LedgerFile:
                 f"{self.path} has format {version}, this segsearch reads {FORMAT}. Use the "
                 "segsearch that made it."
             )
+        for statement in TO_DO_INDEXES:
+            self._execute(statement)
 
     def _create_tables(self) -> None:
         with self._transaction():

@@ -52,6 +52,8 @@ def shown_path(path: Path | str) -> str:
     be printed or stored.
     """
     letters = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if letters.isprintable():  # most are, and a page of results has many
+        return letters
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in letters)
 
 
@@ -61,12 +63,15 @@ def bytes_sha256(path: Path) -> str:
     Raises:
         PhotoError: the file can't be read.
     """
-    with refusing(shown_path(path)), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    name = shown_path(path)
+    with refusing(name):
+        _stat_file(path, name)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def decode_photo(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto:
-    """Decode a file, whatever its name says it is.
+    """Decode a file, whatever its name says it is; but RAW files are known by their names.
 
     Raises:
         TooLargeError: more bytes or pixels than allowed; found before decoding.
@@ -75,16 +80,22 @@ def decode_photo(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto
     """
     name = shown_path(path)
     with refusing(name):
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise PhotoError(f"{name} is not a file. Leave it out.")
+        status = _stat_file(path, name)
         _check_bytes(status.st_size, max_bytes, name)
         with path.open("rb") as file:
             return _decode(file, name, max_pixels, _time_from_seconds(status.st_mtime))
 
 
+def _stat_file(path: Path, name: str) -> os.stat_result:
+    """Look at a file before it is opened: a pipe would wait for ever, a device never ends."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise PhotoError(f"{name} is not a file. Leave it out.")
+    return status
+
+
 def decode_bytes(data: bytes, *, max_pixels: int, max_bytes: int, name: str) -> DecodedPhoto:
-    """Decode an upload; `name` is what messages call it.
+    """Decode an upload; `name` is what messages call it, and tells a RAW file.
 
     An upload has no file time: 1970-01-01 stands in where EXIF has no date.
 

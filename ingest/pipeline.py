@@ -1,29 +1,27 @@
 """The whole flow on one screen: a folder of photos becomes searchable segments.
 
-    files -> decode (processes, ahead) -> segment (here) -> embed and write (a thread, behind)
+    files -> decode (processes, ahead) -> embed whole photos, where there are many new ones
+    files -> decode (processes, ahead) -> cut (a lane a device) -> embed and write (behind)
 
 A photo is finished when the ledger says so, and it says so last: after its segments, the photo
 itself and a flush. Whatever happens before, the photo is done again, and since ids derive from
-content nothing is doubled.
+content nothing is doubled. What waits between two steps is bounded, so that a fast step waits for
+a slow one and memory does not grow with the library.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.decode_worker import DecodeLimits, DecodeWorkers
 from ingest.files import FileKey, is_gone
+from ingest.lanes import cutting
 from ingest.ledger import Ledger
-from ingest.photos import DecodedPhoto
-from ingest.scan import Again, NewFile, Seen, iter_new_files, mark_vanished, skip_file
+from ingest.run import Run, decoded_ahead
+from ingest.scan import Again, NewFile, iter_new_files, mark_vanished, skip_file
 from ingest.scopes import (
     WHOLE,
     Glance,
@@ -32,27 +30,16 @@ from ingest.scopes import (
     scopes_from_paths,
     shallow_scopes,
 )
+from ingest.seen import Seen
+from ingest.stages import Stage
 from ingest.tally import IngestSummary, Progress, Tally
-from ingest.workshop import CutPhoto, Workshop, cut_photo, facts_from_decoded, write_photo
+from ingest.telling import tell_index
+from ingest.whole_first import show_whole_photos
+from ingest.workshop import UncutPhoto, Workshop, facts_from_decoded
 from search.errors import PhotoError, TooLargeError, UndecodableError
-from search.index import SegmentIndex
-from search.records import Photo, PhotoFacts, photo_id_from_digest
+from search.records import PhotoFacts, photo_id_from_digest
 
-WRITE_BEHIND = 2  # photos waiting to be embedded; each holds its pixels
-FLUSH_EVERY_S = 2.0  # what is not flushed and noted yet is done again after a crash
-TOLD_AT_ONCE = 1000  # photos between two flushes; telling 1,000 takes about 10 s
-
-
-@dataclass
-class Run:
-    """One call of `ingest`."""
-
-    workshop: Workshop
-    ledger: Ledger
-    progress: Progress
-    tally: Tally
-    again: Again
-    busy: frozenset[Path]
+Through = Callable[[Scope, Run], Seen]
 
 
 def ingest(
@@ -63,6 +50,7 @@ def ingest(
     resegment: bool = False,
     retry_skipped: bool = False,
     glance: Glance = WHOLE,
+    through: Through | None = None,
 ) -> IngestSummary:
     """Bring the library up to date with the photos below these paths.
 
@@ -75,6 +63,7 @@ def ingest(
         resegment: cut photos anew that were cut with other settings.
         retry_skipped: look again at files that were skipped before.
         glance: how a watcher looks, when only a few files have changed.
+        through: brings in what is new in one folder; None: this process does.
 
     Raises:
         UsageError: a path that is neither there nor known.
@@ -88,20 +77,37 @@ def ingest(
         again = Again(workshop.segmented_with() if resegment else None, retry_skipped)
         run = Run(workshop, ledger, progress, Tally(), again, glance.busy)
         try:
-            run.tally.found = count_files(scopes)
+            run.tally.found, new = count_files(scopes, ledger)
             progress.start(run.tally.found)
-            looked_through = [(scope, ingest_scope(scope, run)) for scope in scopes]
+            if through is None and 0 < workshop.settings.whole_first_from <= new:
+                run.tally.new = new
+                show_whole_photos(scopes, run)
+            looked_through = [(scope, (through or ingest_scope)(scope, run)) for scope in scopes]
             mark_vanished(looked_through, ledger, run.tally, asks=glance.asks)
         except KeyboardInterrupt:
             interrupted = True
-        tell_index(ledger, workshop.index)
-        return run.tally.summary(time.monotonic() - started, interrupted=interrupted)
+        try:
+            tell_index(ledger, workshop.index, run.show_told)
+        except KeyboardInterrupt:
+            interrupted = True
+        return run.tally.summary(
+            time.monotonic() - started,
+            interrupted=interrupted,
+            stages=run.stages.times(_workers(workshop)),
+        )
+
+
+def _workers(workshop: Workshop) -> dict[Stage, int]:
+    """Return how many do a stage at the same time."""
+    lanes = 1 + len(workshop.beside)
+    decoding = max(1, workshop.settings.decode_workers)
+    return {"decode": decoding, "cut": lanes, "embed": lanes, "write": lanes}
 
 
 def ingest_scope(scope: Scope, run: Run) -> Seen:
     """Bring in what is new in one folder; return what was seen of it."""
-    seen, in_hand = Seen(), set[str]()
-    same_again: list[tuple[NewFile, str, PhotoFacts]] = []  # linked once the first is in
+    seen = Seen()
+    same_again: deque[tuple[NewFile, str, PhotoFacts]] = deque()  # linked once the first is in
     new_files = iter_new_files(
         scope,
         run.ledger,
@@ -111,145 +117,38 @@ def ingest_scope(scope: Scope, run: Run) -> Seen:
         busy=run.busy,
         on_settled=lambda: run.progress.show(run.tally),
     )
-    with (
-        WriteBehind(run) as write_behind,
-        closing(decoded_ahead(new_files, run.workshop)) as photos,
-    ):
+    with cutting(run) as cut, closing(decoded_ahead(new_files, run)) as photos:
         for file, decoded in photos:
-            write_behind.raise_error()
             run.progress.show(run.tally)
             if isinstance(decoded, PhotoError):
-                _skip(file, decoded, seen, run)
+                skip_new_file(file, decoded, seen, run)
                 continue
             photo_id = photo_id_from_digest(decoded.pixel_sha256)
             facts = facts_from_decoded(decoded)
-            if photo_id in in_hand:
+            while same_again and same_again[0][1] not in run.in_hand:
+                link_known_photo(*same_again.popleft(), run)
+            if photo_id in run.in_hand:
                 same_again.append((file, photo_id, facts))
-            elif not _linked(file, photo_id, facts, run):
-                in_hand.add(photo_id)
-                facts = _facts(file.key, photo_id, facts, run.ledger)
-                write_behind.put(cut_photo(file, decoded, photo_id, facts, run.workshop))
-    for file, photo_id, facts in same_again:
-        _linked(file, photo_id, facts, run)
+            elif not link_known_photo(file, photo_id, facts, run):
+                run.in_hand.add(photo_id)
+                facts = facts_of_first(file.key, photo_id, facts, run.ledger)
+                cut(UncutPhoto(file, decoded, photo_id, facts))
+    for again in same_again:
+        link_known_photo(*again, run)
     return seen
 
 
-def decoded_ahead(
-    files: Iterable[NewFile], workshop: Workshop
-) -> Generator[tuple[NewFile, DecodedPhoto | PhotoError]]:
-    """Decode in processes, at most `decode_ahead` photos before they are asked for, in order."""
-    settings, limits = workshop.settings, DecodeLimits.from_settings(workshop.settings)
-    waiting: deque[tuple[NewFile, Future[DecodedPhoto | PhotoError]]] = deque()
-    with (
-        ThreadPoolExecutor(settings.decode_workers or 1, "decode") as pool,
-        DecodeWorkers(limits, workshop.decode, apart=settings.decode_workers > 0) as workers,
-    ):
-        try:
-            for file in files:
-                waiting.append((file, pool.submit(workers.decode, file.key.path)))
-                if len(waiting) > settings.decode_ahead:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-class WriteBehind:
-    """Embeds and writes photos in a thread of its own, a few behind the segmenter.
-
-    Leaving the `with` block waits until all is written. An error in the thread is raised there, at
-    the next `put` or when asked for; what was not finished by then is left for the next run.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._waiting: queue.Queue[CutPhoto | None] = queue.Queue(WRITE_BEHIND)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="write-behind", daemon=True)
-
-    def __enter__(self) -> WriteBehind:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._waiting.put(None)
-        self._thread.join()
-        self.raise_error()
-
-    def put(self, cut: CutPhoto) -> None:
-        """Hand a photo over; waits while `WRITE_BEHIND` are waiting already."""
-        self.raise_error()
-        self._waiting.put(cut)
-
-    def raise_error(self) -> None:
-        """Raise what went wrong in the thread, if anything did."""
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
-    def _work(self) -> None:
-        arriving = iter(self._waiting.get, None)
-        try:
-            with closing(self._run.workshop.open_ledger()) as ledger:  # SQLite: one a thread
-                self._write_all(arriving, ledger)
-        except BaseException as error:
-            self._error = error
-            for _ in arriving:
-                """Drain, so that put() never waits for a thread that has given up."""
-
-    def _write_all(self, arriving: Iterable[CutPhoto], ledger: Ledger) -> None:
-        unfinished: list[tuple[NewFile, Photo]] = []  # without their pixels
-        flushed_at = time.monotonic()
-        for cut in arriving:
-            ledger.begin_photo(cut.photo)
-            write_photo(cut, self._run.workshop)
-            unfinished.append((cut.file, cut.photo))
-            if time.monotonic() - flushed_at >= FLUSH_EVERY_S:
-                self._finish(unfinished, ledger)
-                unfinished, flushed_at = [], time.monotonic()
-        if unfinished:
-            self._finish(unfinished, ledger)
-
-    def _finish(self, written: Sequence[tuple[NewFile, Photo]], ledger: Ledger) -> None:
-        """Flush, then note that these photos are finished."""
-        self._run.workshop.index().flush()
-        for file, photo in written:
-            ledger.finish_photo(photo, file.key, file.stamp, file.sha256)
-            if ledger.facts_now(photo.photo_id) == photo.facts:
-                ledger.index_told(photo.photo_id, photo.facts)
-            self._run.tally.ingested += 1
-            self._run.tally.segments += photo.segment_count
-        self._run.progress.show(self._run.tally)
-
-
-def tell_index(ledger: Ledger, index: Callable[[], SegmentIndex]) -> None:
-    """Tell the index what the ledger knows anew of folders, dates and hidden photos."""
-    stale = ledger.stale_photos()
-    for start in range(0, len(stale), TOLD_AT_ONCE):
-        photo_ids = stale[start : start + TOLD_AT_ONCE]
-        facts = {photo_id: ledger.facts_now(photo_id) for photo_id in photo_ids}
-        for photo_id, now in facts.items():
-            index().update_facts(photo_id, now)
-        index().flush()
-        for photo_id, now in facts.items():
-            ledger.index_told(photo_id, now)
-
-
-def _linked(file: NewFile, photo_id: str, facts: PhotoFacts, run: Run) -> bool:
+def link_known_photo(file: NewFile, photo_id: str, facts: PhotoFacts, run: Run) -> bool:
     """Link a file with known pixels (re-tagged, or saved anew); False if they are not known."""
     if not run.ledger.is_finished(photo_id, run.again.segmented_otherwise_than):
         return False
-    now = _facts(file.key, photo_id, facts, run.ledger)
+    now = facts_of_first(file.key, photo_id, facts, run.ledger)
     run.ledger.put_file(file.key, file.stamp, file.sha256, photo_id, now)
     run.tally.updated += 1
     return True
 
 
-def _facts(key: FileKey, photo_id: str, facts: PhotoFacts, ledger: Ledger) -> PhotoFacts:
+def facts_of_first(key: FileKey, photo_id: str, facts: PhotoFacts, ledger: Ledger) -> PhotoFacts:
     """Return a photo's facts: those of its first file, as long as that one is there.
 
     Otherwise a copy without EXIF, as messengers make them, would take date and camera away.
@@ -260,8 +159,9 @@ def _facts(key: FileKey, photo_id: str, facts: PhotoFacts, ledger: Ledger) -> Ph
     return facts
 
 
-def _skip(file: NewFile, error: PhotoError, seen: Seen, run: Run) -> None:
-    if is_gone(file.key.path):  # since it was listed
+def skip_new_file(file: NewFile, error: PhotoError, seen: Seen, run: Run) -> None:
+    """Note why a file can't be used, unless it is gone since it was listed."""
+    if is_gone(file.key.path):
         seen.files.discard(file.key.below)
         return
     lasting = isinstance(error, UndecodableError | TooLargeError)

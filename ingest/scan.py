@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.files import LOOK_AGAIN, FileKey, FileRow, FileStamp, Root, is_below, is_gone
@@ -13,13 +14,11 @@ from ingest.leaving_out import IGNORE_NAME
 from ingest.ledger import Ledger
 from ingest.photos import bytes_sha256, shown_path
 from ingest.pillow import refusing
-from ingest.scopes import Scope, below_root, iter_scope_files
+from ingest.scopes import Caution, Scope, below_root, iter_scope_files
+from ingest.seen import Seen
 from ingest.tally import Tally
 from ingest.walk import Told
 from search.errors import PhotoError
-
-LARGE_PART = 5  # a fifth of a root's photos is more than a person deletes between two looks,
-FEW = 10  # unless there are few
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,6 @@ class Again:
 
     segmented_otherwise_than: str | None = None  # a fingerprint
     skipped: bool = False
-
-
-@dataclass
-class Seen:
-    """What a scan has come across so far, as paths below the root."""
-
-    files: set[bytes] = field(default_factory=set)
-    unreadable: list[bytes] = field(default_factory=list)
-    left_out: list[bytes] = field(default_factory=list)  # by patterns: files and folders
 
 
 def iter_new_files(
@@ -117,7 +107,7 @@ def _new_file(key: FileKey, ledger: Ledger, tally: Tally, again: Again) -> NewFi
         if known.state == "skipped" and not again.skipped:
             tally.skipped.append((key.path, known.reason or "skipped before"))
             return None
-    new = NewFile(key, stamp, bytes_sha256(key.path))
+    new = NewFile(key, stamp, _sha256(key, stamp, known))
     only_touched = known is not None and known.sha256 == new.sha256
     if known is not None and only_touched and _shows_finished_photo(known, ledger, again):
         ledger.restamp_file(key, stamp)
@@ -127,6 +117,41 @@ def _new_file(key: FileKey, ledger: Ledger, tally: Tally, again: Again) -> NewFi
         tally.updated += 1
         return None
     return new
+
+
+def _sha256(key: FileKey, stamp: FileStamp, known: FileRow | None) -> str:
+    """Return a file's hash; one that has its known size and time is not read for it."""
+    if known is not None and known.stamp == stamp and known.sha256 is not None:
+        return known.sha256
+    return bytes_sha256(key.path)
+
+
+def iter_waiting_files(
+    scope: Scope, ledger: Ledger, *, busy: Container[Path] = ()
+) -> Iterator[NewFile]:
+    """Yield the files that were not looked at yet and hold what no file was known to hold.
+
+    In the order of `iter_new_files`, to which all that is wrong with a file is left.
+    """
+
+    def quiet(path: Path, reason: str) -> None:
+        """Leave it to the scan."""
+
+    for path in iter_scope_files(scope, Told(quiet)):
+        key = FileKey(scope.root, below_root(scope.root, path))
+        known = ledger.file(key)
+        if known is None or known.state != "waiting" or path in busy:
+            continue
+        with suppress(PhotoError):
+            new = _hashed(key)
+            if ledger.photo_of_content(new.sha256) is None:
+                yield new
+
+
+def _hashed(key: FileKey) -> NewFile:
+    with refusing(shown_path(key.path)):
+        stamp = FileStamp.of(key.path)
+    return NewFile(key, stamp, bytes_sha256(key.path))
 
 
 def link_known_content(new: NewFile, ledger: Ledger, again: Again) -> bool:
@@ -162,7 +187,7 @@ def mark_vanished(
     ledger: Ledger,
     tally: Tally,
     *,
-    asks: bool = False,
+    asks: Caution | None = None,
 ) -> None:
     """Note which files are gone, after all was looked through: a file may have moved.
 
@@ -175,23 +200,27 @@ def mark_vanished(
         looked_through: where, and what was seen there.
         ledger: notes what is gone.
         tally: counts the photos that no file shows any more.
-        asks: change nothing where a large part of a root is gone, and say so.
+        asks: change nothing where a large part of a root is gone in a while, and say so.
     """
     gone: dict[Root, list[bytes]] = {}
     for scope, seen in looked_through:
         gone.setdefault(scope.root, []).extend(_gone(scope, ledger, seen, tally))
     for root, paths in gone.items():
-        at_most = max(FEW, ledger.count_photos(root) // LARGE_PART) if asks else None
-        hidden = ledger.mark_vanished(root, paths, at_most=at_most) if paths else 0
+        if not paths:
+            continue
+        at_most = asks.may_hide(root, ledger.count_photos(root)) if asks else None
+        hidden = ledger.mark_vanished(root, paths, at_most=at_most)
         if hidden is None:
             tally.notices.append(_too_many(root, len(paths)))
-        else:
-            tally.vanished += hidden
+            continue
+        tally.vanished += hidden
+        if asks:
+            asks.note(root, hidden)
 
 
 def _gone(scope: Scope, ledger: Ledger, seen: Seen, tally: Tally) -> list[bytes]:
     known = ledger.known_below(scope.root, scope.below)
-    unseen = [path for path in known if path not in seen.files and scope.covers(path)]
+    unseen = [path for path in known if scope.covers(path) and path not in seen.files]
     if not unseen:
         return []
     if scope.root.is_absent or (not seen.files and _is_empty(scope.root)):
@@ -203,8 +232,8 @@ def _gone(scope: Scope, ledger: Ledger, seen: Seen, tally: Tally) -> list[bytes]
 def _too_many(root: Root, files: int) -> str:
     path = shown_path(root.path)
     return (
-        f"{files} files of {path} are gone at once: their photos are kept. If that is meant: "
-        f"segsearch ingest {path}"
+        f"{files} files of {path} are gone, too many at once: their photos are kept. If that is "
+        f"meant: segsearch ingest {path}"
     )
 
 
@@ -236,8 +265,8 @@ def _nothing_forgotten(root: Root) -> str:
     state = "not there" if root.is_absent else "empty"
     path = shown_path(root.path)
     return (
-        f"{path} is {state} (an unmounted disk?): its photos are kept. If they are gone for good: "
-        f"segsearch remove --root {path}"
+        f"{path} is {state} (an unmounted disk?): its photos are kept. If they are elsewhere now: "
+        f"segsearch move-root {path} NEW; if they are gone for good: segsearch remove --root {path}"
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from ingest.photos import shown_path
+from ingest.stages import Stage, StageTime, slowest
 from search.records import Record
 
 
@@ -28,6 +30,8 @@ class IngestSummary(Record):
     """What a run did."""
 
     photos_seen: int
+    photos_new: int  # never looked at before; 0 where there were few
+    photos_whole: int  # of those: embedded as a whole before any was cut
     photos_ingested: int
     photos_unchanged: int
     photos_updated: int  # moved, copied or re-tagged: no inference
@@ -38,6 +42,8 @@ class IngestSummary(Record):
     interrupted: bool
     skipped: tuple[Skipped, ...]
     notices: tuple[str, ...]
+    stages: tuple[StageTime, ...] = ()  # in the order of a photo's way
+    slowest: Stage | None = None  # the stage that the others waited for
 
 
 class Progress(Protocol):
@@ -55,6 +61,11 @@ class Tally:
     """What a run has done so far."""
 
     found: int = 0
+    new: int = 0  # files that are embedded as whole photos first; 0: none are
+    whole: int = 0  # photos that were
+    is_whole_pass: bool = False  # it is at that now
+    stale: int = 0  # moved, re-tagged or hidden photos that the index is told of at the end
+    told: int = 0  # of those
     ingested: int = 0
     unchanged: int = 0
     updated: int = 0
@@ -62,16 +73,27 @@ class Tally:
     segments: int = 0
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def finished(self, segments: int) -> None:
+        """Count a photo that was cut; threads may do so at the same time."""
+        with self._lock:
+            self.ingested += 1
+            self.segments += segments
 
     @property
     def through(self) -> int:
         """Photos that are done with, one way or another."""
         return self.ingested + self.unchanged + self.updated + len(self.skipped)
 
-    def summary(self, seconds: float, *, interrupted: bool) -> IngestSummary:
+    def summary(
+        self, seconds: float, *, interrupted: bool, stages: tuple[StageTime, ...] = ()
+    ) -> IngestSummary:
         """Return the whole as a record."""
         return IngestSummary(
             photos_seen=self.found,
+            photos_new=self.new,
+            photos_whole=self.whole,
             photos_ingested=self.ingested,
             photos_unchanged=self.unchanged,
             photos_updated=self.updated,
@@ -82,4 +104,6 @@ class Tally:
             interrupted=interrupted,
             skipped=tuple(Skipped(path=shown_path(p), reason=r) for p, r in self.skipped),
             notices=tuple(self.notices),
+            stages=stages,
+            slowest=slowest(stages),
         )

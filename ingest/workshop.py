@@ -1,4 +1,9 @@
-"""What is done to one photo: cut it, embed its segments, write them."""
+"""What is done to one photo: cut it, embed its segments, write them.
+
+Plain functions over records, so that whoever drives them (threads of one process, many machines)
+does the same: `cut_photo`, `embed_photo`, `write_photo`; and for a photo as a whole `whole_photo`,
+`whole_view`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from ingest.decode_worker import Decode
 from ingest.ledger import Ledger
 from ingest.photos import DecodedPhoto, decode_photo
 from ingest.scan import NewFile
-from search.crops import recipe_fingerprint
+from search.crops import photo_view
 from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder
 from search.index import SegmentIndex
@@ -21,7 +26,9 @@ from search.records import (
     Mask,
     Photo,
     PhotoFacts,
+    RgbImage,
     Segment,
+    Vectors,
     segment_id_from_mask,
 )
 from search.settings import Settings
@@ -40,6 +47,7 @@ class Workshop:
     segmenter: Callable[[], Segmenter]
     encoder: Callable[[], Encoder]
     decode: Decode = decode_photo
+    beside: tuple[Workshop, ...] = ()  # on other devices, with models of their own
 
     @property
     def mask_parameters(self) -> MaskParameters:
@@ -47,16 +55,27 @@ class Workshop:
         return MaskParameters.from_settings(self.settings)
 
     def segmented_with(self) -> str:
-        """Return the fingerprint of all that decides what a photo's segments and vectors are."""
+        """Return the fingerprint of all that decides what a photo's segments are.
+
+        What decides about vectors is in their name (`search.manifest`).
+        """
         parameters = asdict(self.mask_parameters)
         del parameters["points_per_batch"]  # a matter of memory
         return fingerprint(
             self.segmenter().fingerprint,
             parameters,
             self.settings.mask_long_side,
-            self.encoder().fingerprint,
-            recipe_fingerprint(self.settings.crop_recipe),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class UncutPhoto:
+    """A photo on its way from the decoder to the segmenter."""
+
+    file: NewFile
+    decoded: DecodedPhoto
+    photo_id: str
+    facts: PhotoFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,20 +88,36 @@ class CutPhoto:
     segments: list[Segment]
 
 
-def cut_photo(
-    file: NewFile, decoded: DecodedPhoto, photo_id: str, facts: PhotoFacts, workshop: Workshop
-) -> CutPhoto:
-    """Segment a decoded photo."""
-    cut = workshop.segmenter().automatic(decoded.rgb, workshop.mask_parameters)
-    segments = segments_from_cut(photo_id, cut, workshop.settings.mask_long_side)
-    photo = Photo(
-        photo_id=photo_id,
-        size_wh=decoded.size_wh,
-        facts=facts.model_copy(update={"folders": file.key.folders, "hidden": False}),
-        segmented_with=workshop.segmented_with(),
-        segment_count=len(segments),
+@dataclass(frozen=True, eq=False)
+class PhotoVectors:
+    """The vectors of a photo: (n, dim) of its segments, (1, dim) of the whole."""
+
+    segments: Vectors
+    whole: Vectors
+
+
+def whole_photo(uncut: UncutPhoto) -> Photo:
+    """Return the record of a photo that is not cut yet."""
+    return Photo(
+        photo_id=uncut.photo_id,
+        size_wh=uncut.decoded.size_wh,
+        facts=uncut.facts.model_copy(update={"folders": uncut.file.key.folders, "hidden": False}),
     )
-    return CutPhoto(file, decoded, photo, segments)
+
+
+def whole_view(uncut: UncutPhoto, workshop: Workshop) -> RgbImage:
+    """Return what the encoder sees of a whole photo, (input_px, input_px, 3)."""
+    encoder = workshop.encoder()
+    return photo_view(uncut.decoded.rgb, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
+
+
+def cut_photo(uncut: UncutPhoto, workshop: Workshop) -> CutPhoto:
+    """Segment a decoded photo."""
+    cut = workshop.segmenter().automatic(uncut.decoded.rgb, workshop.mask_parameters)
+    segments = segments_from_cut(uncut.photo_id, cut, workshop.settings.mask_long_side)
+    done = {"segmented_with": workshop.segmented_with(), "segment_count": len(segments)}
+    photo = whole_photo(uncut).model_copy(update=done)
+    return CutPhoto(uncut.file, uncut.decoded, photo, segments)
 
 
 def segments_from_cut(photo_id: str, cut: Sequence[CutMask], mask_long_side: int) -> list[Segment]:
@@ -115,20 +150,26 @@ def stored_mask(mask: Mask, long_side: int) -> Mask:
     return mask_from_array(resized(array_from_mask(mask), size_wh))
 
 
-def write_photo(cut: CutPhoto, workshop: Workshop) -> None:
-    """Embed a photo and its segments and write them, the photo after its segments.
+def embed_photo(cut: CutPhoto, workshop: Workshop) -> PhotoVectors:
+    """Return the vectors of a photo and its segments."""
+    encoder, rgb = workshop.encoder(), cut.decoded.rgb
+    masks = [(s.mask, s.bbox_xywh) for s in cut.segments if s.mask is not None]
+    return PhotoVectors(
+        segments=segment_vectors(encoder, rgb, masks, workshop.settings.crop_recipe),
+        whole=photo_vector(encoder, rgb),
+    )
+
+
+def write_photo(cut: CutPhoto, vectors: PhotoVectors, index: SegmentIndex) -> None:
+    """Write a photo and its segments, the photo after its segments.
 
     Segments of an earlier run that are no longer among the photo's are deleted in between.
     """
-    index, encoder = workshop.index(), workshop.encoder()
-    masks = [(s.mask, s.bbox_xywh) for s in cut.segments if s.mask is not None]
-    recipe = workshop.settings.crop_recipe
-    vectors = segment_vectors(encoder, cut.decoded.rgb, masks, recipe)
-    index.put_segments(cut.photo, cut.segments, vectors)
+    index.put_segments(cut.photo, cut.segments, vectors.segments)
     gone = index.segment_ids_of(cut.photo.photo_id) - {s.segment_id for s in cut.segments}
     if gone:
         index.delete_segments(sorted(gone))
-    index.put_photo(cut.photo, photo_vector(encoder, cut.decoded.rgb))
+    index.put_photo(cut.photo, vectors.whole)
 
 
 def facts_from_decoded(decoded: DecodedPhoto) -> PhotoFacts:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from fakes import ColorEncoder, ColorSegmenter, Quiet
 
-from ingest import pipeline
+from ingest import lanes, pipeline
 from ingest.cutting import CutMask, MaskParameters
 from ingest.decode_worker import Decode
 from ingest.ledger import Ledger, folder_key
@@ -234,9 +234,9 @@ AGAIN = {"mask_long_side": 64, "min_area_fraction": 0.02}  # other settings, to 
 
 def main(folder: Path, seconds: float, flush_every_s: float, resegment: bool) -> None:
     """Ingest slowly; say when it begins."""
-    pipeline.FLUSH_EVERY_S = flush_every_s
+    lanes.FLUSH_EVERY_S = flush_every_s
     rig = Rig(folder, segmenter=SlowSegmenter(seconds=seconds))
-    settings = AGAIN if resegment else {}
+    settings = {**(AGAIN if resegment else {}), "whole_first_from": 4}
     sys.stdout.write("begun\n")
     sys.stdout.flush()
     rig.ingest(resegment=resegment, **settings)

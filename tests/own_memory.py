@@ -1,4 +1,4 @@
-"""How much memory this process has, and has had at most."""
+"""How much memory a process has, and has had at most."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ def rss_bytes() -> int:
     return _from_status("VmRSS") or _from_rusage()
 
 
-def peak_bytes() -> int:
-    """Return the most resident memory so far.
+def peak_bytes(process_id: int | None = None) -> int:
+    """Return the most resident memory so far, of this process or (on Linux) of another; 0: ended.
 
     Linux hands the peak of a parent on to a child's getrusage, so its own figure is read.
     """
+    if process_id is not None:
+        return _from_status("VmHWM", str(process_id)) or 0
     return _from_status("VmHWM") or _from_rusage()
 
 
-def _from_status(name: str) -> int | None:
-    status = Path("/proc/self/status")
+def _from_status(name: str, process: str = "self") -> int | None:
+    status = Path(f"/proc/{process}/status")
     if not status.exists():
         return None
     found = re.search(rf"{name}:\s+(\d+) kB", status.read_text())

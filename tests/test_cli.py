@@ -63,7 +63,9 @@ def test_the_demo_draws_ingests_searches_and_tells_how_to_go_on(
 ) -> None:
     ran = run("demo", "there", "--photos", 2)
     assert "2 photos ingested" in ran.out
-    assert "segsearch search" in ran.out.split("Go on with:")[1]
+    told = ran.out.split("Go on with:")[1]
+    assert "segsearch search" in told
+    assert "serve --library there/library  # then open http://127.0.0.1:8765 in" in told
     assert (tmp_path / "there" / "red.png").is_file()
     assert run("status", "--library", "there/library", "--json").json["photos"] == 2
 

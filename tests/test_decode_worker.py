@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from ingest_rig import Rig, write
 
 from ingest.decode_worker import DecodeLimits, DecodeWorker
 from ingest.photos import DecodedPhoto, decode_photo
-from search.errors import PhotoError, UndecodableError
+from search.errors import BusyError, PhotoError, UndecodableError
 from search.records import SearchFilter
 
 LIMITS = DecodeLimits(max_pixels=1_000_000, max_bytes=10_000_000, timeout_s=1.0)
@@ -33,6 +35,8 @@ def treacherous(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto:
             os._exit(7)
         case "hang":
             time.sleep(3600)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         case "hoard":
             np.ones((1_000_000_000,), np.uint8)
         case "mistake":
@@ -94,6 +98,57 @@ def test_a_file_that_takes_more_memory_than_pictures_need_is_refused(
 ) -> None:
     with pytest.raises(MemoryError):
         worker.decode(tmp_path / "hoard.png")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals there")
+def test_a_process_that_the_system_kills_is_not_blamed_on_the_photo(
+    worker: DecodeWorker, tmp_path: Path
+) -> None:
+    with pytest.raises(PhotoError, match="for want of memory most likely") as refused:
+        worker.decode(write(tmp_path / "killed.png", 1))
+    assert type(refused.value) is PhotoError  # which is tried again the next time
+    assert worker.decode(write(tmp_path / "good.png", 2)).size_wh == (48, 36)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files there")
+def test_a_process_that_can_not_be_started_is_not_blamed_on_the_photo(
+    worker: DecodeWorker, tmp_path: Path
+) -> None:
+    import resource
+
+    good = write(tmp_path / "good.png", 1)
+    with pytest.raises(UndecodableError):
+        worker.decode(write(tmp_path / "leave.png", 2))  # the next one needs a new process
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(BusyError, match=r"could not be started \(too many open files\)"):
+            worker.decode(good)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert worker.decode(good).size_wh == (48, 36)
+
+
+@dataclass
+class ClosingAtStart:
+    """Decodes as above; its worker is closed at the moment when the process is started."""
+
+    closing: list[DecodeWorker] = field(default_factory=list)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        self.closing[0].close()
+        return partial, (treacherous,)
+
+    def __call__(self, path: Path, **limits: int) -> DecodedPhoto:
+        return treacherous(path, **limits)
+
+
+def test_a_worker_that_is_closed_while_it_starts_decodes_nothing(tmp_path: Path) -> None:
+    decode = ClosingAtStart()
+    with closing(DecodeWorker(LIMITS, decode)) as worker:
+        decode.closing.append(worker)
+        with pytest.raises(PhotoError, match="ingest was stopped"):
+            worker.decode(write(tmp_path / "hang.png", 1))
 
 
 def test_a_mistake_in_the_program_is_not_blamed_on_the_photo(

@@ -193,6 +193,16 @@ def test_a_query_is_the_mean_of_its_phrasings() -> None:
     assert np.allclose(encode_query(encoder, " red \n mug "), expected[None], atol=1e-6)
 
 
+def test_what_a_query_is_encoded_to_is_kept_and_safe_from_writing(starter: ClipEncoder) -> None:
+    red, blue = ([template.format(mug) for template in TEMPLATES] for mug in ("red mug", "cup"))
+    kept = starter.encode_texts(red)
+    assert starter.encode_texts(list(red)) is kept
+    assert not np.allclose(starter.encode_texts(blue), kept)
+    assert np.allclose(starter.encode_texts(red[:2]), kept[:2], atol=1e-5)  # not kept, and the same
+    with pytest.raises(ValueError, match="read-only"):
+        kept[0] = 0
+
+
 @pytest.mark.parametrize("text", ["", "  \n\t"])
 def test_an_empty_query_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="empty"):

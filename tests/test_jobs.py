@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -47,6 +48,11 @@ FAILS = STEP + "say(1); sys.exit('segsearch: the disk is full. Make room.')"
 CRASHES = STEP + "say(1); raise RuntimeError('a secret of the inside')"
 IS_KILLED = STEP + "say(1); os.kill(os.getpid(), signal.SIGKILL)"
 LEAVES_A_CHILD = STEP + "import subprocess\nsubprocess.Popen(['sleep', '60']); say(1)"
+SAYS_NICENESS = STEP + (
+    "begun = time.monotonic()\n"
+    "while os.nice(0) == {own} and time.monotonic() < begun + 5: time.sleep(0.01)\n"
+    "say(1, notices=[str(os.nice(0))])"
+)
 SAYS_PATHS = STEP + "say(1, notices=sys.argv[1:])"
 
 
@@ -203,6 +209,12 @@ def test_a_job_that_fails_says_why_and_the_server_goes_on(
 def test_what_a_job_leaves_running_holds_nobody_up(serve: Any) -> None:
     asked = serve(LEAVES_A_CHILD)
     assert asked.ended(asked.begin())["state"] == "done"
+
+
+def test_a_job_lets_searches_go_first(serve: Any) -> None:
+    own = os.nice(0)
+    asked = serve(SAYS_NICENESS.format(own=own))
+    assert int(asked.ended(asked.begin())["message"]) > own
 
 
 def test_a_command_that_is_not_there_fails_the_job(library: Library) -> None:

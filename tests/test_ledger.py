@@ -215,6 +215,26 @@ def test_skipped_files_are_listed_with_their_reasons_by_path(ledger: Ledger, roo
     ]
 
 
+def test_files_below_a_folder_are_told_from_those_whose_names_begin_like_it(
+    ledger: Ledger, root: Root
+) -> None:
+    names = ["a-b", "a.jpg", "a/b.jpg", "a/c/d.jpg", "a0.jpg", "\udcff/e.jpg"]
+    for name in names:
+        ledger.skip_file(FileKey(root, os.fsencode(name)), STAMP, "no picture")
+
+    def below(folder: str) -> list[str]:
+        return [os.fsdecode(path) for path in ledger.known_below(root, os.fsencode(folder))]
+
+    assert below("") == sorted(names, key=os.fsencode)
+    assert below("a") == ["a/b.jpg", "a/c/d.jpg"]
+    assert below("a/b.jpg") == ["a/b.jpg"]
+    assert below("\udcff") == ["\udcff/e.jpg"]
+    known = [
+        p for p in (b"", b"a", b"a.jpg", b"a/c", b"a/b", b"a0", b"b") if ledger.knows_of(root, p)
+    ]
+    assert known == [b"", b"a", b"a.jpg", b"a/c"]
+
+
 def test_vanished_files_hide_a_photo_once_none_is_left(ledger: Ledger, root: Root) -> None:
     photo = finish(ledger, root, "a.jpg")
     ledger.put_file(FileKey(root, b"copy.jpg"), STAMP, "sha of a.jpg", photo.photo_id)
@@ -227,7 +247,7 @@ def test_vanished_files_hide_a_photo_once_none_is_left(ledger: Ledger, root: Roo
     tell(ledger)
     assert browsed(ledger) == []
     assert ledger.missing_photos() == [photo.photo_id]
-    assert ledger.known_below(root, b"") == []
+    assert list(ledger.known_below(root, b"")) == []
     assert ledger.knows_of(root, b"copy.jpg")
 
 
@@ -345,9 +365,11 @@ def test_counts_tell_shown_from_hidden(ledger: Ledger, root: Root) -> None:
     tell(ledger)
     assert ledger.counts() == {
         "photos": 1,
+        "photos_segmented": 1,
         "photos_hidden": 1,
         "segments": 3,
         "files": 1,
+        "files_waiting": 0,
         "files_vanished": 1,
         "files_skipped": 1,
     }

@@ -343,6 +343,8 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(PhotoError, match="is not a file"):
         decode_photo(tmp_path / "pipe.jpg", max_pixels=100, max_bytes=100)
+    with pytest.raises(PhotoError, match="is not a file"):
+        bytes_sha256(tmp_path / "pipe.jpg")
 
 
 def test_damaged_exif_spoils_neither_the_photo_nor_the_terminal() -> None:

@@ -92,8 +92,7 @@ async def search_image(
     form: Annotated[SearchForm, Form(media_type="multipart/form-data")],
 ) -> SearchResponse:
     """Find what is like the whole picture or, with points or a box, like the segment there."""
-    run = run_in_threadpool if form.meant().is_empty else turns.run
-    return await run(_search_image, library, form)
+    return await turns.run(_search_image, library, form)  # decoding many at once fills the memory
 
 
 def _search_image(library: Library, form: SearchForm) -> SearchResponse:

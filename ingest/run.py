@@ -1,0 +1,129 @@
+"""One run of ingest: what it works with and what it has done, in all its threads."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from ingest.decode_worker import DecodeLimits, DecodeWorkers
+from ingest.ledger import Ledger
+from ingest.photos import DecodedPhoto
+from ingest.scan import Again, NewFile
+from ingest.stages import Stages
+from ingest.tally import Progress, Tally
+from ingest.workshop import Workshop
+from search.errors import PhotoError
+
+T = TypeVar("T")
+
+
+@dataclass
+class Run:
+    """One call of `ingest`."""
+
+    workshop: Workshop
+    ledger: Ledger
+    progress: Progress
+    tally: Tally
+    again: Again
+    busy: frozenset[Path]
+    stages: Stages = field(default_factory=Stages)
+    in_hand: set[str] = field(default_factory=set)  # photos that are on their way
+
+    def show_told(self, told: int, stale: int) -> None:
+        """Show how many moved, re-tagged or hidden photos the index was told of."""
+        self.tally.told, self.tally.stale = told, stale
+        self.progress.show(self.tally)
+
+
+def decoded_ahead(
+    files: Iterable[NewFile], run: Run
+) -> Generator[tuple[NewFile, DecodedPhoto | PhotoError]]:
+    """Decode in processes, at most `decode_ahead` photos before they are asked for, in order."""
+    workshop, settings = run.workshop, run.workshop.settings
+    limits = DecodeLimits.from_settings(settings)
+    waiting: deque[tuple[NewFile, Future[DecodedPhoto | PhotoError]]] = deque()
+    with (
+        ThreadPoolExecutor(settings.decode_workers or 1, "decode") as pool,
+        DecodeWorkers(limits, workshop.decode, apart=settings.decode_workers > 0) as workers,
+    ):
+
+        def decode(path: Path) -> DecodedPhoto | PhotoError:
+            with run.stages.busy("decode"):
+                return workers.decode(path)
+
+        try:
+            for file in files:
+                waiting.append((file, pool.submit(decode, file.key.path)))
+                if len(waiting) > settings.decode_ahead:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+class Behind(Generic[T]):
+    """Does a step of the work in threads of its own, behind whoever hands things over.
+
+    Leaving the `with` block waits until all is done. An error in a thread is raised there, at the
+    next `put` or when asked for; what was handed over and not done by then is left.
+    """
+
+    def __init__(
+        self, steps: Sequence[Callable[[Iterator[T]], None]], name: str, at_most: int
+    ) -> None:
+        """Make the threads; they start with the `with` block.
+
+        Args:
+            steps: one for each thread; each takes what arrives for it until nothing more does.
+            name: of the threads.
+            at_most: so many things may wait to be taken.
+        """
+        self._waiting: queue.Queue[T | None] = queue.Queue(at_most)
+        self._error: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._work, args=(step,), name=name, daemon=True)
+            for step in steps
+        ]
+
+    def __enter__(self) -> Behind[T]:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _thread in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+        self.raise_error()
+
+    def put(self, thing: T) -> None:
+        """Hand something over; waits while as many as allowed are waiting already."""
+        self.raise_error()
+        self._waiting.put(thing)
+
+    def raise_error(self) -> None:
+        """Raise what went wrong in a thread, if anything did."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _work(self, step: Callable[[Iterator[T]], None]) -> None:
+        arriving: Iterator[T] = iter(self._waiting.get, None)
+        try:
+            step(arriving)
+        except BaseException as error:
+            self._error = self._error or error
+            for _ in arriving:
+                """Drain, so that put() never waits for a thread that has given up."""

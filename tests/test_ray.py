@@ -1,0 +1,228 @@
+"""`segsearch ingest --ray`: a Ray of two cutting workers on this machine, one of which dies.
+
+The server is the stand-in of qdrant_server.py, the models are fakes. Starting Ray and its workers
+takes nearly all of the time: six minutes were seen where ten programs wanted each core.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Commands
+from fakes import ColorEncoder, ColorSegmenter, Quiet, make_library
+from ingest_rig import write
+from qdrant_server import QdrantServer, qdrant_server
+
+from api.library import Library
+from ingest.cutting import CutMask, MaskParameters
+from ingest.ledger import Ledger
+from ingest.on_ray import Cluster, ray_cluster, through_ray
+from ingest.pipeline import ingest
+from ingest.tally import IngestSummary
+from ingest.workshop import Workshop
+from search.errors import ModelError
+from search.records import RgbImage
+from search.server_index import open_server_index
+from search.settings import Settings
+
+PHOTOS = 10
+HERE = Path(__file__).parent
+slow = pytest.mark.slow
+quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@dataclass
+class WorkersSegmenter(ColorSegmenter):
+    """Notes what it cuts in a folder; the first to find a file `kill` there dies of it."""
+
+    notes: Path = Path()
+
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+        (self.notes / f"{os.getpid()}-{len(list(self.notes.iterdir()))}").touch()
+        if (self.notes / "fail").exists():
+            raise ModelError("the model is not well")
+        try:
+            (self.notes / "kill").unlink()
+        except FileNotFoundError:
+            return super().automatic(rgb, parameters)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def workers_workshop(settings: Settings, vector_name: str, notes: Path) -> Workshop:
+    """What a worker makes for itself."""
+    encoder, segmenter = ColorEncoder(), WorkersSegmenter(notes=notes)
+    index = open_server_index(settings, vector_name=vector_name, dim=encoder.dim)
+    return Workshop(
+        settings, lambda: Ledger(Path("nowhere")), lambda: index, lambda: segmenter, lambda: encoder
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three processors: one decodes, two cut."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parent)]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # they would wait for whatever else runs
+        ray.init(
+            "local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        )
+        try:
+            with ray_cluster("local") as found:
+                yield found
+        finally:
+            ray.shutdown()
+
+
+@dataclass
+class Place:
+    """Photos, a library on a server, and what workers note."""
+
+    folder: Path
+    server: QdrantServer
+    cluster: Cluster
+
+    @property
+    def notes(self) -> Path:
+        return self.folder / "notes"
+
+    def library(self, name: str) -> Library:
+        return make_library(
+            self.folder / name,
+            qdrant=self.server.url,
+            collection_prefix=name,
+            whole_first_from=0,
+            decode_workers=1,
+        )
+
+    def ingest_on_ray(self, name: str = "many") -> IngestSummary:
+        with self.library(name) as library:
+            manifest = library.checked_manifest()
+            make = partial(
+                workers_workshop, library.settings, manifest.vector_name, notes=self.notes
+            )
+            workshop = library.workshop()
+            through = through_ray(self.cluster, make, workshop)
+            return ingest([self.folder / "photos"], workshop, Quiet(), through=through)
+
+    def cut(self) -> int:
+        """So many photos were cut since it was asked last."""
+        notes = list(self.notes.iterdir())
+        for note in notes:
+            note.unlink()
+        return len(notes)
+
+    def points(self, name: str) -> list[dict[str, Any]]:
+        """Payloads by id; vectors follow from them, and the client rounds as it pleases."""
+        collections = (f"{name}_photos", f"{name}_segments")
+        return [
+            {point_id: payload for point_id, (payload, _) in self.server.points(each).items()}
+            for each in collections
+        ]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("ray")
+    for seed in range(PHOTOS):
+        write(folder / "photos" / f"{seed}.png", seed)
+    (folder / "photos" / "broken.jpg").write_bytes(b"no picture")
+    (folder / "notes").mkdir()
+    with qdrant_server() as server:
+        yield Place(folder, server, cluster)
+
+
+@slow
+@quiet
+def test_a_worker_that_is_killed_costs_nothing_but_time(place: Place) -> None:
+    (place.notes / "kill").touch()
+    summary = place.ingest_on_ray()
+    assert not (place.notes / "kill").exists()  # a worker died of it
+    assert (summary.photos_ingested, summary.photos_skipped) == (PHOTOS, 1)
+    assert "broken.jpg" in summary.skipped[0].reason
+    assert place.cut() > PHOTOS  # what it had in hand was done again
+    with place.library("one") as library:
+        alone = ingest([place.folder / "photos"], library.workshop(), Quiet())
+    assert summary.segments == alone.segments
+    assert place.points("many") == place.points("one")
+
+
+@slow
+@quiet
+def test_a_second_run_cuts_nothing_even_if_the_first_did_not_come_to_note_anything(
+    place: Place,
+) -> None:
+    place.ingest_on_ray("noted")
+    place.cut()
+    before = place.points("noted")
+    assert place.ingest_on_ray("noted").photos_unchanged == PHOTOS
+    for file in (place.folder / "noted").glob("ledger*"):
+        file.unlink()
+    assert place.ingest_on_ray("noted").photos_ingested == PHOTOS
+    assert place.cut() == 0
+    assert _without_folders(place.points("noted")) == _without_folders(before)
+
+
+@slow
+@quiet
+def test_what_a_worker_says_of_its_model_reaches_the_person(place: Place) -> None:
+    (place.notes / "fail").touch()
+    with pytest.raises(ModelError, match="the model is not well"):
+        place.ingest_on_ray("failing")
+    place.cut()
+
+
+def test_without_a_server_it_says_what_is_missing(run: Commands, tmp_path: Path) -> None:
+    write(tmp_path / "photos" / "0.png", 0)
+    said = run.refused(
+        *("ingest", tmp_path / "photos", "--ray", "local"),
+        *("--library", tmp_path / "library", "--models", "starter"),
+    )
+    assert "--qdrant" in said
+
+
+def test_without_ray_it_says_how_to_install_it(
+    run: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "photos" / "0.png", 0)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    said = run.refused(
+        *("ingest", tmp_path / "photos", "--ray", "auto", "--qdrant", "http://127.0.0.1:1"),
+        *("--library", tmp_path / "library", "--models", "starter"),
+    )
+    assert "pip install 'segsearch[ray]'" in said
+
+
+def test_watching_is_for_one_machine(run: Commands, tmp_path: Path) -> None:
+    assert "--watch" in run.refused("ingest", tmp_path, "--watch", "--ray", "auto")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "decoders", "cutters"),
+    [(2, 0, 1, 1), (3, 0, 1, 2), (12, 0, 4, 8), (16, 1, 4, 1), (64, 8, 32, 8), (8, 8, 1, 8)],
+)
+def test_workers_are_shared_out(cpus: int, gpus: int, decoders: int, cutters: int) -> None:
+    found = Cluster(cpus, gpus)
+    assert (found.decoders, found.cutters) == (decoders, cutters)
+
+
+def _without_folders(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A new ledger gives roots other names."""
+    return [
+        {each: {**payload, "folders": None} for each, payload in some.items()} for some in points
+    ]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(capsys, monkeypatch)
