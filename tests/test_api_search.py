@@ -215,10 +215,10 @@ def test_a_form_without_a_prompt_means_the_whole_picture(served: Served) -> None
     ("fields", "words"),
     [
         ({"point": "here"}, ["point", "'here'"]),
-        ({"point": "1,2,3"}, ["point", "x,y"]),
+        ({"point": "1,2,3"}, ["point", "X,Y"]),
         ({"point": "nan,1"}, ["point"]),
         ({"point": "1000,1"}, ["outside the photo"]),
-        ({"box": "1,2,3"}, ["box", "left,top,width,height"]),
+        ({"box": "1,2,3"}, ["box", "left, top, width, height"]),
         ({"box": "200,200,5,5"}, ["covers nothing"]),
         ({"point": "1,1", "prompt": '{"points": [{"x": 1, "y": 1}]}'}, ["either"]),
         ({"prompt": "{"}, ["prompt", "JSON"]),

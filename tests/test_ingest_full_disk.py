@@ -14,7 +14,7 @@ from fakes import Quiet
 from ingest_rig import Rig, snapshot, write
 from test_ingest_crash import assert_equal, undisturbed
 
-from ingest import pipeline
+from ingest import lanes, pipeline
 from ingest.ledger import Ledger
 from search.errors import LibraryError, StoreError
 
@@ -24,7 +24,7 @@ WITH_LONG_NAMES = 8  # besides; a page of the ledger holds a few of them
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setattr(pipeline, "FLUSH_EVERY_S", 0.0)  # so that some photos are finished before
+    monkeypatch.setattr(lanes, "FLUSH_EVERY_S", 0.0)  # so that some photos are finished before
     with closing(Rig(tmp_path / "full")) as rig:
         for seed in range(PHOTOS):
             write(rig.photos / f"{seed}.png", seed)

@@ -115,11 +115,14 @@ def test_words_find_the_thing_that_they_describe(
 
 
 def test_less_of_a_color_is_found_when_it_is_unwanted(library: Library) -> None:
-    def reds(*examples: TextExample) -> int:
-        found = library.finder().search(Query(examples, limit=40, with_masks=True)).hits
-        return sum(HUES["red"](mean_color(library, hit)[0]) for hit in found)
+    def found(color: str, *examples: TextExample) -> int:
+        hits = library.finder().search(Query(examples, limit=40, with_masks=True)).hits
+        return sum(HUES[color](mean_color(library, hit)[0]) for hit in hits)
 
-    assert reds(TextExample("circle"), TextExample("red", -1)) < reds(TextExample("circle")) / 2
+    circle = TextExample("circle")
+    among_circles = sum(found(color, circle) for color in HUES)
+    unwanted = sum(found(color, circle, TextExample(color, -1)) for color in HUES)
+    assert unwanted < among_circles / 2
 
 
 def segment_at(library: Library, sighting: Sighting) -> Segment:
