@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 NAMESPACE = uuid.UUID("5e95ea7c-4000-5000-8000-7365677365a7")  # fixed for ever: ids derive from it
 
+UNIT_TOLERANCE = 1e-3  # a vector's length may be so far from 1
 CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 RgbImage = NDArray[np.uint8]  # (h, w, 3)
@@ -201,7 +202,7 @@ def checked_vectors(vectors: NDArray[Any], count: int) -> Vectors:
     if not np.isfinite(rows).all():
         raise ValueError("a vector holds a value that is not finite")
     lengths = np.linalg.norm(rows, axis=1)
-    if count and not np.allclose(lengths, 1.0, atol=1e-3):
+    if count and np.abs(lengths - 1.0).max() > UNIT_TOLERANCE:
         worst = lengths[np.argmax(np.abs(lengths - 1.0))]
         raise ValueError(f"vectors must have unit length, got one of {worst:.4g}")
     return rows

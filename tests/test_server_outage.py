@@ -88,6 +88,11 @@ def undisturbed(
         return contents(server), summary
 
 
+def without_times(summary: IngestSummary) -> IngestSummary:
+    """What a run did, whatever it took."""
+    return summary.model_copy(update={"seconds": 0.0, "stages": (), "slowest": None})
+
+
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_an_ingest_goes_on_when_the_server_comes_back(
     outage: str,
@@ -107,7 +112,7 @@ def test_an_ingest_goes_on_when_the_server_comes_back(
         summary = bring_in(library, photos)
     left, said = undisturbed
     assert contents(server) == left
-    assert summary.model_copy(update={"seconds": said.seconds}) == said
+    assert without_times(summary) == without_times(said)
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
