@@ -24,17 +24,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "stability_score_thresh": 0.6,
     },
 }
-# What cutting may cost. `thorough` looks at a 2 x 2 of crops with half the points a side each.
-EFFORTS: dict[str, dict[str, Any]] = {
-    "quick": {"adaptive_points": True},
-    "standard": {},
-    "thorough": {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
-}
+EFFORTS = {"quick": 0.5, "standard": 1.0, "thorough": 2.0}  # times as many points a side
 
 
 def with_preset(settings: Settings) -> Settings:
     """Return settings in which models and effort fill what was not set on purpose."""
-    return settings.with_defaults(PRESETS[settings.models] | EFFORTS[settings.effort])
+    preset = PRESETS[settings.models]
+    side = preset.get("points_per_side", Settings.model_fields["points_per_side"].default)
+    points = round(side * EFFORTS[settings.effort])
+    return settings.with_defaults({**preset, "points_per_side": points})
 
 
 def settings_for_photo(settings: Settings) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from commands import Commands
 
 from search.settings import Settings
 from starter.sample_library import SampleLibrary, draw_sample_library
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs in the background:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # children would not be stopped by it
 
 SAMPLE_PHOTOS = 12  # the ones with clear answers; about two seconds each
 

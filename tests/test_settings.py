@@ -166,12 +166,12 @@ def test_help_shows_a_default_as_a_person_would_write_it() -> None:
     assert shown["crop_overlap_ratio"].endswith("[0.3413]")
 
 
-def test_effort_fills_what_was_not_set_on_purpose() -> None:
-    quick = with_preset(Settings(models="starter", effort="quick"))
-    assert quick.adaptive_points
-    assert quick.points_per_side == PRESETS["starter"]["points_per_side"]
-    thorough = with_preset(Settings(effort="thorough"))
-    assert (thorough.crop_n_layers, thorough.adaptive_points) == (1, False)
-    own = with_preset(Settings(effort="thorough", crop_n_layers=2))
-    assert own.crop_n_layers == 2
-    assert with_preset(Settings()).crop_n_layers == 0
+@pytest.mark.parametrize(
+    ("models", "effort", "points"),
+    [("default", "quick", 16), ("default", "standard", 32), ("default", "thorough", 64),
+     ("starter", "quick", 8), ("starter", "thorough", 32)],
+)  # fmt: skip
+def test_effort_says_how_many_points_there_are(models: Any, effort: Any, points: int) -> None:
+    assert with_preset(Settings(models=models, effort=effort)).points_per_side == points
+    own = with_preset(Settings(models=models, effort=effort, points_per_side=7))
+    assert own.points_per_side == 7
