@@ -33,6 +33,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from ingest.photos import decode_photo
 from starter.sample_library import draw_sample_library
 
 SEGSEARCH = (sys.executable, "-P", "-m", "api.cli")
@@ -250,9 +251,9 @@ def look_around(http: httpx.Client, paths: Sequence[Path]) -> Seen:
 
 def _as_upload(path: Path) -> bytes:
     file = BytesIO()
-    with Image.open(path) as picture:
-        picture.thumbnail((UPLOAD_PX, UPLOAD_PX))
-        picture.convert("RGB").save(file, "JPEG")
+    picture = Image.fromarray(decode_photo(path, max_pixels=10**8, max_bytes=10**8).rgb)
+    picture.thumbnail((UPLOAD_PX, UPLOAD_PX))
+    picture.save(file, "JPEG")
     return file.getvalue()
 
 
