@@ -21,8 +21,8 @@ from typing import Any
 from ingest.decode_worker import Decode, DecodeLimits, DecodeWorkers
 from ingest.lanes import finish_photos
 from ingest.pipeline import Through, facts_of_first, link_known_photo, skip_new_file
-from ingest.run import Run
-from ingest.scan import Again, NewFile, iter_new_files
+from ingest.run import Run, new_files_of
+from ingest.scan import Again, NewFile
 from ingest.scopes import Scope
 from ingest.seen import Seen
 from ingest.workshop import (
@@ -116,7 +116,7 @@ class Cluster:
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[Cluster]:
-    """Connect to a Ray cluster, or with `local` start one here; a connection there is is used.
+    """Connect to a Ray cluster, or with `local` start one here; a connection there is used.
 
     Raises:
         UsageError: Ray is not installed, is not there, or has too few processors.
@@ -166,15 +166,7 @@ def through_ray(
 
     def through(scope: Scope, run: Run) -> Seen:
         seen = Seen()
-        new_files = iter_new_files(
-            scope,
-            run.ledger,
-            run.tally,
-            seen,
-            run.again,
-            busy=run.busy,
-            on_settled=lambda: run.progress.show(run.tally),
-        )
+        new_files = new_files_of(scope, seen, run)
         decoding = (limits, workshop.decode)
         cutting = (make_workshop, run.again)
         while files := list(islice(new_files, FILES_AT_ONCE)):

@@ -20,8 +20,8 @@ from pathlib import Path
 from ingest.files import FileKey, is_gone
 from ingest.lanes import cutting
 from ingest.ledger import Ledger
-from ingest.run import Run, decoded_ahead
-from ingest.scan import Again, NewFile, iter_new_files, mark_vanished, skip_file
+from ingest.run import Run, decoded_ahead, new_files_of
+from ingest.scan import Again, NewFile, mark_vanished, skip_file
 from ingest.scopes import (
     WHOLE,
     Glance,
@@ -108,15 +108,7 @@ def ingest_scope(scope: Scope, run: Run) -> Seen:
     """Bring in what is new in one folder; return what was seen of it."""
     seen = Seen()
     same_again: deque[tuple[NewFile, str, PhotoFacts]] = deque()  # linked once the first is in
-    new_files = iter_new_files(
-        scope,
-        run.ledger,
-        run.tally,
-        seen,
-        run.again,
-        busy=run.busy,
-        on_settled=lambda: run.progress.show(run.tally),
-    )
+    new_files = new_files_of(scope, seen, run)
     with cutting(run) as cut, closing(decoded_ahead(new_files, run)) as photos:
         for file, decoded in photos:
             run.progress.show(run.tally)

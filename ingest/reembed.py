@@ -7,15 +7,14 @@ the photos without one are what is left to do: stop it anywhere, and the next ru
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ingest.decode_worker import Decode, DecodeLimits, DecodeWorkers
+from ingest.ahead import done_ahead
+from ingest.decode_worker import Decode, DecodeWorkers
 from ingest.files import FileKey, FileStamp
 from ingest.ledger import Ledger
 from ingest.photos import DecodedPhoto, decode_photo, shown_path
@@ -73,11 +72,6 @@ class _File(NamedTuple):
     stamp: FileStamp
 
 
-class _Waiting(NamedTuple):
-    photo: Photo
-    decoded: Future[DecodedPhoto | str]
-
-
 def reembed(remaking: Remaking, show: Show = lambda photos, _: photos) -> Reembedded:
     """Give every photo without the new vectors theirs.
 
@@ -94,9 +88,17 @@ def reembed(remaking: Remaking, show: Show = lambda photos, _: photos) -> Reembe
     index = remaking.index
     total = index.count("photos") - index.count_vectors("photos")
     flushed_at = started
+    left = (
+        (photo, _files_of(photo, remaking.ledger))
+        for photo_id in show(_photos_left(index), total)
+        for photo in index.photos([photo_id])
+    )
     try:
-        with closing(_decoded_ahead(show(_photos_left(index), total), remaking, done)) as photos:
-            for photo, decoded in photos:
+        with closing(done_ahead(left, _decoded, remaking.settings, remaking.decode)) as photos:
+            for (photo, _), decoded in photos:
+                if isinstance(decoded, str):
+                    done.left_out.append(LeftOut(photo_id=photo.photo_id, reason=decoded))
+                    continue
                 _write(photo, decoded, remaking, done)
                 if time.monotonic() - flushed_at >= FLUSH_EVERY_S:
                     index.flush()
@@ -134,48 +136,15 @@ def _photos_left(index: SegmentIndex) -> Iterator[str]:
                 yield photo_id
 
 
-def _decoded_ahead(
-    photo_ids: Iterable[str], remaking: Remaking, done: _Done
-) -> Generator[tuple[Photo, DecodedPhoto]]:
-    """Decode in processes, at most `decode_ahead` photos before they are asked for, in order."""
-    settings, limits = remaking.settings, DecodeLimits.from_settings(remaking.settings)
-    apart = settings.decode_workers > 0
-    waiting: deque[_Waiting] = deque()
-    with (
-        ThreadPoolExecutor(settings.decode_workers or 1, "decode") as pool,
-        DecodeWorkers(limits, remaking.decode, apart=apart) as workers,
-    ):
-        try:
-            for photo_id in photo_ids:
-                for photo in remaking.index.photos([photo_id]):
-                    files = _files_of(photo, remaking.ledger)
-                    waiting.append(_Waiting(photo, pool.submit(_decoded, photo, files, workers)))
-                if len(waiting) > settings.decode_ahead:
-                    yield from _next(waiting, done)
-            while waiting:
-                yield from _next(waiting, done)
-        finally:
-            for each in waiting:
-                each.decoded.cancel()
-
-
-def _next(waiting: deque[_Waiting], done: _Done) -> Iterator[tuple[Photo, DecodedPhoto]]:
-    photo, future = waiting.popleft()
-    decoded = future.result()
-    if isinstance(decoded, str):
-        done.left_out.append(LeftOut(photo_id=photo.photo_id, reason=decoded))
-    else:
-        yield photo, decoded
-
-
 def _files_of(photo: Photo, ledger: Ledger) -> list[_File]:
     """Return the files that show a photo, as far as is known."""
     rows = ((key, ledger.file(key)) for key in ledger.files_of(photo.photo_id))
     return [_File(key, row.stamp) for key, row in rows if row is not None]
 
 
-def _decoded(photo: Photo, files: list[_File], workers: DecodeWorkers) -> DecodedPhoto | str:
+def _decoded(asked: tuple[Photo, list[_File]], workers: DecodeWorkers) -> DecodedPhoto | str:
     """Return a photo's pixels from the first file that still shows it, or why there are none."""
+    photo, files = asked
     why = f"no file of the photo {photo.photo_id} is there"
     for file in files:
         path = file.key.path

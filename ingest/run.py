@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ingest.decode_worker import DecodeLimits, DecodeWorkers
+from ingest.ahead import done_ahead
+from ingest.decode_worker import DecodeWorkers
 from ingest.ledger import Ledger
 from ingest.photos import DecodedPhoto
-from ingest.scan import Again, NewFile
+from ingest.scan import Again, NewFile, iter_new_files
+from ingest.scopes import Scope
+from ingest.seen import Seen
 from ingest.stages import Stages
 from ingest.tally import Progress, Tally
 from ingest.workshop import Workshop
@@ -42,34 +43,29 @@ class Run:
         self.progress.show(self.tally)
 
 
+def new_files_of(scope: Scope, seen: Seen, run: Run) -> Iterator[NewFile]:
+    """Yield the files of a folder that need decoding; settle all others on the way."""
+    return iter_new_files(
+        scope,
+        run.ledger,
+        run.tally,
+        seen,
+        run.again,
+        busy=run.busy,
+        on_settled=lambda: run.progress.show(run.tally),
+    )
+
+
 def decoded_ahead(
     files: Iterable[NewFile], run: Run
 ) -> Generator[tuple[NewFile, DecodedPhoto | PhotoError]]:
-    """Decode in processes, at most `decode_ahead` photos before they are asked for, in order."""
-    workshop, settings = run.workshop, run.workshop.settings
-    limits = DecodeLimits.from_settings(settings)
-    waiting: deque[tuple[NewFile, Future[DecodedPhoto | PhotoError]]] = deque()
-    with (
-        ThreadPoolExecutor(settings.decode_workers or 1, "decode") as pool,
-        DecodeWorkers(limits, workshop.decode, apart=settings.decode_workers > 0) as workers,
-    ):
+    """Yield files with their pixels, in order, decoded before they are asked for."""
 
-        def decode(path: Path) -> DecodedPhoto | PhotoError:
-            with run.stages.busy("decode"):
-                return workers.decode(path)
+    def decode(file: NewFile, workers: DecodeWorkers) -> DecodedPhoto | PhotoError:
+        with run.stages.busy("decode"):
+            return workers.decode(file.key.path)
 
-        try:
-            for file in files:
-                waiting.append((file, pool.submit(decode, file.key.path)))
-                if len(waiting) > settings.decode_ahead:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    return done_ahead(files, decode, run.workshop.settings, run.workshop.decode)
 
 
 class Behind(Generic[T]):

@@ -14,7 +14,7 @@ from ingest.files import PhotoRow, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
 from ingest.telling import tell_index
-from search.errors import UnknownIdError
+from search.errors import DamagedError, UnknownIdError
 from search.index import SegmentIndex
 from search.masks import fitted_size, runs_from_counts
 from search.records import (
@@ -131,11 +131,10 @@ def _look_at(row: PhotoRow, told: PhotoFacts | None, index: SegmentIndex, found:
     try:
         known = index.photos([photo_id])
         problems = list(_problems(row.photo, known, index)) if row.photo.segmented_with else []
-    except (ValueError, KeyError, TypeError) as error:  # a payload that makes no record
+        found.in_index += len(known)
+    except DamagedError as error:
+        problems = [str(error)]
         found.in_index += 1
-        found.faults.append(_fault("broken", photo_id, row, f"it can't be read: {error!r}"))
-        return
-    found.in_index += len(known)
     if row.photo.segmented_with is None:
         found.unfinished += 1
     elif problems:

@@ -15,7 +15,8 @@
     │   ├── MismatchError     its models or settings differ from those asked for
     │   └── OwnedError        another process owns it and can't be spoken to
     ├── StoreError            the vector store failed
-    │   └── StoreUnreachableError  no answer from the Qdrant server
+    │   ├── StoreUnreachableError  no answer from the Qdrant server
+    │   └── DamagedError      what it keeps of a photo or segment makes no sense
     ├── AccessError           a key is missing, is wrong, or allows less than was asked
     └── BusyError             too much is going on now; a moment later it can be done
 
@@ -77,6 +78,10 @@ class StoreError(SegsearchError):
 
 class StoreUnreachableError(StoreError):
     """No answer came from the Qdrant server."""
+
+
+class DamagedError(StoreError):
+    """What the store keeps of a photo or segment can't be understood."""
 
 
 class AccessError(SegsearchError):

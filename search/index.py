@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
+from search.errors import DamagedError
 from search.records import (
     Box,
     GeoCircle,
@@ -290,14 +291,21 @@ def payload_from_photo(photo: Photo) -> Payload:
 
 
 def photo_from_payload(payload: Payload) -> Photo:
-    """Turn a stored payload back into a photo."""
-    return Photo(
-        photo_id=payload["photo_id"],
-        size_wh=tuple(payload["size_wh"]),
-        facts=facts_from_payload(payload),
-        segmented_with=payload.get("segmented_with"),
-        segment_count=payload["segment_count"],
-    )
+    """Turn a stored payload back into a photo.
+
+    Raises:
+        DamagedError: it makes none.
+    """
+    try:
+        return Photo(
+            photo_id=payload["photo_id"],
+            size_wh=tuple(payload["size_wh"]),
+            facts=facts_from_payload(payload),
+            segmented_with=payload.get("segmented_with"),
+            segment_count=payload["segment_count"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged("photo", payload.get("photo_id"), error) from error
 
 
 def payload_from_segment(segment: Segment, facts: PhotoFacts) -> Payload:
@@ -323,18 +331,33 @@ def payload_from_segment(segment: Segment, facts: PhotoFacts) -> Payload:
 
 
 def segment_from_payload(segment_id: str, payload: Payload) -> Segment:
-    """Turn a stored payload back into a segment; its mask is None if it was not read."""
-    mask = None
-    if "mask_rle" in payload:
-        mask = Mask(size_wh=tuple(payload["mask_size_wh"]), counts=payload["mask_rle"])
-    return Segment(
-        segment_id=segment_id,
-        photo_id=payload["photo_id"],
-        bbox_xywh=Box(*payload["bbox_xywh"]),
-        area_px=payload["area_px"],
-        area_fraction=payload["area_fraction"],
-        predicted_iou=payload["predicted_iou"],
-        stability_score=payload["stability_score"],
-        point_xy=tuple(payload["point_xy"]),
-        mask=mask,
+    """Turn a stored payload back into a segment; its mask is None if it was not read.
+
+    Raises:
+        DamagedError: it makes none.
+    """
+    try:
+        mask = None
+        if "mask_rle" in payload:
+            mask = Mask(size_wh=tuple(payload["mask_size_wh"]), counts=payload["mask_rle"])
+        return Segment(
+            segment_id=segment_id,
+            photo_id=payload["photo_id"],
+            bbox_xywh=Box(*payload["bbox_xywh"]),
+            area_px=payload["area_px"],
+            area_fraction=payload["area_fraction"],
+            predicted_iou=payload["predicted_iou"],
+            stability_score=payload["stability_score"],
+            point_xy=tuple(payload["point_xy"]),
+            mask=mask,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged("segment", segment_id, error) from error
+
+
+def _damaged(kind: str, record_id: object, error: Exception) -> DamagedError:
+    what = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+    return DamagedError(
+        f"what the index keeps of the {kind} {record_id} can't be read: {what}. "
+        "`segsearch verify --repair` mends it."
     )

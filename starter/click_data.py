@@ -115,6 +115,7 @@ def _sample(
     image, labels, members = scene
     image, labels = _augmented(rng, image, labels)
     parents = _parents(members)
+    extents = _extents(labels, members)
     cells = size_px // STRIDE
     shares = _label_shares(labels, len(members), cells)
     places = _clicks_by_node(rng, labels, clicks)
@@ -130,7 +131,7 @@ def _sample(
             visible = members[node][labels] > 0
             pieces[node] = ndimage.label(visible, structure=np.ones((3, 3)))[0]
         piece = pieces[node] == pieces[node][y, x]
-        found = _targets(piece, node, shares, members, parents)
+        found, around = _targets(piece, node, shares, members, parents, extents)
         counts[index] = len(found)
         targets[index, : len(found)] = np.round(np.stack(found) * 255)
         boxed[index] = rng.integers(len(found))
@@ -138,20 +139,27 @@ def _sample(
         smallest = found[0].repeat(STRIDE, 0).repeat(STRIDE, 1) > 0.5
         inside[index] = _point_of(rng, smallest, points[index])
         outside[index] = _point_beside(rng, smallest, points[index])
-        boxes[index] = _box(rng, found[boxed[index]], size_px)
+        boxes[index] = _box(rng, around[boxed[index]], size_px)
     return image, points, inside, outside, boxes, boxed, targets, counts
 
 
 def _targets(
-    piece: NDArray[np.bool], node: int, shares: Floats, members: Floats, parents: list[int | None]
-) -> list[Floats]:
-    """Return what `scenes.click_targets` returns, as shares of low-resolution cells."""
+    piece: NDArray[np.bool],
+    node: int,
+    shares: Floats,
+    members: Floats,
+    parents: list[int | None],
+    extents: Floats,
+) -> tuple[list[Floats], list[Floats]]:
+    """Return what `scenes.click_targets` returns, as shares of low-resolution cells, and boxes."""
     cells = shares.shape[-1]
     step = piece.shape[0] // cells
     nested = [piece.reshape(cells, step, cells, step).mean(axis=(1, 3), dtype=np.float32)]
+    around = [_extents(piece.astype(np.uint16), np.eye(2, dtype=np.float32))[1]]
     climbing: int | None = node
     while climbing is not None:
         nested.append(np.tensordot(members[climbing], shares, 1))
+        around.append(extents[climbing])
         climbing = parents[climbing]
     areas = [float(share.mean()) for share in nested]
     kept: list[int] = []
@@ -163,7 +171,21 @@ def _targets(
         kept.append(index)
     if len(kept) > MAX_CLICK_TARGETS:
         kept = [kept[0], kept[len(kept) // 2], kept[-1]]
-    return [nested[index] for index in kept]
+    return [nested[index] for index in kept], [around[index] for index in kept]
+
+
+def _extents(labels: Labels, members: Floats) -> Floats:
+    """Return the box (nodes, 4) x0, y0, x1, y1 of what is seen of each node and those in it, px."""
+    nowhere = np.asarray((np.inf, np.inf, -np.inf, -np.inf), np.float32)
+    of_label = np.tile(nowhere, (len(members), 1))
+    for label, place in enumerate(ndimage.find_objects(labels.astype(np.int32) + 1)):
+        if place:
+            rows, columns = place
+            of_label[label] = (columns.start, rows.start, columns.stop, rows.stop)
+    within = members[:, :, None] > 0
+    low = np.where(within, of_label[None, :, :2], np.inf).min(1)
+    high = np.where(within, of_label[None, :, 2:], -np.inf).max(1)
+    return np.concatenate([low, high], 1).astype(np.float32)
 
 
 def _label_shares(labels: Labels, nodes: int, cells: int) -> Floats:
@@ -215,15 +237,11 @@ def _point_beside(rng: np.random.Generator, mask: NDArray[np.bool], click: Float
     return _point_of(rng, ~mask, click)
 
 
-def _box(rng: np.random.Generator, share: Floats, size_px: int) -> Floats:
-    """Return a mask's box, loosened or tightened a little, as people and detectors do."""
-    columns, rows = (np.flatnonzero((share > 0).any(axis=axis)) for axis in (0, 1))
-    scale = size_px / share.shape[-1]
-    box = np.asarray((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), np.float32) * scale
-    sides = np.tile(box[2:] - box[:2], 2)
-    if rng.random() < 0.5:
-        box += rng.normal(0, 0.05, 4).clip(-0.1, 0.1) * sides
-    return np.asarray(box.clip(0, size_px), np.float32)
+def _box(rng: np.random.Generator, exact: Floats, size_px: int) -> Floats:
+    """Return a mask's box; every second one loose or tight, as people and detectors draw them."""
+    sides = np.tile(exact[2:] - exact[:2], 2)
+    off = rng.normal(0, 0.05, 4).clip(-0.1, 0.1) * (rng.random() < 0.5)
+    return np.asarray((exact + off * sides).clip(0, size_px), np.float32)
 
 
 def _augmented(

@@ -16,6 +16,9 @@ from test_ingest_crash import assert_equal
 
 from ingest.ledger_file import LEDGER_NAME
 from ingest.verify import Health, Repair, repair, verify
+from search import points
+from search.errors import DamagedError
+from search.index import Payload
 from search.records import Photo, SearchFilter, Segment, segment_id_from_mask
 
 PHOTOS = 3
@@ -107,9 +110,27 @@ def cut_otherwise(rig: Rig) -> None:
     rig.index.put_photo(other, rig.index.photo_vectors([photo.photo_id]))
 
 
+def damage(rig: Rig, kind: str, key: str) -> None:
+    """Write a photo, or its largest segment, again, and lose a part of what is kept of it."""
+    whole = getattr(points, f"payload_from_{kind}")
+
+    def partly(*args: object) -> Payload:
+        return {name: value for name, value in whole(*args).items() if name != key}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(points, f"payload_from_{kind}", partly)
+        photo = photo_of(rig, "1.png")
+        if kind == "photo":
+            rig.index.put_photo(photo, rig.index.photo_vectors([photo.photo_id]))
+        else:
+            put_changed(rig)
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
+        (lambda rig: damage(rig, "segment", "point_xy"), "can't be read: 'point_xy' is missing"),
+        (lambda rig: damage(rig, "photo", "size_wh"), "can't be read: 'size_wh' is missing"),
         (lose_segments, "segments of it, and should have"),
         (lose_all, "it is not in the index"),
         (cut_otherwise, "the index has it as cut otherwise"),
@@ -136,6 +157,14 @@ def test_a_broken_photo_is_told_of_and_the_next_ingest_makes_it_whole(
     assert health.photos_unfinished == 1
     assert rig.ingest().photos_ingested == 1
     assert_equal(snapshot(rig), before)
+
+
+def test_a_search_that_meets_a_damaged_segment_says_which_and_what_to_do(rig: Rig) -> None:
+    damage(rig, "segment", "bbox_xywh")
+    segment_id = min(rig.index.segment_ids_of(photo_of(rig, "1.png").photo_id))
+    vector = rig.index.segment_vectors([segment_id])
+    with pytest.raises(DamagedError, match=f"the segment {segment_id} .*verify --repair"):
+        rig.index.nearest_segments(vector, SearchFilter(), limit=100)
 
 
 def test_a_broken_photo_whose_file_is_gone_stays_as_it_is_and_is_told_of(rig: Rig) -> None:
