@@ -46,7 +46,7 @@ CHANGED_BY = {
     "crop_recipe": "reembed",
     "qdrant": "push --switch",
 }
-FINDING = frozenset(("nearest_segments", "nearest_photos"))
+FINDING = frozenset(("nearest_segments", "ranked_segments", "nearest_photos"))
 ENCODING = frozenset(("encode_crops", "encode_texts"))
 _logger = logging.getLogger(__name__)
 

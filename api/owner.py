@@ -53,6 +53,7 @@ METHODS = frozenset(
         "photo_vectors",
         "sample_vectors",
         "nearest_segments",
+        "ranked_segments",
         "nearest_photos",
         "put_vectors",
         "iter_without_vectors",

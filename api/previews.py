@@ -11,7 +11,7 @@ from PIL import Image
 from api.library import Library
 from api.pictures import jpeg_bytes, thumbnail
 from api.searching import photo_pixels
-from api.sheet import lit_tile
+from api.sheet import lit_tile, surroundings
 from ingest.files import PhotoRow
 from search.records import RgbImage, Segment
 
@@ -32,7 +32,7 @@ def photo_preview(library: Library, row: PhotoRow, long_side_px: int | None) -> 
         return jpeg_bytes(photo_pixels(library, row))
 
     def at(size_px: int) -> RgbImage:
-        return thumbnail(photo_pixels(library, row), size_px)
+        return thumbnail(photo_pixels(library, row, size_px), size_px)
 
     steps = [step for step in PHOTO_STEPS_PX if long_side_px <= step < full]
     if not steps:
@@ -49,9 +49,11 @@ def segment_tile(library: Library, segment: Segment, size_px: int) -> bytes:
     """
 
     def at(size_px: int) -> RgbImage:
-        rgb = photo_pixels(library, library.ledger().photo(segment.photo_id))
+        row = library.ledger().photo(segment.photo_id)
+        around = surroundings(segment.bbox_xywh, row.photo.size_wh)
+        rgb = photo_pixels(library, row, around.photo_px(size_px))
         assert segment.mask is not None  # it was asked for
-        return lit_tile(rgb, segment.mask, segment.bbox_xywh, size_px)
+        return lit_tile(rgb, segment.mask, around, size_px)
 
     step = next(step for step in TILE_STEPS_PX if size_px <= step)
     name = f"tile {segment.segment_id}"

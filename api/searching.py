@@ -23,7 +23,7 @@ from api.schemas import (
 )
 from api.trace import stage
 from ingest.files import PhotoRow
-from ingest.photos import decode_bytes, decode_photo, pixel_sha256, shown_path
+from ingest.photos import decode_bytes, decode_pixels, pixel_sha256, shown_path
 from search.errors import PhotoError, UsageError
 from search.masks import coco_rle_from_mask
 from search.query import (
@@ -173,8 +173,13 @@ def bytes_from_base64(text: str) -> bytes:
     return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
 
 
-def photo_pixels(library: Library, row: PhotoRow) -> RgbImage:
-    """Return the upright pixels of a photo of the library.
+def photo_pixels(library: Library, row: PhotoRow, at_least_px: int | None = None) -> RgbImage:
+    """Return the upright pixels of a photo of the library, to be shown.
+
+    Args:
+        library: whose limits hold.
+        row: the photo.
+        at_least_px: this long side will do: it may come smaller than the photo, and sooner.
 
     Raises:
         PhotoError: its file is out of reach or can't be decoded.
@@ -186,8 +191,11 @@ def photo_pixels(library: Library, row: PhotoRow) -> RgbImage:
         )
     settings = library.settings
     with stage("picture"):
-        decoded = decode_photo(
-            row.path, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes
+        decoded = decode_pixels(
+            row.path,
+            max_pixels=settings.max_pixels,
+            max_bytes=settings.max_bytes,
+            at_least_px=at_least_px,
         )
     if decoded.size_wh != row.photo.size_wh:
         raise PhotoError(

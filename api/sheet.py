@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from api.library import Library
 from api.schemas import HitOut, SearchResponse
 from api.searching import photo_pixels
 from search.crops import square_around
 from search.errors import PhotoError, UnknownIdError, UsageError
-from search.masks import array_from_mask, resized
+from search.masks import array_from_mask
 from search.records import Box, Mask, RgbImage
 
 TILE_PX = 220
@@ -71,7 +74,8 @@ def _tiles(library: Library, hits: Sequence[HitOut]) -> dict[str, RgbImage]:
             if rgb is None or mask is None:
                 tiles[hit.segment_id] = EMPTY_TILE
             else:
-                tiles[hit.segment_id] = lit_tile(rgb, mask, hit.bbox_xywh)
+                around = surroundings(hit.bbox_xywh, (rgb.shape[1], rgb.shape[0]))
+                tiles[hit.segment_id] = lit_tile(rgb, mask, around)
     return tiles
 
 
@@ -87,17 +91,57 @@ def _pixels_if_any(library: Library, photo_id: str) -> RgbImage | None:
         return None
 
 
-def lit_tile(rgb: RgbImage, mask: Mask, bbox_xywh: Box, size_px: int = TILE_PX) -> RgbImage:
-    """Return the surroundings of a segment, dimmed, and the segment as it is: a square."""
-    height, width = rgb.shape[:2]
+class Surroundings(NamedTuple):
+    """The part of a photo that is seen around a segment, in px of the photo."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    photo_wh: tuple[int, int]
+
+    def photo_px(self, size_px: int) -> int:
+        """Return how long the photo's long side must be for this part's to be so long."""
+        return math.ceil(max(self.photo_wh) * size_px / max(self.width, self.height))
+
+    def cut(self, pixels: NDArray[np.uint8], size_px: int) -> Image.Image:
+        """Cut this part out of the photo's pixels at any size, the long side at `size_px`."""
+        scale = size_px / max(self.width, self.height)
+        wanted_wh = (max(1, round(self.width * scale)), max(1, round(self.height * scale)))
+        across, down = (
+            have / photo for have, photo in zip(pixels.shape[1::-1], self.photo_wh, strict=True)
+        )
+        x0, x1 = self.left * across, (self.left + self.width) * across
+        y0, y1 = self.top * down, (self.top + self.height) * down
+        left, top = math.floor(x0), math.floor(y0)  # what is not shown need not be copied
+        part = Image.fromarray(pixels[top : math.ceil(y1), left : math.ceil(x1)])
+        box = (x0 - left, y0 - top, min(x1 - left, part.width), min(y1 - top, part.height))
+        return part.resize(wanted_wh, Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+
+
+def surroundings(bbox_xywh: Box, photo_wh: tuple[int, int]) -> Surroundings:
+    """Return what is shown around a segment: a square, but for what a photo does not have."""
+    width, height = photo_wh
     square = square_around(bbox_xywh, AROUND)
     side = min(square.side, max(width, height))
     left = min(max(0, square.left), max(0, width - side))
     top = min(max(0, square.top), max(0, height - side))
-    part = (slice(top, top + side), slice(left, left + side))
-    inside = resized(array_from_mask(mask), (width, height))[part]
-    lit = Image.fromarray((rgb[part] * np.where(inside[..., None], 1.0, DIMMED)).astype(np.uint8))
-    lit = ImageOps.contain(lit, (size_px, size_px), Image.Resampling.LANCZOS)
+    return Surroundings(left, top, min(side, width - left), min(side, height - top), photo_wh)
+
+
+def lit_tile(rgb: RgbImage, mask: Mask, around: Surroundings, size_px: int = TILE_PX) -> RgbImage:
+    """Return the surroundings of a segment, dimmed, and the segment as it is: a square.
+
+    Args:
+        rgb: the photo's pixels, at any size.
+        mask: the segment's, at any size.
+        around: what is shown.
+        size_px: the square's side.
+    """
+    seen = around.cut(rgb, size_px)
+    inside = around.cut(array_from_mask(mask) * np.uint8(255), size_px)
+    dimmed = seen.point([round(level * DIMMED) for level in range(256)] * 3)
+    lit = Image.composite(seen, dimmed, inside)
     tile = Image.new("RGB", (size_px, size_px), AROUND_RGB)
     tile.paste(lit, ((size_px - lit.width) // 2, (size_px - lit.height) // 2))
     return np.asarray(tile)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -20,9 +22,10 @@ from PIL.ExifTags import Base
 
 from ingest.exif import facts_from_exif, load_exif
 from ingest.pillow import open_image, refusing
-from ingest.pixels import upright_rgb
+from ingest.pixels import upright_rgb, upright_size
 from ingest.raw import is_raw, open_preview
 from search.errors import PhotoError, TooLargeError, UndecodableError
+from search.masks import fitted_size
 from search.records import Place, RgbImage
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,6 +46,14 @@ class DecodedPhoto:
         """Width and height of the upright photo, in pixels."""
         height, width = self.rgb.shape[:2]
         return width, height
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """What a photo looks like."""
+
+    rgb: RgbImage  # (h, w, 3) uint8 sRGB, upright, contiguous; maybe smaller than the photo
+    size_wh: tuple[int, int]  # of the upright photo itself
 
 
 def shown_path(path: Path | str) -> str:
@@ -79,11 +90,36 @@ def decode_photo(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto
         PhotoError: the file can't be read.
     """
     name = shown_path(path)
-    with refusing(name):
-        status = _stat_file(path, name)
-        _check_bytes(status.st_size, max_bytes, name)
-        with path.open("rb") as file:
-            return _decode(file, name, max_pixels, _time_from_seconds(status.st_mtime))
+    with refusing(name), _opened(path, max_bytes, name) as (file, status):
+        return _decode(file, name, max_pixels, _time_from_seconds(status.st_mtime))
+
+
+def decode_pixels(
+    path: Path, *, max_pixels: int, max_bytes: int, at_least_px: int | None = None
+) -> Pixels:
+    """Decode what a file looks like and nothing else: to show it, not to know it again.
+
+    Args:
+        path: whatever its name says it is; but RAW files are known by their names.
+        max_pixels: of the photo, however small it comes.
+        max_bytes: of the file.
+        at_least_px: this long side will do. A JPEG then comes at a half, a quarter or an eighth,
+            which takes a fraction of the time; others come whole.
+
+    Raises:
+        PhotoError: as `decode_photo`.
+    """
+    name = shown_path(path)
+    with refusing(name), _opened(path, max_bytes, name) as (file, _):
+        return _pixels(file, name, max_pixels, at_least_px)[0]
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int, name: str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    status = _stat_file(path, name)
+    _check_bytes(status.st_size, max_bytes, name)
+    with path.open("rb") as file:
+        yield file, status
 
 
 def _stat_file(path: Path, name: str) -> os.stat_result:
@@ -110,19 +146,32 @@ def decode_bytes(data: bytes, *, max_pixels: int, max_bytes: int, name: str) -> 
 
 
 def _decode(file: BinaryIO, name: str, max_pixels: int, file_time: datetime) -> DecodedPhoto:
+    pixels, exif = _pixels(file, name, max_pixels)
+    facts = facts_from_exif(exif, file_time)
+    digest = pixel_sha256(pixels.rgb)
+    return DecodedPhoto(pixels.rgb, digest, facts.taken_at, facts.camera, facts.location)
+
+
+def _pixels(
+    file: BinaryIO, name: str, max_pixels: int, at_least_px: int | None = None
+) -> tuple[Pixels, Mapping[int, object]]:
     """Open, check, load, turn.
 
     The first frame or page counts (of HEIF: the primary picture; of RAW: the largest preview).
     """
     with open_preview(file, name) if is_raw(name) else open_image(file, name) as image:
         _check_pixels(image.size, max_pixels, name)
+        whole_wh = image.size
+        if at_least_px is not None and at_least_px < max(whole_wh):
+            image.draft(None, fitted_size(whole_wh, at_least_px))  # only JPEG's plugin has any
+        is_whole = image.size == whole_wh
         image.load()
         _check_pixels(image.size, max_pixels, name)  # a HEIF header may be wrong about it
         # Only now: PNG may have its EXIF last, and TIFF is turned (its tag taken away) in loading.
         exif = load_exif(image)
+        turned_wh = upright_size(image.size if is_whole else whole_wh, exif.get(Base.Orientation))
         rgb = upright_rgb(image, exif.get(Base.Orientation))
-    facts = facts_from_exif(exif, file_time)
-    return DecodedPhoto(rgb, pixel_sha256(rgb), facts.taken_at, facts.camera, facts.location)
+    return Pixels(rgb, turned_wh), exif
 
 
 def pixel_sha256(rgb: RgbImage) -> str:

@@ -24,6 +24,13 @@ _TURNS = {  # EXIF orientation -> what makes it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+LYING = (5, 6, 7, 8)  # orientations whose width is the upright picture's height
+
+
+def upright_size(size_wh: tuple[int, int], orientation: object) -> tuple[int, int]:
+    """Return the size of a picture turned as EXIF's orientation says."""
+    width, height = size_wh
+    return (height, width) if orientation in LYING else (width, height)
 
 
 def upright_rgb(image: Image.Image, orientation: object) -> RgbImage:

@@ -45,6 +45,7 @@ _SCHEMA = {
 _PAYLOAD: dict[Reading, bool | edge.PayloadSelector] = {
     "ids": False,
     "vectors": False,
+    "photo": edge.PayloadSelector.Include(["photo_id"]),
     "light": edge.PayloadSelector.Exclude(list(MASK_KEYS)),
     "all": True,
 }

@@ -7,7 +7,6 @@ knows files, HTTP or SAM: a picture comes with the mask of what is meant in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +43,9 @@ MAX_READING = 10_000
 CANCELLED = 1e-6
 # With diversity, so many times more candidates are looked at than are returned.
 DIVERSITY_POOL = 5
+
+
+Ranked = list[tuple[str, float]]  # segments and their scores, best first
 
 
 class Finder:
@@ -87,23 +89,37 @@ class Finder:
             raise UsageError("diversity is for single segments: leave it out, or the grouping")
         vector, start = self.query_vector(query.examples), offset_from_cursor(query.cursor)
         end = start + query.limit
-        found = self._hits_by_photo(query, vector, end + 1)
+        ranked = self._ranked_by_photo(query, vector, end + 1)
+        best = {
+            photo_id: self._best_of(photo_id, seen, query, vector, hits_per_photo)
+            for photo_id, seen in list(ranked.items())[start:end]
+        }
+        ids = [segment_id for of_photo in best.values() for segment_id, _ in of_photo]
+        segments = {
+            segment.segment_id: segment
+            for segment in self._index.segments(ids, with_masks=query.with_masks)
+        }
         groups = [
-            PhotoGroup(photo_id, self._best_of(photo_id, hits, query, vector, hits_per_photo))
-            for photo_id, hits in list(found.items())[start:end]
+            PhotoGroup(
+                photo_id, [Hit(score=score, segment=segments[each]) for each, score in of_photo]
+            )
+            for photo_id, of_photo in best.items()
+            if all(each in segments for each, _ in of_photo)  # not deleted meanwhile
         ]
-        cursor = cursor_from_offset(end) if len(found) > end else None
+        cursor = cursor_from_offset(end) if len(ranked) > end else None
         return GroupPage(groups, cursor, self._uncut(query, vector))
 
-    def _hits_by_photo(self, query: Query, vector: Vectors, photos: int) -> dict[str, list[Hit]]:
-        """Return the hits of so many photos or more, best first, as far as they had to be read."""
-        found: dict[str, list[Hit]] = {}
+    def _ranked_by_photo(self, query: Query, vector: Vectors, photos: int) -> dict[str, Ranked]:
+        """Return what is known of so many photos or more, best first, as far as it was read."""
+        found: dict[str, Ranked] = {}
         offset, step = 0, photos * HITS_A_GROUP
         while len(found) < photos:
-            hits = self._nearest(query, vector, step, offset)
-            for hit in hits:
-                found.setdefault(hit.segment.photo_id, []).append(hit)
-            if len(hits) < step:
+            ranked = self._index.ranked_segments(
+                vector, query.where, limit=step, offset=offset, min_score=query.min_score
+            )
+            for segment_id, photo_id, score in ranked:
+                found.setdefault(photo_id, []).append((segment_id, score))
+            if len(ranked) < step:
                 break
             if not offset:  # all photos are seen sooner than all segments
                 photos = min(photos, self._index.count("photos", query.where))
@@ -111,13 +127,14 @@ class Finder:
         return found
 
     def _best_of(
-        self, photo_id: str, seen: list[Hit], query: Query, vector: Vectors, wanted: int
-    ) -> list[Hit]:
-        """Return a photo's best hits; those that were not seen yet are looked for."""
+        self, photo_id: str, seen: Ranked, query: Query, vector: Vectors, wanted: int
+    ) -> Ranked:
+        """Return a photo's best; those that were not seen yet are looked for."""
         if len(seen) >= wanted:
             return seen[:wanted]
         here = query.where.model_copy(update={"photo_ids": (photo_id,)})
-        return self._nearest(replace(query, where=here), vector, wanted, 0)
+        ranked = self._index.ranked_segments(vector, here, limit=wanted, min_score=query.min_score)
+        return [(segment_id, score) for segment_id, _, score in ranked]
 
     def _uncut(self, query: Query, vector: Vectors) -> list[PhotoHit]:
         """Return whole photos that no segment can stand for yet, where they are asked for.

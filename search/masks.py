@@ -104,7 +104,7 @@ def box_iou(a: Box, b: Box) -> float:
     bx0, by0, bx1, by1 = b.xyxy
     overlap = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
     union = a.w * a.h + b.w * b.h - overlap
-    return overlap / union if union else 0.0
+    return min(1.0, overlap / union) if union else 0.0  # a tiny box, far out: rounding
 
 
 def resized(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> MaskArray:

@@ -45,7 +45,8 @@ from search.records import (
 # all of it at about 1 ms more (12,000 x 256 in 8 to 200 clusters). Exact scans don't use it.
 GRAPH_CANDIDATES = 512
 
-Reading = Literal["ids", "vectors", "light", "all"]  # light: the payload without its mask
+# photo: whose segment it is, alone. light: the payload without its mask.
+Reading = Literal["ids", "vectors", "photo", "light", "all"]
 
 
 UNREAD: Vectors = np.empty(0, dtype=np.float32)
@@ -233,6 +234,24 @@ class PointIndex(ABC):
         question = Nearest(row, conditions, limit, offset, min_score, _reading(with_masks))
         return [
             Hit(score=point.score, segment=segment_from_payload(point.point_id, point.payload))
+            for point in self._nearest("segments", question)
+        ]
+
+    def ranked_segments(
+        self,
+        vector: Vectors,
+        where: SearchFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        min_score: float | None = None,
+    ) -> list[tuple[str, str, float]]:
+        """Return (segment id, photo id, score) of the same ones, in a fraction of the time."""
+        conditions = conditions_from_filter(where, "segments")
+        row = self._checked(vector, 1)[0]
+        question = Nearest(row, conditions, limit, offset, min_score, "photo")
+        return [
+            (point.point_id, point.payload["photo_id"], point.score)
             for point in self._nearest("segments", question)
         ]
 

@@ -57,9 +57,10 @@ _SCHEMA = {
     "datetime": models.PayloadSchemaType.DATETIME,
     "geo": models.PayloadSchemaType.GEO,
 }
-_PAYLOAD: dict[Reading, bool | models.PayloadSelectorExclude] = {
+_PAYLOAD: dict[Reading, bool | models.PayloadSelector] = {
     "ids": False,
     "vectors": False,
+    "photo": models.PayloadSelectorInclude(include=["photo_id"]),
     "light": models.PayloadSelectorExclude(exclude=list(MASK_KEYS)),
     "all": True,
 }

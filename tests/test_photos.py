@@ -22,6 +22,7 @@ from ingest.photos import (
     bytes_sha256,
     decode_bytes,
     decode_photo,
+    decode_pixels,
     pixel_sha256,
 )
 from ingest.walk import iter_photo_files
@@ -104,6 +105,44 @@ def test_of_several_frames_or_pages_the_first_counts(image_format: str) -> None:
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "AVIF"])
 def test_the_narrowest_pictures_are_pictures(size_wh: tuple[int, int], image_format: str) -> None:
     assert decode(saved(Image.new("RGB", size_wh), image_format)).size_wh == size_wh
+
+
+# to be shown
+
+
+@pytest.mark.parametrize("orientation", STORED_FROM_UPRIGHT)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_to_be_shown_may_come_smaller_and_says_how_large_it_is(
+    tmp_path: Path, orientation: int, mode: str
+) -> None:
+    pixels = np.kron(noise(6, 4), np.ones((64, 64, 1), np.uint8))  # 256 x 384
+    stored = Image.fromarray(np.ascontiguousarray(STORED_FROM_UPRIGHT[orientation](pixels)))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / "turned.jpg"
+    stored.convert(mode).save(path, exif=exif, quality=95)
+    whole = decode_photo(path, max_pixels=10**6, max_bytes=10**6)
+    for at_least_px, side in ((None, 384), (500, 384), (200, 384), (192, 192), (97, 192), (40, 48)):
+        shown = decode_pixels(path, max_pixels=10**6, max_bytes=10**6, at_least_px=at_least_px)
+        assert shown.size_wh == whole.size_wh == (256, 384)
+        assert shown.rgb.shape == (side, side * 2 // 3, 3)
+        step = 384 // side
+        blocks = whole.rgb.reshape(side, step, -1, step, 3).mean(axis=(1, 3))
+        assert np.abs(shown.rgb - blocks).mean() < 4
+
+
+def test_limits_hold_for_what_is_shown_small(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    Image.new("RGB", (400, 300)).save(path)
+    with pytest.raises(TooLargeError, match=r"the limit is 0\.1 million"):
+        decode_pixels(path, max_pixels=100_000, max_bytes=10**6, at_least_px=40)
+
+
+def test_other_formats_are_shown_whole(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    Image.fromarray(noise(64, 96)).save(path)
+    shown = decode_pixels(path, max_pixels=10**6, max_bytes=10**6, at_least_px=10)
+    assert shown.rgb.tolist() == noise(64, 96).tolist()
 
 
 # orientation

@@ -204,7 +204,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole, halved = weights(tmp_path / "whole"), weights(tmp_path / "halved")
     assert whole.keys() == halved.keys()
     for name, values in whole.items():
-        assert torch.allclose(values, halved[name], atol=1e-3), name
+        # two units in the last place of half precision
+        assert torch.allclose(values, halved[name], rtol=2e-3, atol=1e-3), name
     made = json.loads((tmp_path / "halved" / "segmenter.json").read_text())
     assert made["steps"] == 4
     assert [stage["seed"] for stage in made["stages"]] == [TINY.seed]

@@ -160,8 +160,8 @@ def test_a_broken_photo_is_told_of_and_the_next_ingest_makes_it_whole(
 
 
 def test_a_search_that_meets_a_damaged_segment_says_which_and_what_to_do(rig: Rig) -> None:
+    segment_id = segments_of(rig, photo_of(rig, "1.png"))[0].segment_id
     damage(rig, "segment", "bbox_xywh")
-    segment_id = min(rig.index.segment_ids_of(photo_of(rig, "1.png").photo_id))
     vector = rig.index.segment_vectors([segment_id])
     with pytest.raises(DamagedError, match=f"the segment {segment_id} .*verify --repair"):
         rig.index.nearest_segments(vector, SearchFilter(), limit=100)

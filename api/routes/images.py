@@ -21,7 +21,7 @@ UNCHANGING = "private, max-age=86400, immutable"
 # What is painted on a photo changes when it is cut anew.
 REVALIDATED = "private, no-cache"
 Form = TypeVar("Form", bound=str)
-DRAWN_AS = 1  # goes up when the same request is to give another picture than before
+DRAWN_AS = 2  # goes up when the same request is to give another picture than before
 
 
 def picture(

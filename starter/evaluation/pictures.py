@@ -17,7 +17,7 @@ from api.models import torch_device
 from api.pictures import overlay
 from api.schemas import HitOut, SearchRequest
 from api.searching import photo_pixels, search
-from api.sheet import INK, PAPER, TILE_PX, lit_tile, sheet_of
+from api.sheet import INK, PAPER, TILE_PX, lit_tile, sheet_of, surroundings
 from ingest.checkpoints import load_segmenter
 from ingest.pipeline import ingest
 from ingest.tally import Tally
@@ -107,7 +107,8 @@ def _hit_tile(library: Library, hit: HitOut) -> RgbImage:
     if segment.mask is None:
         raise ValueError(f"segment {hit.segment_id} came without its mask")
     rgb = photo_pixels(library, library.ledger().photo(hit.photo_id))
-    return lit_tile(rgb, segment.mask, hit.bbox_xywh)
+    around = surroundings(hit.bbox_xywh, (rgb.shape[1], rgb.shape[0]))
+    return lit_tile(rgb, segment.mask, around)
 
 
 def _words_tile(text: str) -> RgbImage:
