@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,10 +11,10 @@ from api.browsing import FacetsQuery, facets_out
 from api.keys import Access
 from api.overview import library_out
 from api.readiness import Readiness, without_reasons
-from api.routes.shared import LibraryHere, problems
+from api.routes.shared import LibraryHere, QuickJson, problems
 from api.schemas import FacetsOut, HealthOut, LibraryOut, ReadyOut
 
-router = APIRouter(tags=["library"])
+router = APIRouter(tags=["library"], route_class=QuickJson)
 
 
 @router.get("/health", summary="Whether the process is alive")
@@ -25,17 +26,19 @@ async def health() -> HealthOut:
 @router.get(
     "/ready",
     summary="Whether searches would be answered now",
+    response_model=ReadyOut,
     responses={503: {"model": ReadyOut, "description": "Not yet: `parts` says what is missing."}},
 )
-def ready(request: Request, response: Response) -> ReadyOut:
+def ready(request: Request) -> Response:
     """Look at the index and the models; those that are not loaded begin to load.
 
     It takes no key; without one, a reason for failing is not told.
     """
     readiness: Readiness = request.app.state.readiness
     found = readiness.now()
-    response.status_code = 200 if found.ready else 503
-    return found if request.state.access else without_reasons(found)
+    told = found if request.state.access else without_reasons(found)
+    status = HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE
+    return Response(told.model_dump_json(), status, media_type="application/json")
 
 
 @router.get("/v1/library", summary="What the library holds and what made it")

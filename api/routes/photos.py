@@ -12,13 +12,13 @@ from api.browsing import PhotosQuery, photos_page
 from api.previews import photo_preview
 from api.removing import forget
 from api.routes.images import REVALIDATED, picture, pictures_out
-from api.routes.shared import LibraryHere, LongSide, problems
+from api.routes.shared import LibraryHere, LongSide, QuickJson, problems
 from api.schemas import PhotoOut, PhotosResponse, RemovedOut, SegmentsResponse
 from api.searching import photo_out, photo_pixels, segment_out
 from search.masks import array_from_mask
 from search.records import Id
 
-router = APIRouter(prefix="/v1/photos", tags=["photos"])
+router = APIRouter(prefix="/v1/photos", tags=["photos"], route_class=QuickJson)
 
 
 @router.get("", summary="Photos, newest first", responses=problems(422))

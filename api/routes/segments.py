@@ -11,14 +11,14 @@ from api import pictures
 from api.library import Library
 from api.previews import TILE_STEPS_PX, segment_tile
 from api.routes.images import form_for, picture, pictures_out
-from api.routes.shared import LibraryHere, problems, stored_segment
+from api.routes.shared import LibraryHere, QuickJson, problems, stored_segment
 from api.schemas import MaskPolygonsOut, MaskRleOut, SegmentOut
 from api.searching import photo_pixels, segment_out
 from api.sheet import TILE_PX
 from search.masks import array_from_mask, coco_rle_from_mask, enlarged, polygons_from_array
 from search.records import Id, Mask, Segment
 
-router = APIRouter(prefix="/v1/segments", tags=["segments"])
+router = APIRouter(prefix="/v1/segments", tags=["segments"], route_class=QuickJson)
 
 MaskForm = Literal["png", "webp", "rle", "polygon"]
 MaskSize = Literal["stored", "full"]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import wraps
+from http import HTTPStatus
+from inspect import iscoroutinefunction
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic_core import from_json
 from starlette.responses import Response
 
@@ -48,10 +52,16 @@ LibraryHere = Annotated[Library, Depends(_library)]
 
 
 class QuickJson(APIRoute):
-    """A route that reads its JSON in less than half the time.
+    """A route that reads and writes JSON in less time, and with fewer waits.
 
-    Nothing else happens in the server meanwhile: 110 ms, else, for the largest picture as base64.
+    Reading takes less than half the time; nothing else happens in the server meanwhile: 110 ms,
+    else, for the largest picture as base64. What a thread answers is written in that thread:
+    FastAPI would take a second turn at the threads to check it, and write it in the event loop.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **how: Any) -> None:  # noqa: ANN401
+        status = how.get("status_code") or HTTPStatus.OK
+        super().__init__(path, _written_at_once(endpoint, status), **how)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request."""
@@ -61,6 +71,21 @@ class QuickJson(APIRoute):
             return await handle(_QuickRequest(request.scope, request.receive))
 
         return handle_quickly
+
+
+def _written_at_once(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
+    """Return what answers with JSON where the endpoint, in its thread, answers with a record."""
+    if iscoroutinefunction(endpoint):
+        return endpoint
+
+    @wraps(endpoint)
+    def answer(*args: object, **named: object) -> object:
+        made = endpoint(*args, **named)
+        if not isinstance(made, BaseModel):
+            return made
+        return Response(made.model_dump_json(), status, media_type="application/json")
+
+    return answer
 
 
 class _QuickRequest(Request):
