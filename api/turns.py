@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import anyio
-from starlette.concurrency import run_in_threadpool
+from anyio import to_thread
 
 from search.errors import BusyError
 
@@ -27,6 +27,7 @@ class Turns:
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._free = anyio.Semaphore(at_once)
+        self._threads = anyio.CapacityLimiter(at_once)
         self._at_once, self._waiting_max, self._patience_s = at_once, waiting_max, patience_s
         self.waiting = 0
 
@@ -36,14 +37,14 @@ class Turns:
         return self._at_once - self._free.value
 
     async def run(self, work: Callable[..., Answer], *args: object) -> Answer:
-        """Wait for a turn, then do the work in a thread.
+        """Wait for a turn, then do the work in a thread of its own: not one of the quick ones'.
 
         Raises:
             BusyError: too many wait already, or the wait was too long.
         """
         await self._wait()
         try:
-            return await run_in_threadpool(work, *args)
+            return await to_thread.run_sync(work, *args, limiter=self._threads)
         finally:
             self._free.release()
 

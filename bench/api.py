@@ -240,10 +240,10 @@ def wait_for(look: Callable[[], Any], what: str) -> Any:
 def look_around(http: httpx.Client, paths: Sequence[Path]) -> Seen:
     """Return what there is to ask about."""
     photos = [photo["photo_id"] for photo in http.get("/v1/photos?limit=100").json()["photos"]]
-    found = (http.get(f"/v1/photos/{photo}/segments").json()["segments"] for photo in photos)
+    found = {photo: http.get(f"/v1/photos/{photo}/segments").json()["segments"] for photo in photos}
     return Seen(
-        photos=photos,
-        segments=[segment["segment_id"] for of_photo in found for segment in of_photo],
+        photos=[photo for photo in photos if found[photo]],  # the others are not cut yet
+        segments=[segment["segment_id"] for each in found.values() for segment in each],
         months=[month["value"] for month in http.get("/v1/facets").json()["months"]],
         pictures=[_as_upload(path) for path in paths],
     )
