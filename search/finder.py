@@ -38,7 +38,7 @@ NO_SPREAD = 1e-4
 # Grouped search reads this many hits for each group wanted, then twice as many each time, until it
 # has seen enough photos; no reading is larger than the last of these.
 HITS_A_GROUP = 4
-MAX_READING = 10_000
+MAX_READING = 2_000
 # A mix shorter than this is rounding errors: float32 keeps seven digits.
 CANCELLED = 1e-6
 # With diversity, so many times more candidates are looked at than are returned.
