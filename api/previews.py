@@ -42,7 +42,7 @@ def photo_preview(library: Library, row: PhotoRow, long_side_px: int | None) -> 
 
 
 def segment_tile(library: Library, segment: Segment, size_px: int) -> bytes:
-    """Return a segment lit within its dimmed surroundings, a square of so many pixels, as JPEG.
+    """Return a segment lit within its dimmed surroundings, at most so many pixels long, as JPEG.
 
     Raises:
         PhotoError: the photo is out of reach or can't be decoded, and no such picture is kept.
@@ -56,7 +56,7 @@ def segment_tile(library: Library, segment: Segment, size_px: int) -> bytes:
         return lit_tile(rgb, segment.mask, around, size_px)
 
     step = next(step for step in TILE_STEPS_PX if size_px <= step)
-    name = f"tile {segment.segment_id}"
+    name = f"lit {segment.segment_id}"
     return _at_size(library, name, segment.photo_id, size_px, step, at)
 
 

@@ -27,7 +27,6 @@ AROUND = 2.0  # side of a tile in longer sides of the segment's box: the segment
 DIMMED = 0.45  # brightness of what is not the segment
 PAPER = (250, 249, 246)
 INK = (60, 58, 54)
-AROUND_RGB = (232, 230, 224)  # where a tile reaches beyond its photo
 EMPTY_TILE = np.full((TILE_PX, TILE_PX, 3), PAPER, np.uint8)
 
 
@@ -48,7 +47,7 @@ def save_sheet(library: Library, response: SearchResponse, path: Path) -> None:
 
 
 def sheet_of(tiles: Sequence[tuple[str, RgbImage]], columns: int = COLUMNS) -> Image.Image:
-    """Return captioned tiles, each (TILE_PX, TILE_PX, 3), row by row on one picture."""
+    """Return captioned tiles, each at most TILE_PX high and wide, row by row on one picture."""
     columns = max(1, min(columns, len(tiles)))
     rows = max(1, -(-len(tiles) // columns))
     gap = 10
@@ -57,13 +56,14 @@ def sheet_of(tiles: Sequence[tuple[str, RgbImage]], columns: int = COLUMNS) -> I
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
     for number, (caption, tile) in enumerate(tiles):
         left, top = gap + number % columns * step_x, gap + number // columns * step_y
-        sheet.paste(Image.fromarray(tile), (left, top))
+        beside, above = (TILE_PX - tile.shape[1]) // 2, (TILE_PX - tile.shape[0]) // 2
+        sheet.paste(Image.fromarray(tile), (left + beside, top + above))
         draw.text((left + 2, top + TILE_PX + 4), caption, INK, font)
     return sheet
 
 
 def _tiles(library: Library, hits: Sequence[HitOut]) -> dict[str, RgbImage]:
-    """Return each hit as a square picture, by segment id. A photo is decoded once, then let go."""
+    """Return each hit lit within its photo, by segment id. A photo is decoded once, then let go."""
     stored = library.index().segments([hit.segment_id for hit in hits], with_masks=True)
     masks = {segment.segment_id: segment.mask for segment in stored}
     tiles: dict[str, RgbImage] = {}
@@ -130,18 +130,17 @@ def surroundings(bbox_xywh: Box, photo_wh: tuple[int, int]) -> Surroundings:
 
 
 def lit_tile(rgb: RgbImage, mask: Mask, around: Surroundings, size_px: int = TILE_PX) -> RgbImage:
-    """Return the surroundings of a segment, dimmed, and the segment as it is: a square.
+    """Return the surroundings of a segment, dimmed, and the segment as it is.
+
+    Its long side is `size_px`; it is a square unless that would reach beyond the photo.
 
     Args:
         rgb: the photo's pixels, at any size.
         mask: the segment's, at any size.
         around: what is shown.
-        size_px: the square's side.
+        size_px: the long side.
     """
     seen = around.cut(rgb, size_px)
     inside = around.cut(array_from_mask(mask) * np.uint8(255), size_px)
     dimmed = seen.point([round(level * DIMMED) for level in range(256)] * 3)
-    lit = Image.composite(seen, dimmed, inside)
-    tile = Image.new("RGB", (size_px, size_px), AROUND_RGB)
-    tile.paste(lit, ((size_px - lit.width) // 2, (size_px - lit.height) // 2))
-    return np.asarray(tile)
+    return np.asarray(Image.composite(seen, dimmed, inside))

@@ -17,6 +17,7 @@ import pytest
 from browser import NARROW_WH, Visit, chromium, launched, visiting
 from commands import run_alone, serve
 from conftest import SAMPLE_PHOTOS, Sample
+from fakes import WORDS, Quiet, make_library
 from fastapi.testclient import TestClient
 from locked import FULL_KEY, KEYRING, READ_KEY, site
 from PIL import Image
@@ -26,6 +27,8 @@ from served import serving
 from api.app import create_app
 from api.library import Library
 from api.routes.web import WEB, page_files
+from ingest.pipeline import ingest
+from ingest.tally import Tally
 from search.settings import Settings
 from starter.photo_file import Camera, Capture, save_photo
 from starter.scenes import draw_scene
@@ -302,6 +305,40 @@ def test_the_way_back_and_an_address_bring_the_same(visit: Visit) -> None:
     visit.page.locator("#library h2").first.wait_for()
 
 
+@browser_test
+def test_coming_back_from_a_photo_one_is_where_one_was(visit: Visit) -> None:
+    visit.open("/search?q=blue")
+    visit.wait_for_hits()
+    third = visit.hits()[2]
+    visit.page.locator(f"[data-segment='{third}']").click()
+    visit.page.locator(".card:visible").wait_for()
+    visit.page.go_back()
+    visit.page.locator(".viewer").wait_for(state="hidden")
+    visit.page.wait_for_function(f"() => document.activeElement.dataset.segment === '{third}'")
+    visit.page.get_by_role("button", name="Scores").click()
+    tile = visit.page.locator(".tile", has=visit.page.locator(f"[data-segment='{third}']"))
+    tile.hover()
+    tile.get_by_label("More like this").click()
+    visit.page.wait_for_function("() => location.search.includes('plus=')")
+    assert visit.path == f"/search?q=blue&plus=s:{third}&scores=1"
+
+
+@browser_test
+def test_everywhere_is_not_only_in_the_folder_that_was_browsed(visit: Visit) -> None:
+    visit.open()
+    visit.page.locator(".folder").first.click()
+    visit.page.wait_for_function("() => location.search.includes('folder=')")
+    visit.cells.first.click()
+    visit.page.get_by_role("button", name="Find the whole photo").click()
+    visit.wait_for_hits()
+    assert re.fullmatch(r"/search\?plus=p:[0-9a-f-]{36}", visit.path)
+    visit.page.go_back()
+    visit.page.go_back()
+    visit.page.wait_for_function("() => location.search.includes('folder=')")
+    visit.search("blue")  # words typed there are for what is shown there
+    assert "folder=" in visit.path
+
+
 def picture(words: str, sample: Sample) -> dict[str, Any]:
     """A part of a photo, as a file that a person has somewhere."""
     seen = sample.drawn.answers[words][0]
@@ -479,15 +516,17 @@ def test_dark_is_dark(chrome: Any, address: str) -> None:
 @browser_test
 def test_an_update_shows_how_far_it_is(chrome: Any, address: str) -> None:
     job = RUNNING
+    whole = job | {"photos_through": 0, "photos_new": 40, "photos_whole": 30}
     done = job | {"state": "done", "photos_through": 40, "photos_ingested": 31, "segments": 900}
     events = "".join(f"event: progress\ndata: {json.dumps(each)}\n\n" for each in (job, done))
     with visiting(chrome, address) as visit:
         page = visit.page
-        page.route("**/v1/jobs", lambda route: route.fulfill(json={"jobs": [job]}))
+        page.route("**/v1/jobs", lambda route: route.fulfill(json={"jobs": [whole]}))
         page.route("**/v1/jobs/*", lambda route: route.fulfill(json=job))
         page.route("**/v1/jobs/*/events", lambda route: route.abort())
         visit.open()
-        page.get_by_text("10 of 40, 2.0/s").wait_for()
+        page.get_by_text("Whole photos: 30 of 40, 6.0/s").wait_for()
+        page.get_by_text("10 of 40, 1.6/s").wait_for()
         assert page.get_by_label("Update of the library").get_attribute("value") == "10"
         visit.shoot("update")
         page.route("**/v1/jobs", lambda route: route.fulfill(json={"jobs": []}))
@@ -526,6 +565,135 @@ def test_new_photos_are_brought_in_while_one_looks(chrome: Any, own: Path, sampl
         page.get_by_text("Stopped.").wait_for(timeout=JOB_WITHIN_MS)
         page.get_by_role("button", name="Update library").wait_for()
         assert visit.complaints == []
+
+
+class OnlyWhole(Quiet):
+    """Presses Ctrl-C once all whole photos are in."""
+
+    def show(self, tally: Tally) -> None:
+        if not tally.is_whole_pass:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def uncut(tmp_path: Path) -> Iterator[Library]:
+    """Sixteen photos, four of each color on grey, which can be found as a whole; none is cut."""
+    with make_library(tmp_path / "library", whole_first_from=2) as library:
+        for number, (word, color) in enumerate(4 * list(WORDS.items())):
+            rgb = np.full((36, 48, 3), 128, np.uint8)
+            rgb[6:30, 6 + number // 4 : 42] = color
+            capture = Capture(datetime(2024, 5, 1, number), Camera("Test", "One", "+00:00"))
+            save_photo(rgb, capture, tmp_path / "photos" / str(number // 4) / f"{word}.png")
+        ingest([tmp_path / "photos"], library.workshop(), OnlyWhole())
+        yield library
+
+
+def cut(library: Library, folder: str = "") -> None:
+    """Cut the photos of a folder; each has four, one of each color."""
+    ingest([library.folder.parent / "photos" / folder], library.workshop(), Quiet())
+
+
+@browser_test
+def test_photos_that_are_not_cut_are_found_whole_and_said_to_be(
+    chrome: Any, uncut: Library
+) -> None:
+    with serving(create_app(uncut)) as address, visiting(chrome, address) as visit:
+        page = visit.page
+        visit.open("/search?q=green")
+        page.locator(".coverage", has_text="0 of 16 photos are cut into segments").wait_for()
+        whole = page.locator(".uncut:visible [data-photo]")
+        assert whole.count() == 16  # all, since there is nothing else
+        assert not page.get_by_text("Nothing found").is_visible()
+        visit.shoot("uncut-only")
+        cut(uncut, "0")
+        visit.open("/search?q=green")
+        visit.wait_for_hits()
+        page.locator(".coverage", has_text="4 of 16 photos are cut into segments").wait_for()
+        assert whole.count() < 12  # one row
+        assert "green" in str(whole.first.get_attribute("aria-label"))
+        assert "not cut yet, score 0." in str(whole.first.get_attribute("aria-label"))
+        visit.shoot("uncut")
+        page.get_by_role("button", name="Show 12").click()
+        assert whole.count() == 12
+        page.get_by_role("button", name="By photo").click()
+        visit.wait_for_hits()
+        assert whole.count() > 0
+
+
+@browser_test
+def test_whole_photos_are_opened_refined_with_and_left_by_key(chrome: Any, uncut: Library) -> None:
+    cut(uncut, "0")
+    with serving(create_app(uncut)) as address, visiting(chrome, address) as visit:
+        keys = visit.page.keyboard
+        visit.open()
+        visit.search("green")
+        keys.press("ArrowDown")  # from the field to the whole photos
+        keys.press("ArrowRight")
+        focused = "() => document.activeElement.dataset"
+        second = visit.page.evaluate(focused)["photo"]
+        keys.press("ArrowDown")
+        assert visit.page.evaluate(focused)["segment"] == visit.hits()[0]
+        keys.press("ArrowUp")
+        keys.press("ArrowRight")
+        assert visit.page.evaluate(focused)["photo"] == second
+        keys.press("Enter")
+        visit.page.get_by_text("not cut into segments yet").wait_for()
+        assert visit.path == f"/photo/{second}"
+        visit.page.get_by_role("button", name="Next photo").click()
+        visit.page.wait_for_function(f"() => !location.pathname.endsWith('{second}')")
+        visit.page.mouse.click(*visit.point(0.5, 0.5))
+        visit.page.locator(".preview").first.wait_for()  # it can be cut by a click
+        visit.page.go_back()
+        visit.page.wait_for_function(f"() => document.activeElement.dataset.photo === '{second}'")
+        keys.press("+")
+        visit.page.wait_for_function("() => location.search.includes('plus=')")
+        visit.wait_for_hits()
+        assert visit.path == f"/search?q=green&plus=p:{second}"
+        assert visit.complaints == []
+
+
+@browser_test
+def test_the_rest_is_cut_from_the_page_and_then_nothing_is_said_of_it(
+    chrome: Any, uncut: Library
+) -> None:
+    cut(uncut, "0")
+    events = f"event: progress\ndata: {json.dumps(RUNNING)}\n\n"
+    with serving(create_app(uncut)) as address, visiting(chrome, address) as visit:
+        page = visit.page
+        page.route("**/v1/ingest", lambda route: route.fulfill(status=202, json=RUNNING))
+        page.route("**/v1/jobs/*", lambda route: route.fulfill(json=RUNNING))
+        page.route(
+            "**/v1/jobs/*/events",
+            lambda route: route.fulfill(body=events, content_type="text/event-stream"),
+        )
+        visit.open("/search?q=green")
+        visit.wait_for_hits()
+        before = visit.hits()
+        page.get_by_role("button", name="Cut the rest").click()
+        page.get_by_text("10 of 40, 1.6/s").wait_for()
+        cut(uncut)  # what the job would do, with models that the test can tell
+        page.get_by_role("button", name="Search again").click()
+        page.locator(".coverage").wait_for(state="hidden")
+        visit.wait_for_hits()
+        assert len(visit.hits()) > len(before)
+        assert not page.locator(".uncut").is_visible()
+        assert not page.get_by_text("not cut yet").is_visible()
+
+
+@browser_test
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_whole_photos_fit_a_narrow_screen(chrome: Any, uncut: Library, scheme: str) -> None:
+    cut(uncut, "0")
+    look = {"has_touch": True, "is_mobile": True, "color_scheme": scheme}
+    with (
+        serving(create_app(uncut)) as address,
+        visiting(chrome, address, NARROW_WH, **look) as visit,
+    ):
+        visit.open("/search?q=green&scores=1")
+        visit.wait_for_hits()
+        assert visit.page.locator(".uncut:visible [data-photo]").count() > 2
+        assert not visit.overflows()
+        visit.shoot(f"narrow-uncut-{scheme}")
 
 
 def save_drawn(path: Path, seed: int) -> None:

@@ -88,12 +88,12 @@ def tile(
     segment_id: Id,
     size: Annotated[int, Query(ge=16, le=TILE_STEPS_PX[-1])] = TILE_PX,
 ) -> Response:
-    """Return a square of `size` pixels: the segment as it is, and dimmed what is around it.
+    """Return the segment as it is, and dimmed what is around it: a square, where the photo goes on.
 
-    Squares of 220, 440 and 1024 pixels come fastest: they are kept.
+    The long side is `size`. Those of 220, 440 and 1024 pixels come fastest: they are kept.
     """
     found = stored_segment(library, segment_id)
-    what = ("tile", segment_id, size)
+    what = ("lit", segment_id, size)
     return picture(request, "jpeg", what, lambda: segment_tile(library, found, size))
 
 

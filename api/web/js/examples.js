@@ -22,6 +22,9 @@ const MEANT_PX = 320; // long side of the photo that a part is shown of
 /** @param {string} id @returns {Example} */
 export const segmentExample = (id) => ({ kind: "segment", id });
 
+/** A photo as a whole. @param {string} id @returns {Example} */
+export const photoExample = (id) => ({ kind: "photo", id });
+
 /**
  * Write an example for an address, as in `s:ID` or `p:ID@120,80`.
  * @param {Example} example

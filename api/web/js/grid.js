@@ -20,6 +20,7 @@ import { el } from "./dom.js";
  * @property {(entry: any, section: Section, index: number) => HTMLElement} render a loaded cell; the
  *   element in it that takes the focus has `data-focus`
  * @property {(section: Section, from: number, to: number) => void} need these are close to the window
+ * @property {(step: number) => void} [beyond] an arrow key led out of the grid: up (-1) or down (1)
  */
 
 const GAP_PX = 10;
@@ -224,6 +225,7 @@ export class Grid {
 
   /** @param {FocusEvent} event */
   onFocus(event) {
+    lastUsed = this;
     const node = /** @type {Element} */ (event.target).closest("[data-number]");
     if (node instanceof HTMLElement) this.reach(Number(node.dataset.number));
   }
@@ -255,6 +257,8 @@ export class Grid {
     if (to === undefined) return;
     event.preventDefault();
     if (to >= 0 && to <= last) this.focus(to);
+    else if (event.key === "ArrowUp") this.options.beyond?.(-1);
+    else if (event.key === "ArrowDown") this.options.beyond?.(1);
   }
 
   /** The cell a row further, in the next section if there is none. @param {number} step 1 or -1 */
@@ -310,10 +314,24 @@ function markReached(node, isReached) {
   }
 }
 
-/** Focus the cell that Tab reaches, in the grid that is shown. */
+/** @type {Grid|null} the one that had the focus last */
+let lastUsed = null;
+
+/** Focus the cell that Tab reaches, in the first grid that is shown. */
 export function focusReached() {
-  const cell = document.querySelector(
-    "main > section:not([hidden]) > .grid:not([hidden]) .is-reached [data-focus]",
-  );
+  const cells = document.querySelectorAll("main .grid .is-reached [data-focus]");
+  focusVisible([...cells]);
+}
+
+/** Focus the cell that was left last: a photo was opened from it. */
+export function focusLeft() {
+  const cells = [...(lastUsed?.cells.querySelectorAll(".is-reached [data-focus]") ?? [])];
+  if (!focusVisible(cells)) focusReached();
+}
+
+/** @param {Element[]} cells @returns {boolean} whether one of them is shown */
+function focusVisible(cells) {
+  const cell = cells.find((one) => one.checkVisibility());
   if (cell instanceof HTMLElement) cell.focus({ preventScroll: true });
+  return Boolean(cell);
 }

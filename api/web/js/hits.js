@@ -1,25 +1,28 @@
 /** The tiles of what was found, and refining a search with them. */
 
+import { photoUrl } from "./api.js";
 import { el } from "./dom.js";
-import { sameExample, segmentExample } from "./examples.js";
+import { photoExample, sameExample, segmentExample } from "./examples.js";
 import { iconButton } from "./message.js";
 import { counted, fileName, shareName } from "./names.js";
 import { go, stateOf } from "./router.js";
-import { drawGroup, lightTile, nearlyBest, onceSettled } from "./tiles.js";
+import { drawGroup, lightTile, nearlyBest, onceSettled, showImage } from "./tiles.js";
 
 /** @typedef {import("./router.js").State} State */
+/** @typedef {import("./examples.js").Example} Example */
 
 export const TILE_PX = 220;
 export const GROUP_PX = 300;
+const WHOLE_PX = 220; // long side of a whole photo: its square is cut out of that
 
 /**
  * Make the tile of a segment that was found.
  * @param {any} hit
- * @param {State} state the search that found it
+ * @param {() => State} state the search that is shown
  * @returns {HTMLElement}
  */
 export function hitTile(hit, state) {
-  const image = el("img", { alt: "", class: "thumb", draggable: "false" });
+  const image = el("img", { alt: "", class: "thumb is-lit", draggable: "false" });
   onceSettled(image, () => lightTile(image, hit.segment_id, TILE_PX));
   const share = shareName(hit.area_fraction);
   const link = el(
@@ -33,13 +36,19 @@ export function hitTile(hit, state) {
     },
     image,
   );
-  return el("div", { class: "cell tile" }, link, scoreOf(hit), tools(hit.segment_id, state));
+  return el(
+    "div",
+    { class: "cell tile" },
+    link,
+    scoreOf(hit),
+    tools(segmentExample(hit.segment_id), state),
+  );
 }
 
 /**
  * Make the tile of a photo in which segments were found.
  * @param {{photo_id: string, path: string|null, hits: any[]}} group
- * @param {State} state the search that found it
+ * @param {() => State} state the search that is shown
  * @returns {HTMLElement}
  */
 export function groupTile(group, state) {
@@ -69,22 +78,45 @@ export function groupTile(group, state) {
     { class: "cell tile" },
     link,
     scoreOf(best),
-    tools(best.segment_id, state),
+    tools(segmentExample(best.segment_id), state),
     caption,
   );
 }
 
-/** Plus and minus. @param {string} segmentId @param {State} state @returns {HTMLElement} */
-function tools(segmentId, state) {
-  const example = segmentExample(segmentId);
+/**
+ * Make the tile of a photo that was found as a whole.
+ * @param {any} photo
+ * @param {() => State} state the search that is shown
+ * @returns {HTMLElement}
+ */
+export function wholeTile(photo, state) {
+  const image = el("img", { alt: "", class: "thumb", draggable: "false" });
+  onceSettled(image, () => showImage(image, photoUrl(photo.photo_id, WHOLE_PX)));
+  const link = el(
+    "a",
+    {
+      href: `/photo/${photo.photo_id}`,
+      class: "cell-link",
+      title: photo.path ? fileName(photo.path) : "The file of this photo is out of reach",
+      "aria-label": `${fileName(photo.path)}, whole, not cut yet, score ${photo.score.toFixed(2)}`,
+      data: { route: "", focus: "", photo: photo.photo_id },
+    },
+    image,
+  );
+  const more = tools(photoExample(photo.photo_id), state);
+  return el("div", { class: "cell tile" }, link, scoreOf(photo), more);
+}
+
+/** Plus and minus. @param {Example} example @param {() => State} state @returns {HTMLElement} */
+function tools(example, state) {
   const isIn = (/** @type {any[]} */ side) => side.some((one) => sameExample(one, example));
   const tool = (
     /** @type {string} */ sign,
     /** @type {string} */ label,
     /** @type {"plus"|"minus"} */ side,
   ) =>
-    iconButton(sign, label, () => refine(state, example, side), {
-      "aria-pressed": String(isIn(state[side])),
+    iconButton(sign, label, () => refine(state(), example, side), {
+      "aria-pressed": String(isIn(state()[side])),
     });
   return el(
     "div",
@@ -94,14 +126,14 @@ function tools(segmentId, state) {
   );
 }
 
-/** @param {any} hit @returns {HTMLElement} */
+/** @param {{score: number}} hit @returns {HTMLElement} */
 const scoreOf = (hit) =>
   el("span", { class: "score", "aria-hidden": "true", text: hit.score.toFixed(2) });
 
 /**
  * Search on with one more example, or without it if it was on that side already.
  * @param {State} state
- * @param {import("./examples.js").Example} example
+ * @param {Example} example
  * @param {"plus"|"minus"} side
  */
 export function refine(state, example, side) {

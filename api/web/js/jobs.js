@@ -13,24 +13,34 @@ import { iconButton, notify, sentence } from "./message.js";
  * @property {"running"|"done"|"failed"|"cancelled"} state
  * @property {number} photos_seen
  * @property {number} photos_through
+ * @property {number} photos_new files that are embedded as whole photos before any is cut
+ * @property {number} photos_whole photos that were
  * @property {number} photos_ingested
  * @property {number} segments
  * @property {number} seconds
  * @property {string|null} message
  */
 
+/**
+ * @typedef {object} JobEvents
+ * @property {() => void} changed the library has more or fewer photos
+ * @property {(isRunning: boolean) => void} running
+ */
+
 const ASK_AGAIN_MS = 1000;
 
 export class Jobs {
-  /** @param {HTMLElement} root @param {() => void} changed the library has more or fewer photos */
-  constructor(root, changed) {
+  /** @param {HTMLElement} root @param {JobEvents} events */
+  constructor(root, events) {
     this.root = root;
-    this.changed = changed;
+    this.events = events;
+    this.showedWhole = true; // that whole photos came in was told
     this.button = el(
       "button",
       {
         type: "button",
         class: "quiet-button",
+        "aria-label": "Update library", // narrow screens show only the icon
         title: "Look for new, moved and vanished photos",
         on: { click: () => this.begin() },
       },
@@ -70,6 +80,8 @@ export class Jobs {
 
   /** @param {Job} job */
   follow(job) {
+    this.showedWhole = job.photos_through > 0;
+    this.events.running(true);
     this.drawFrame(job);
     this.show(job);
     const events = new EventSource(`/v1/jobs/${job.job_id}/events`);
@@ -97,6 +109,7 @@ export class Jobs {
     } catch (error) {
       const isGone = error instanceof ApiError && error.status === 404;
       this.rest();
+      this.events.running(false);
       notify(
         isGone ? "The update is over." : "The server does not answer; the update may still run.",
       );
@@ -123,27 +136,41 @@ export class Jobs {
   }
 
   /** @param {Job} job */
-  show({ photos_seen: seen, photos_through: through, segments, seconds }) {
+  show(job) {
+    const { photos_seen: seen, photos_through: through, segments, seconds } = job;
     if (!this.bar || !this.text) return;
-    if (seen) {
-      this.bar.max = seen;
-      this.bar.value = through;
+    const isWhole = isAtWholePhotos(job);
+    const [done, all] = isWhole ? [job.photos_whole, job.photos_new] : [through, seen];
+    if (all) {
+      this.bar.max = all;
+      this.bar.value = done;
     }
-    const pace = seconds > 1 && through ? `, ${(through / seconds).toFixed(1)}/s` : "";
-    this.text.textContent = seen
-      ? `${through.toLocaleString("en")} of ${seen.toLocaleString("en")}${pace}`
+    const made = isWhole ? done : job.photos_ingested; // what is unchanged takes no time
+    const pace = seconds > 1 && made ? `, ${(made / seconds).toFixed(1)}/s` : "";
+    const part = isWhole ? "Whole photos: " : "";
+    this.text.textContent = all
+      ? `${part}${done.toLocaleString("en")} of ${all.toLocaleString("en")}${pace}`
       : "Looking for photos…";
     this.text.title = counted(segments, "segment");
+    if (!this.showedWhole && !isWhole && job.photos_whole) {
+      this.showedWhole = true;
+      this.events.changed();
+    }
   }
 
   /** @param {Job} job */
   end({ state, photos_ingested: ingested, segments, message }) {
     this.rest();
+    this.events.running(false);
     const added = ingested
       ? `${counted(ingested, "photo")} added, ${counted(segments, "segment")}.`
       : "Everything is up to date.";
     if (state === "failed") notify(`The update failed. ${sentence(message ?? "")}`);
     else notify(state === "cancelled" ? `Stopped. ${ingested ? added : ""}` : added);
-    this.changed();
+    this.events.changed();
   }
 }
+
+/** Whether a job makes whole photos searchable, before it cuts any. @param {Job} job @returns {boolean} */
+const isAtWholePhotos = ({ photos_new: all, photos_whole: done, photos_through: through }) =>
+  done < all && !through;

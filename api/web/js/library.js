@@ -80,8 +80,10 @@ export class Library {
       ? folderName(state.filter.folder, facts.roots)
       : "All photos";
     const photos = hasFilter(state.filter) ? shown : facts.photos;
+    const isPartial = !hasFilter(state.filter) && facts.photos_segmented < facts.photos;
     this.facts.textContent = [
       photos === undefined ? "" : counted(photos, "photo"),
+      isPartial ? `${facts.photos_segmented.toLocaleString("en")} cut into segments so far` : "",
       hasFilter(state.filter) ? "" : counted(facts.segments, "segment"),
     ]
       .filter(Boolean)
@@ -111,20 +113,23 @@ export class Library {
     const parts = folder ? folder.split("/") : [];
     const to = (/** @type {string} */ target) =>
       addressFromState(stateOf({ filter: { ...state.filter, folder: target } }));
+    const isTop = (/** @type {string} */ up) => roots.length === 1 && !up.includes("/"); // all photos
     const trail = parts.map((_, i) => parts.slice(0, i + 1).join("/")).slice(0, -1);
     const below = (facets?.folders ?? []).filter((one) => isChild(one.folder, folder, roots));
     fill(
       this.folders,
       folder &&
         el("a", { class: "folder is-up", href: to(""), data: { route: "" }, text: "All photos" }),
-      ...trail.map((up) =>
-        el("a", {
-          class: "folder is-up",
-          href: to(up),
-          data: { route: "" },
-          text: folderName(up, roots),
-        }),
-      ),
+      ...trail
+        .filter((up) => !isTop(up))
+        .map((up) =>
+          el("a", {
+            class: "folder is-up",
+            href: to(up),
+            data: { route: "" },
+            text: folderName(up, roots),
+          }),
+        ),
       ...below.map((one) =>
         el(
           "a",
@@ -146,7 +151,8 @@ export class Library {
   cell(photo) {
     const image = el("img", { alt: "", class: "thumb", draggable: "false" });
     onceSettled(image, () => showImage(image, photoUrl(photo.photo_id, THUMB_PX)));
-    const name = `${fileName(photo.path)}, ${dayName(photo.sort_at)}, ${counted(photo.segment_count, "segment")}`;
+    const cut = photo.segmented ? counted(photo.segment_count, "segment") : "not cut yet";
+    const name = `${fileName(photo.path)}, ${dayName(photo.sort_at)}, ${cut}`;
     const link = el(
       "a",
       {

@@ -6,7 +6,7 @@ import { find, takesText } from "./dom.js";
 import { takePictures } from "./dropping.js";
 import { forgetCounts } from "./facets.js";
 import { FilterBar } from "./filters.js";
-import { focusReached } from "./grid.js";
+import { focusLeft } from "./grid.js";
 import { icon } from "./icons.js";
 import { Jobs } from "./jobs.js";
 import { Library } from "./library.js";
@@ -22,7 +22,7 @@ import {
   stateOf,
 } from "./router.js";
 import { SearchBar } from "./searchbar.js";
-import { segmentExample } from "./examples.js";
+import { photoExample, segmentExample } from "./examples.js";
 import { Viewer } from "./viewer.js";
 
 /** @typedef {import("./router.js").State} State */
@@ -39,12 +39,12 @@ let base = stateOf({});
 let isViewing = false;
 
 const library = new Library(find("#library"));
-const results = new Results(find("#results"));
+const results = new Results(find("#results"), () => jobs.begin());
 const filters = new FilterBar(find("#filters"));
 const searchBar = new SearchBar(() => base);
 const viewer = new Viewer(find("#viewer"), {
   base: () => base,
-  photoIds: () => (base.view === "search" ? results.photoIds : library.photoIds),
+  photoIds: (id) => (base.view === "search" ? results.photoIdsAround(id) : library.photoIds),
 });
 
 /** @param {State} state @param {"push"|"replace"|"pop"} how */
@@ -53,7 +53,7 @@ async function show(state, how) {
   isViewing = state.view === "photo" || state.view === "picture";
   for (const id of [".skip", "#top", "#main"]) find(id).inert = isViewing;
   if (isViewing) return viewer.show(state);
-  if (viewer.hide()) focusReached();
+  if (viewer.hide()) focusLeft();
   const isSame =
     state.view === base.view &&
     find(state.view === "search" ? "#results" : "#library").hidden === false;
@@ -111,11 +111,12 @@ function onKey(event) {
   )
     return;
   if (event.key === "?" && !document.querySelector("dialog[open]")) return showKeys();
-  const segment = event.target instanceof HTMLElement ? event.target.dataset.segment : undefined;
+  const { segment, photo } = event.target instanceof HTMLElement ? event.target.dataset : {};
   const side = { "+": /** @type {const} */ ("plus"), "-": /** @type {const} */ ("minus") }[
     event.key
   ];
-  if (segment && side) refine(base, segmentExample(segment), side);
+  if (side && segment) refine(base, segmentExample(segment), side);
+  else if (side && photo) refine(base, photoExample(photo), side);
 }
 
 /** @type {number|undefined} */
@@ -134,4 +135,7 @@ document.addEventListener("keydown", onKey);
 find("#help").addEventListener("click", showKeys);
 takePictures();
 followAddress(show);
-new Jobs(find("#jobs"), changed);
+const jobs = new Jobs(find("#jobs"), {
+  changed,
+  running: (isRunning) => results.setUpdating(isRunning),
+});

@@ -24,13 +24,13 @@ export function message({ sign = "picture", title, text = [], actions = [] }) {
  * Make a button.
  * @param {string} label
  * @param {() => void} act
- * @param {{class?: string, sign?: string}} [look]
+ * @param {{class?: string, sign?: string, hidden?: boolean}} [look]
  * @returns {HTMLButtonElement}
  */
-export function button(label, act, { class: name = "button", sign } = {}) {
+export function button(label, act, { class: name = "button", sign, hidden } = {}) {
   return el(
     "button",
-    { type: "button", class: name, on: { click: act } },
+    { type: "button", class: name, hidden, on: { click: act } },
     sign && icon(sign),
     label,
   );

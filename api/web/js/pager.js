@@ -21,6 +21,8 @@ export class Pager {
     this.fetchPage = fetchPage;
     /** @type {string|null} */
     this.cursor = null;
+    /** @type {any} the first page, with what else came with it */
+    this.first = null;
     this.aborting = new AbortController();
   }
 
@@ -42,6 +44,7 @@ export class Pager {
   async loadPage() {
     try {
       const page = await this.fetchPage(this.cursor, this.aborting.signal);
+      this.first ??= page;
       this.entries.push(...page.entries);
       this.cursor = page.cursor;
       this.isDone = page.cursor === null || page.entries.length === 0;

@@ -10,6 +10,7 @@ import { counted } from "./names.js";
 import { Pager } from "./pager.js";
 import { looksForSomething, searchRequest } from "./query.js";
 import { addressFromState, go, hasFilter, noFilter, stateOf } from "./router.js";
+import { coverageSentence, Uncut } from "./uncut.js";
 
 /** @typedef {import("./router.js").State} State */
 
@@ -18,9 +19,10 @@ const KEPT = 12; // searches whose results are kept for the way back
 const SLOW_MS = 1500;
 
 export class Results {
-  /** @param {HTMLElement} root */
-  constructor(root) {
+  /** @param {HTMLElement} root @param {() => void} update go on with bringing the library up to date */
+  constructor(root, update) {
     this.root = root;
+    this.isUpdating = false;
     this.key = "";
     /** @type {Map<string, Pager<any>>} */
     this.kept = new Map();
@@ -28,11 +30,22 @@ export class Results {
     this.note = el("p", { class: "faint" });
     this.said = el("div");
     this.end = el("p", { class: "grid-end faint", hidden: true });
+    this.uncut = new Uncut({
+      state: () => /** @type {State} */ (this.state),
+      leave: () => this.pager?.entries.length && this.grid.focus(0),
+      action: () => this.coverageAction(),
+    });
+    this.part = el("h2", { class: "part-title", text: "Segments", hidden: true });
+    this.again = button("Search again", () => this.searchAgain(), { class: "link-button" });
+    this.update = button("Cut the rest", update, { class: "link-button", hidden: true });
     this.flat = this.makeGrid(TILE_PX - 20, 108, 0, hitTile);
     this.grouped = this.makeGrid(GROUP_PX - 40, 160, 34, groupTile);
     root.append(
       el("div", { class: "headline" }, this.title, this.note),
+      this.uncut.line,
       this.said,
+      this.uncut.root,
+      this.part,
       this.flat.root,
       this.grouped.root,
       this.end,
@@ -40,16 +53,17 @@ export class Results {
   }
 
   /** @param {number} cellPx @param {number} narrowPx @param {number} captionPx
-   * @param {(entry: any, state: State) => HTMLElement} render */
+   * @param {(entry: any, state: () => State) => HTMLElement} render */
   makeGrid(cellPx, narrowPx, captionPx, render) {
     return new Grid(el("div"), {
       label: "Results, best first",
       cellPx,
       narrowPx,
       captionPx,
-      render: (entry) => render(entry, /** @type {State} */ (this.state)),
+      render: (entry) => render(entry, () => /** @type {State} */ (this.state)),
       entryOf: (_, index) => this.pager?.entries[index] ?? null,
       need: (_, __, to) => this.pager?.reach(to),
+      beyond: (step) => step < 0 && this.uncut.photos.length && this.uncut.grid.focus(0),
     });
   }
 
@@ -73,7 +87,13 @@ export class Results {
     this.pager = this.kept.get(key) ?? this.begin(key, state);
     this.changed(this.pager);
     if (isNew || !this.pager.entries.length) await this.pager.reach(1);
-    if (hadFocus && key === this.key && this.pager.entries.length) this.grid.focus(0);
+    if (hadFocus && isNew && key === this.key) this.focus(); // else it stays where it was
+  }
+
+  /** Give the focus to the best that was found. */
+  focus() {
+    if (this.pager?.entries.length) this.grid.focus(0);
+    else if (this.uncut.photos.length) this.uncut.grid.focus(0);
   }
 
   /** @param {string} key @param {State} state @returns {Pager<any>} */
@@ -87,7 +107,8 @@ export class Results {
         request ??= searchRequest(state);
         const body = { ...(await request), limit, ...(cursor ? { cursor } : {}) };
         const page = await ask("POST", "/v1/search", { body, signal });
-        return { entries: page.groups ?? page.hits, cursor: page.cursor };
+        const { cursor: next, uncut, coverage } = page;
+        return { entries: page.groups ?? page.hits, cursor: next, uncut, coverage };
       },
       () => pager === this.pager && this.changed(pager),
     );
@@ -117,18 +138,51 @@ export class Results {
     this.end.hidden = !isDone || !entries.length;
     this.end.textContent = `That is everything: ${counted(entries.length, this.state?.byPhoto ? "photo" : "segment")}.`;
     this.grid.setSections([{ id: this.key, title: "", count: entries.length + waiting }]);
-    if (entries.length && entries.length <= PAGE.hits) {
-      announce("Results are here, best first.");
+    this.showCoverage(pager);
+    const found = entries.length + this.uncut.photos.length;
+    if (found && entries.length <= PAGE.hits) {
+      const { coverage } = pager.first;
+      const covered = coverage ? ` ${coverageSentence(coverage)}` : "";
+      announce(`Results are here, best first.${covered}`);
     }
-    if (entries.length || error) this.note.textContent = entries.length ? "best first" : "";
+    if (found || error) this.note.textContent = found ? "best first" : "";
     if (error && entries.length) this.sayStopped(error, pager);
     else if (error)
       fill(
         this.said,
         errorMessage(error, () => this.retry(pager)),
       );
-    else if (isDone && !entries.length) this.showNothingFound();
+    else if (isDone && !found) this.showNothingFound();
     else fill(this.said, entries.length > 0 && this.starterNote());
+  }
+
+  /** @param {Pager<any>} pager */
+  showCoverage({ first, entries, isDone }) {
+    if (!first) this.uncut.hide();
+    else this.uncut.show(first.uncut, first.coverage, isDone && !entries.length);
+    this.part.hidden = !first?.uncut.length || !entries.length;
+  }
+
+  /** What can be done while not all is cut. @returns {HTMLElement|null} */
+  coverageAction() {
+    if (this.isUpdating) return this.again;
+    libraryFacts().then(
+      (facts) => (this.update.hidden = !facts.may_change),
+      () => {},
+    );
+    return this.update;
+  }
+
+  /** Photos are being cut now, or no more. @param {boolean} isUpdating */
+  setUpdating(isUpdating) {
+    this.isUpdating = isUpdating;
+    if (this.pager?.first) this.showCoverage(this.pager);
+  }
+
+  /** More may be cut by now. */
+  searchAgain() {
+    this.forget();
+    if (this.state) this.show(this.state);
   }
 
   /** A later page failed: what is here stays. @param {any} error @param {Pager<any>} pager */
@@ -172,7 +226,8 @@ export class Results {
     this.pager = null;
     this.title.textContent = "What should be found?";
     this.note.textContent = "";
-    this.end.hidden = true;
+    this.end.hidden = this.part.hidden = true;
+    this.uncut.hide();
     this.grid.setSections([]);
     const browse = button("Browse the library", () => go(stateOf({ filter: state.filter })));
     fill(
@@ -189,6 +244,7 @@ export class Results {
   showNothingFound() {
     const state = /** @type {State} */ (this.state);
     const isFiltered = hasFilter(state.filter);
+    const isPartial = Boolean(this.pager?.first?.coverage);
     this.note.textContent = "";
     const clear = button("Remove the filters", () => go({ ...state, filter: noFilter() }));
     fill(
@@ -199,7 +255,9 @@ export class Results {
         text: [
           isFiltered
             ? "No segment passes these filters."
-            : "The library has no segments yet. Bring in photos with segsearch ingest.",
+            : isPartial
+              ? "Nothing is cut into segments yet."
+              : "The library has no segments yet. Bring in photos with segsearch ingest.",
         ],
         actions: isFiltered ? [clear] : [],
       }),
@@ -212,8 +270,10 @@ export class Results {
     this.key = "";
   }
 
-  /** @returns {string[]} ids of the photos with hits, in order */
-  get photoIds() {
-    return [...new Set(this.pager?.entries.map((entry) => entry.photo_id) ?? [])];
+  /** @param {string} id @returns {string[]} ids of the photos among which one was found, in order */
+  photoIdsAround(id) {
+    const idsOf = (/** @type {any[]} */ found) => [...new Set(found.map((one) => one.photo_id))];
+    const uncut = idsOf(this.uncut.photos);
+    return uncut.includes(id) ? uncut : idsOf(this.pager?.entries ?? []);
   }
 }

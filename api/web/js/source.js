@@ -31,7 +31,8 @@ export async function loadPhoto(id) {
     ask("GET", `/v1/photos/${id}/segments`, { query: { with_masks: true } }),
   ]);
   const [width, height] = photo.size_wh;
-  const facts = [dayName(photo.sort_at), photo.camera, counted(segments.length, "segment")];
+  const cut = photo.segmented ? counted(segments.length, "segment") : "not cut into segments yet";
+  const facts = [dayName(photo.sort_at), photo.camera, cut];
   return {
     title: fileName(photo.path),
     facts: facts.filter(Boolean),

@@ -20,8 +20,8 @@ import { ViewerBar } from "./viewerbar.js";
 
 /** @typedef {import("./router.js").State} State */
 /** @typedef {import("./stage.js").Place} Place */
-/** @typedef {{base: () => State, photoIds: () => string[]}} Surroundings the search or library behind
- *   a photo, and the photos that it shows */
+/** @typedef {{base: () => State, photoIds: (id: string) => string[]}} Surroundings the search or
+ *   library behind a photo, and the photos that it shows around that one */
 
 const LIGHT = "#ffc16b";
 const WIDE = 0.4; // of the photo: beside such a segment there is no room
@@ -133,7 +133,7 @@ export class Viewer {
     if (!source) return fill(this.said, message(NOT_HERE));
     const { title, facts, width, height, src, segments } = source;
     document.title = `${title} · segsearch`;
-    this.bar.show(source, this.hasPhoto, this.around.photoIds(), id);
+    this.bar.show(source, this.hasPhoto, this.around.photoIds(id), id);
     this.stage.root.setAttribute("aria-label", [title, ...facts].join(", "));
     this.stage.show(width, height, src, title, () => fill(this.said, message(OUT_OF_REACH)));
     this.picker.show(segments);
@@ -295,15 +295,21 @@ export class Viewer {
   }
 
   find() {
-    const { filter, scores, byPhoto } = this.around.base();
-    if (this.meant) go(stateOf({ view: "search", plus: [this.meant], filter, scores, byPhoto }));
+    if (this.meant) this.findLike(this.meant);
   }
 
   findWhole() {
     const { view, id } = here();
-    const { filter, scores, byPhoto } = this.around.base();
-    const kind = view === "photo" ? "photo" : "picture";
-    go(stateOf({ view: "search", plus: [{ kind, id }], filter, scores, byPhoto }));
+    this.findLike({ kind: view === "photo" ? "photo" : "picture", id });
+  }
+
+  /** Filters of a search are kept; a folder that was only browsed is not everywhere.
+   * @param {import("./examples.js").Example} example */
+  findLike(example) {
+    const base = this.around.base();
+    const kept = base.view === "search" ? base : stateOf({});
+    const { filter, scores, byPhoto } = kept;
+    go(stateOf({ view: "search", plus: [example], filter, scores, byPhoto }));
   }
 
   /** @param {"plus"|"minus"} side */
@@ -313,7 +319,7 @@ export class Viewer {
 
   /** Go to the photo before or after. @param {number} by */
   step(by) {
-    const ids = this.around.photoIds();
+    const ids = this.around.photoIds(here().id);
     const id = ids[ids.indexOf(here().id) + by];
     if (id && ids.includes(here().id)) go(stateOf({ view: "photo", id }), { replace: true });
   }
