@@ -60,7 +60,9 @@ train-starter: .venv/installed-dev ## train the starter models into training/ (h
 		--two-way-from 1
 	$(SEGMENTER) --out $(TRAINING)/large --start-from $(TRAINING)/small/checkpoint.pt --seed 2 \
 		--steps 20000 --two-way-from 0.1
-	cp $(TRAINING)/large/segmenter.* $(TRAINING)/
+	$(SEGMENTER) --out $(TRAINING)/fine --start-from $(TRAINING)/large/checkpoint.pt --seed 3 \
+		--size-px 384 --pictures 6 --two-way-from 0 --look-steps 0 --learning-rate 3e-4 --steps 4000
+	cp $(TRAINING)/fine/segmenter.* $(TRAINING)/
 	$(BIN)/python -m starter.train_encoder --out $(TRAINING)/coarse --patch-px 12
 	$(BIN)/python -m starter.train_encoder --out $(TRAINING) --start-from $(TRAINING)/coarse/encoder
 

@@ -1,4 +1,4 @@
-"""Train the starter segmenter, SAM 2's architecture at 256 px, on drawn scenes alone.
+"""Train the starter segmenter, SAM 2's architecture, on drawn pictures alone.
 
     python -m starter.train_segmenter --out FOLDER
 
@@ -50,7 +50,7 @@ CHECK_SEED = 7  # the stream that checks are drawn from; training's streams have
 class Recipe:
     """What decides a run's result, but for rounding."""
 
-    size_px: int = 256  # of the pictures; the weights work at any multiple of 32
+    size_px: int = 256  # of the pictures; the weights are used at the config's image_size
     steps: int = 12_000
     pictures: int = 8  # a step
     clicks: int = 16  # a picture
