@@ -38,7 +38,7 @@ layers: .venv/installed-dev ## import-linter: who may import whom
 
 # Two processes of one thread each: each loads the models, more would want more memory.
 unit: .venv/installed-dev ## pytest; the page needs Chromium, else it is skipped; ARGS="-k name"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 test-crash: .venv/installed-dev ## kill ingests at 50 moments; each must end equal to an undisturbed one
 	SEGSEARCH_TEST_KILLS=50 $(BIN)/python -m pytest -q -s tests/test_ingest_crash.py $(ARGS)

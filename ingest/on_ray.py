@@ -116,7 +116,7 @@ class Cluster:
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[Cluster]:
-    """Connect to a Ray cluster, or with `local` start one here; a connection there is used.
+    """Connect to a Ray cluster, or with `local` start one here; one that this process has is used.
 
     Raises:
         UsageError: Ray is not installed, is not there, or has too few processors.

@@ -38,6 +38,11 @@ class Sample:
         return self.drawn.answers[words][0].path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the page: its file takes longest, and would leave one of two processes alone."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+
+
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """A library to look at; a test that changes one copies it first."""

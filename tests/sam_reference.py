@@ -77,12 +77,17 @@ def differences(reference: Sequence[Annotation], ours: Sequence[CutMask]) -> lis
     """Return what differs, in words; scores may differ by 1e-4, or by one pixel of the mask.
 
     Stability counts pixels on either side of two thresholds: where rounding, 1e-6 of a logit, moves
-    a pixel over one of them, the score of a small mask moves by one part in its area.
+    a pixel over one of them, the score of a small mask moves by one part in its area. For the same
+    reason one mask in 200 (one of fewer) may have a pixel more or less, no more.
     """
     if len(reference) != len(ours):
         return [f"{len(reference)} masks by sam2, {len(ours)} by us"]
     found = []
+    near_ties = max(1, len(ours) // 200)
     for number, (theirs, mine) in enumerate(zip(reference, ours, strict=True)):
+        if near_ties and _pixels_apart(theirs, mine) == 1:
+            near_ties -= 1
+            continue
         exact = {
             "segmentation": (theirs["segmentation"]["counts"], mine.mask.counts),
             "bbox": (tuple(theirs["bbox"]), tuple(mine.bbox_xywh)),
@@ -96,6 +101,10 @@ def differences(reference: Sequence[Annotation], ours: Sequence[CutMask]) -> lis
             if abs(theirs[name] - getattr(mine, name)) > most:
                 found.append(f"mask {number}: {name} {theirs[name]} != {getattr(mine, name)}")
     return found
+
+
+def _pixels_apart(theirs: Annotation, mine: CutMask) -> int:
+    return int((array_from_mask(_mask(theirs)) ^ array_from_mask(mine.mask)).sum())
 
 
 def _mask(found: Annotation) -> Mask:

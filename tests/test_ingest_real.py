@@ -24,6 +24,7 @@ from search.settings import Settings
 
 UPRIGHT_WH = (1800, 1200)
 LARGE = 0.1  # part of the photo
+TRUSTED_IOU = 0.5  # as predicted
 SAME_BOX_IOU = 0.65
 MEMORY_BYTES = 3_000_000_000
 
@@ -51,7 +52,7 @@ def test_large_segments_have_the_same_boxes_in_all_eight_orientations(tmp_path: 
     """The eight files were turned and then compressed, each with its own noise.
 
     The starter model feels that noise: Landscape_1 compressed anew without being turned changes its
-    smaller segments as much. The largest, of a tenth of the photo, are found in all versions.
+    smaller segments as much. Those of a tenth of the photo that it trusts are in all versions.
     """
     names = [f"Landscape_{n}.jpg" for n in range(1, 9)]
     files = [real_data("library", "exif2", name) for name in names]
@@ -60,7 +61,9 @@ def test_large_segments_have_the_same_boxes_in_all_eight_orientations(tmp_path: 
         rows = library.ledger().photos(SearchFilter(), limit=10)
     assert summary.photos_ingested == len(names)
     assert {row.photo.size_wh for row in rows} == {UPRIGHT_WH}
-    first = [s for s in segments[names[0]] if s.area_fraction >= LARGE]
+    first = [
+        s for s in segments[names[0]] if s.area_fraction >= LARGE and s.predicted_iou >= TRUSTED_IOU
+    ]
     assert len(first) >= 4
     worst = min(_best_iou(s, segments[name]) for s in first for name in names[1:])
     print(f"{len(first)} large segments, worst box IoU {worst:.3f}")

@@ -641,6 +641,8 @@ def test_whole_photos_are_opened_refined_with_and_left_by_key(chrome: Any, uncut
         assert visit.path == f"/photo/{second}"
         visit.page.get_by_role("button", name="Next photo").click()
         visit.page.wait_for_function(f"() => !location.pathname.endsWith('{second}')")
+        third = visit.path.removeprefix("/photo/")
+        visit.page.locator(f".stage-frame.is-shown img[src*='{third}']").wait_for()
         visit.page.mouse.click(*visit.point(0.5, 0.5))
         visit.page.locator(".preview").first.wait_for()  # it can be cut by a click
         visit.page.go_back()
