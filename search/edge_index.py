@@ -59,7 +59,7 @@ class Limits(NamedTuple):
     """When to hold back."""
 
     # An exact scan of 20,000 x 512 takes 2 ms, less than encoding the words of a query. With the
-    # graph and 8-bit numbers it is below 1 ms, whatever the size (docs/scale.md).
+    # graph and 8-bit numbers it is 1 to 3 ms, whatever the size (docs/scale.md).
     graph_pays_from_points: int = 20_000
     # Edge maps its files into memory: on a full disk the next write or opening ends the process
     # with SIGBUS and no error to catch (seen with 0.9.0), so both stop while there is room.
