@@ -48,6 +48,7 @@ def test_a_first_run_killed_anywhere_and_run_again_misses_and_doubles_nothing(ri
     rig.ingest()
     assert rig.ingest().photos_unchanged == PHOTOS + 1
     assert_equal(snapshot(rig), undisturbed(rig))
+    say((KILLS + 1) // 2, run_s, "first runs")
 
 
 def test_cutting_anew_while_photos_move_survives_kills_too(rig: Rig) -> None:
@@ -65,6 +66,7 @@ def test_cutting_anew_while_photos_move_survives_kills_too(rig: Rig) -> None:
             kill_at(kills.uniform(0, run_s), rig, kills.choice(FLUSHES_S), "resegment")
         rig.ingest(resegment=True, **AGAIN)
         assert_equal(snapshot(rig), snapshot(calm))
+        say(KILLS // 2, run_s, "runs that cut anew")
 
 
 def test_what_a_kill_left_half_cut_anew_is_done_by_a_plain_run(rig: Rig) -> None:
@@ -106,8 +108,11 @@ def seconds_of_a_run(rig: Rig) -> float:
         started = time.monotonic()
         assert process.wait(RUNS_WITHIN_S) == 0
         seconds = time.monotonic() - started
-    print(f"a run takes {seconds:.1f} s")
     return min(seconds, KILLED_WITHIN_S)
+
+
+def say(kills: int, within_s: float, what: str) -> None:
+    print(f"{kills} kills of {what}, within {within_s:.1f} s each: all ended equal (seed {SEED})")
 
 
 def kill_at(seconds: float, rig: Rig, flush_every_s: float, what: str = "ingest") -> None:
