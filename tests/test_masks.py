@@ -7,7 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -299,6 +299,7 @@ def by_opencv(mask_hw: MaskArray, area_thresh: float, mode: str) -> tuple[NDArra
 
 @pytest.mark.parametrize("mode", ["holes", "islands"])
 @settings(deadline=None)
+@example(mask_hw=np.array([[0, 0, 1], [1, 0, 0]], bool), area_thresh=2)  # opencv's first is below
 @given(mask_hw=MASKS, area_thresh=st.sampled_from([0, 1, 2, 3.5, 5, 20, 100, 1000]))
 def test_small_regions_go_as_sam2_and_opencv_let_them_go(
     mode: str, mask_hw: MaskArray, area_thresh: float
