@@ -112,7 +112,7 @@ class Finder:
     def _ranked_by_photo(self, query: Query, vector: Vectors, photos: int) -> dict[str, Ranked]:
         """Return what is known of so many photos or more, best first, as far as it was read."""
         found: dict[str, Ranked] = {}
-        offset, step = 0, photos * HITS_A_GROUP
+        offset, step = 0, min(photos * HITS_A_GROUP, MAX_READING)
         while len(found) < photos:
             ranked = self._index.ranked_segments(
                 vector, query.where, limit=step, offset=offset, min_score=query.min_score

@@ -366,6 +366,18 @@ def segment_from_payload(segment_id: str, payload: Payload) -> Segment:
         raise _damaged("segment", segment_id, error) from error
 
 
+def photo_id_from_payload(segment_id: str, payload: Payload) -> str:
+    """Return whose segment this is.
+
+    Raises:
+        DamagedError: it does not say.
+    """
+    try:
+        return str(payload["photo_id"])
+    except KeyError as error:
+        raise _damaged("segment", segment_id, error) from error
+
+
 def _damaged(kind: str, record_id: object, error: Exception) -> DamagedError:
     what = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
     return DamagedError(

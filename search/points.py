@@ -27,6 +27,7 @@ from search.index import (
     payload_from_photo,
     payload_from_segment,
     photo_from_payload,
+    photo_id_from_payload,
     segment_from_payload,
 )
 from search.records import (
@@ -266,7 +267,7 @@ class PointIndex(ABC):
         row = self._checked(vector, 1)[0]
         question = Nearest(row, conditions, limit, offset, min_score, "photo")
         return [
-            (point.point_id, point.payload["photo_id"], point.score)
+            (point.point_id, photo_id_from_payload(point.point_id, point.payload), point.score)
             for point in self._nearest("segments", question)
         ]
 

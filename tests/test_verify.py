@@ -159,12 +159,17 @@ def test_a_broken_photo_is_told_of_and_the_next_ingest_makes_it_whole(
     assert_equal(snapshot(rig), before)
 
 
-def test_a_search_that_meets_a_damaged_segment_says_which_and_what_to_do(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ("lost", "asked"), [("bbox_xywh", "nearest_segments"), ("photo_id", "ranked_segments")]
+)
+def test_a_search_that_meets_a_damaged_segment_says_which_and_what_to_do(
+    rig: Rig, lost: str, asked: str
+) -> None:
     segment_id = segments_of(rig, photo_of(rig, "1.png"))[0].segment_id
-    damage(rig, "segment", "bbox_xywh")
+    damage(rig, "segment", lost)
     vector = rig.index.segment_vectors([segment_id])
     with pytest.raises(DamagedError, match=f"the segment {segment_id} .*verify --repair"):
-        rig.index.nearest_segments(vector, SearchFilter(), limit=100)
+        getattr(rig.index, asked)(vector, SearchFilter(), limit=100)
 
 
 def test_a_broken_photo_whose_file_is_gone_stays_as_it_is_and_is_told_of(rig: Rig) -> None:
