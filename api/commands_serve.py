@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ def serve(settings: Settings, watch: bool) -> None:
     keyring = keyring_from_settings(settings)
     beyond_loopback = settings.trust_network or bool(keyring)
     with (
-        closing_on_sigterm(),
+        closing_when_asked(),
         listen(settings.host, settings.port, beyond_loopback=beyond_loopback) as listening,
         Library(settings, command="serve") as library,
     ):
@@ -57,28 +57,27 @@ def serve(settings: Settings, watch: bool) -> None:
         click.echo(f"serving {library.folder} at {address} (stop with Ctrl-C; {asks})", err=True)
         configure_logging(settings)
         watching = watcher(library) if watch else nullcontext(lambda: None)
-        code = 0
-        with suppress(KeyboardInterrupt), watching as stop_watching:  # Ctrl-C is the way to end it
+        with watching as stop_watching:
             code = Server(app, settings, stop_watching).run_until_stopped(listening)
     leave_at_once(code)
 
 
 @contextmanager
-def closing_on_sigterm() -> Iterator[None]:
-    """Leave by an exception when asked to end, so that what is open gets closed.
+def closing_when_asked() -> Iterator[None]:
+    """Leave without a word at Ctrl-C or SIGTERM, by an exception, so that what is open gets closed.
 
-    uvicorn stops at SIGTERM, then sends it again to whoever handled it before: by default that
-    ends the process on the spot.
+    While uvicorn serves, it handles both itself.
     """
 
     def leave(*_: object) -> None:
         raise SystemExit(0)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def listen(host: str, port: int, *, beyond_loopback: bool = False) -> socket.socket:

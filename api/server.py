@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import HANDLED_SIGNALS
 
 from search.settings import Settings
 
@@ -44,12 +46,16 @@ class Server(uvicorn.Server):
 
     def run_until_stopped(self, listening: socket.socket) -> int:
         """Serve until Ctrl-C or SIGTERM; return the exit code."""
+        # From here on, not only once the loop runs: an exception that is raised between the two
+        # would leave a coroutine that nobody awaited. uvicorn sends a signal again, to these.
+        handlers = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
         try:
             self.run(sockets=[listening])
-        except KeyboardInterrupt:
-            return 0
-        except SystemExit as ended:  # it could not start, or `closing_on_sigterm` says so
+        except SystemExit as ended:  # it could not start
             return int(ended.code or 0)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return 0
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -218,10 +219,16 @@ def test_a_server_that_was_killed_leaves_the_library_usable(
         assert shown["segment"]["bbox_xywh"] == known["hits"][0]["bbox_xywh"]
 
 
-def test_a_server_that_is_asked_to_end_lets_go_of_everything(own: Path) -> None:
+@pytest.mark.parametrize(  # before the server runs, as it starts, after
+    ("after_s", "number"), [(0, signal.SIGINT), (0.02, signal.SIGTERM), (0.2, signal.SIGINT)]
+)
+def test_a_server_that_is_asked_to_end_lets_go_of_everything(
+    own: Path, after_s: float, number: signal.Signals
+) -> None:
     with serve(own, ready=False) as server:
         assert current_owner(own).address == server.address
-        server.process.terminate()
+        time.sleep(after_s)
+        server.process.send_signal(number)
         out, err = server.process.communicate(timeout=20)
     assert (server.process.returncode, out, err) == (0, "", "")
     assert not (own / INFO_NAME).exists()
