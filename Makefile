@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip
 LIBRARY ?= segsearch-library
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install serve test lint types layers unit test-crash browser train-starter wheel clean
+.PHONY: help demo install serve test lint types layers unit coverage test-crash browser train-starter wheel clean
 
 help: ## list what there is to make
 	@echo "make TARGET, where TARGET is one of"
@@ -38,7 +38,10 @@ layers: .venv/installed-dev ## import-linter: who may import whom
 
 # Two processes of one thread each: each loads the models, more would want more memory.
 unit: .venv/installed-dev ## pytest; the page needs Chromium, else it is skipped; ARGS="-k name"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: .venv/installed-dev ## pytest, and which lines no test ran; drawing takes twice as long
+	$(MAKE) unit ARGS="--cov --cov-report=term $(ARGS)"
 
 test-crash: .venv/installed-dev ## kill ingests at 50 moments; each must end equal to an undisturbed one
 	SEGSEARCH_TEST_KILLS=50 $(BIN)/python -m pytest -q -s tests/test_ingest_crash.py $(ARGS)

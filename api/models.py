@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Settings
 if TYPE_CHECKING:
     from ingest.segmenter import Segmenter
 
+_logger = logging.getLogger(__name__)
 STARTER = "starter"
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"segmenter": DEFAULT_SEGMENTER, "encoder": DEFAULT_ENCODER},
@@ -99,6 +102,21 @@ def torch_device(device: str) -> str:
 
 def precision_on(device: str, settings: Settings) -> Any:  # noqa: ANN401  (a Literal of two)
     """Return the precision for a device: bfloat16 on CUDA unless told otherwise."""
-    if settings.precision != "auto":
-        return settings.precision
-    return "bfloat16" if device.startswith("cuda") else "float32"
+    if settings.precision == "auto":
+        return "bfloat16" if device.startswith("cuda") else "float32"
+    if settings.precision == "bfloat16" and not computes_bfloat16(device):
+        _logger.warning(
+            "precision bfloat16: this processor has no arithmetic for it, so it takes about ten "
+            "times as long as float32"
+        )
+    return settings.precision
+
+
+def computes_bfloat16(device: str) -> bool:
+    """Return whether a device multiplies in bfloat16, as far as is known; else it is emulated."""
+    import torch
+
+    if device != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))

@@ -24,7 +24,8 @@ convolutions that bring image tokens to the mask's size. Three identities make i
     and the other way round, where the bias stays, since it differs by token:
 
         (X W_q + b_q) k'      = X (W_q k') + b_q k'
-        sum over heads of A_h v_h W_o = A M,  M = v_h W_o stacked over heads, (h t, c)
+        sum over heads of A_h v_h W_o = A M,  M = v_h W_o stacked over heads, (h t, c);
+        its bias goes into M, an h-th to each row, since a head's weights sum to 1
 
 3.  *A transposed convolution whose stride is its kernel is a matrix product* into blocks of 2 x 2
     pixels. Both are done in blocked order, with the skip features brought into that order once a
@@ -53,8 +54,8 @@ class PhotoTokens(NamedTuple):
     first_keys: Tensor  # (h, n, d) of the first block's attention from tokens to image
     first_values: Tensor  # (h, n, d)
     first_queries: Tensor  # (h, n, d) of the first block's attention from image to tokens
-    skip_half: Tensor  # (n, 4, c/4) features at twice the resolution, blocked, bias added
-    skip_full: Tensor  # (n, 4, 4, c/8) features at four times the resolution, likewise
+    skip_half: Tensor  # (n, c) features at twice the resolution, blocked by 4, bias added
+    skip_full: Tensor  # (4 n, c/2) features at four times the resolution, likewise
     side: int  # n is side * side
 
 
@@ -98,8 +99,10 @@ class PointDecoder:
             first_keys=_heads(to_image.k_proj(image + position), to_image).to(self._dtype),
             first_values=_heads(to_image.v_proj(image), to_image).to(self._dtype),
             first_queries=_heads(to_tokens.q_proj(image + position), to_tokens).to(self._dtype),
-            skip_half=(_blocked(half, side) + self._half_bias).to(self._dtype),
-            skip_full=(_blocked_twice(full, side) + self._full_bias).to(self._dtype),
+            skip_half=(_blocked(half, side) + self._half_bias).flatten(1).to(self._dtype),
+            skip_full=(_blocked_twice(full, side) + self._full_bias)
+            .reshape(4 * side**2, -1)
+            .to(self._dtype),
             side=side,
         )
 
@@ -159,10 +162,10 @@ class PointDecoder:
     def logits(self, photo: PhotoTokens, decoded: Decoded, which: list[int]) -> Tensor:
         """Return (b, m, 4 side, 4 side) float32 logits of the mask tokens in `which`."""
         b, n, c = decoded.image.shape
-        half = F.linear(decoded.image, self._half_weight).reshape(b, n, 4, c // 4)
-        half = F.gelu(self._half_norm(half + photo.skip_half))
-        full = F.linear(half, self._full_weight).reshape(b, n, 4, 4, c // 8)
-        full = F.gelu(full + photo.skip_full).reshape(b, n * 16, c // 8)
+        half = _added_product(photo.skip_half, decoded.image, self._half_weight)  # (b, n, c)
+        half = F.gelu(self._half_norm(half.reshape(b, 4 * n, c // 4)))
+        full = _added_product(photo.skip_full, half, self._full_weight)  # (b, 4 n, c/2)
+        full = F.gelu(full).reshape(b, 16 * n, c // 8)
         networks = self._decoder.output_hypernetworks_mlps
         at = self._iou_at + 1
         hyper = torch.stack([networks[i](decoded.tokens[:, at + i]) for i in which], dim=1)
@@ -223,11 +226,11 @@ class PointDecoder:
         weights = torch.softmax(scores, dim=2).reshape(b, h * t, -1)  # over tokens
         values = _heads(attention.v_proj(q), attention)  # (b, h, t, d)
         out = attention.out_proj.weight.t().reshape(h, -1, c)  # (h, d, c)
-        mixed = torch.bmm(weights.mT, (values @ out).reshape(b, h * t, c).to(self._dtype))
-        bias = attention.out_proj.bias.to(self._dtype)
+        folded = values @ out + attention.out_proj.bias / h  # weights of a head sum to 1
+        folded = folded.reshape(b, h * t, c).to(self._dtype)
         norm = block.norm4
         return F.layer_norm(
-            mixed + x + bias,
+            torch.baddbmm(x.expand(b, -1, -1), weights.mT, folded),
             (c,),
             norm.weight.to(self._dtype),
             norm.bias.to(self._dtype),
@@ -239,6 +242,12 @@ class PointDecoder:
         norm = self._decoder.output_upscaling[1]
         weight, bias = norm.weight.to(self._dtype), norm.bias.to(self._dtype)
         return F.layer_norm(x, (x.shape[-1],), weight, bias, norm.eps)
+
+
+def _added_product(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Return added (n, k) + x (b, n, c) @ weight' (k, c), in one pass over the result."""
+    b = len(x)
+    return torch.baddbmm(added.expand(b, -1, -1), x, weight.t().expand(b, -1, -1))
 
 
 def _keys(attention: Module, q: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from search.records import Box, Mask, RgbImage
 
 # On a CPU large batches thrash memory: 8 points at 1,024 px decode 1.9 times faster a point than
 # 64 (measured with hiera-tiny on 2 cores); a smaller model has proportionally smaller features.
-CPU_POINTS_AT_1024 = 8
+CPU_POINTS_AT_1024 = 2
 PROMPT_LOGIT = 10.0  # what a given binary mask becomes as a logit; SAM clamps to +-32
 
 

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from api.cli import cli
-from api.models import PRESETS, settings_for_photo, with_preset
+from api.models import PRESETS, precision_on, settings_for_photo, with_preset
 from api.options import read_settings
 from search.errors import UsageError
 from search.manifest import Manifest, ModelName, save_manifest
@@ -175,3 +175,16 @@ def test_effort_says_how_many_points_there_are(models: Any, effort: Any, points:
     assert with_preset(Settings(models=models, effort=effort)).points_per_side == points
     own = with_preset(Settings(models=models, effort=effort, points_per_side=7))
     assert own.points_per_side == 7
+
+
+@pytest.mark.parametrize(("can", "warned"), [({}, True), ({"avx512_bf16": True}, False)])
+def test_bfloat16_where_it_is_emulated_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    can: dict[str, bool],
+    warned: bool,
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: can)
+    assert precision_on("cpu", Settings(precision="bfloat16")) == "bfloat16"
+    assert ("no arithmetic for it" in caplog.text) == warned
