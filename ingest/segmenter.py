@@ -33,8 +33,9 @@ from search.masks import (
 )
 from search.records import Box, Mask, RgbImage
 
-# On a CPU large batches thrash memory: 8 points at 1,024 px decode 1.9 times faster a point than
-# 64 (measured with hiera-tiny on 2 cores); a smaller model has proportionally smaller features.
+# On a CPU large batches thrash memory, and glibc hands blocks of 32 MB back each time they are freed:
+# 2 points at 1,024 px decode twice as fast a point as 8, and those 1.9 times as fast as 64 (measured
+# with hiera-tiny on 2 cores); a smaller model has proportionally smaller features.
 CPU_POINTS_AT_1024 = 2
 PROMPT_LOGIT = 10.0  # what a given binary mask becomes as a logit; SAM clamps to +-32
 
