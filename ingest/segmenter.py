@@ -33,9 +33,9 @@ from search.masks import (
 )
 from search.records import Box, Mask, RgbImage
 
-# On a CPU large batches thrash memory, and glibc gives blocks of 32 MB back whenever they are freed.
-# Points at 1,024 px decode twice as fast by 2 as by 8, and 1.9 times as fast by 8 as by 64 (measured
-# with hiera-tiny on 2 cores); a smaller model has proportionally smaller features.
+# On a CPU large batches thrash memory, and glibc gives blocks of 32 MB back when they are freed.
+# Points at 1,024 px decode twice as fast by 2 as by 8, and those 1.9 times as fast as by 64
+# (hiera-tiny on 2 cores); a smaller model has proportionally smaller features.
 CPU_POINTS_AT_1024 = 2
 PROMPT_LOGIT = 10.0  # what a given binary mask becomes as a logit; SAM clamps to +-32
 
