@@ -11,31 +11,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
 import time
-import uuid
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
-from qdrant_client import QdrantClient, models
-from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
-from transformers import CLIPModel, CLIPProcessor
-
 from api.library import Library
-from api.models import PRESETS, STARTER
 from ingest.pipeline import ingest
-from ingest.segmenter import Sam2Segmenter
 from ingest.tally import Tally
 from search.settings import Settings
-from starter import weights_dir
 from starter.sample_library import draw_sample_library
 
 
@@ -75,18 +65,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3, help="alternations")
+    parser.add_argument("--device", default=os.environ.get("DEVICE", "cpu"))
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     folder = Path(tempfile.mkdtemp(prefix="segsearch-bench-"))
     try:
         paths = draw_sample_library(folder / "photos", photos=asked.photos).paths
-        print(json.dumps(_compare(folder, paths, asked.rounds)))
+        print(json.dumps(_compare(folder, paths, asked.rounds, asked.device)))
     finally:
         shutil.rmtree(folder)
 
 
-def _compare(folder: Path, paths: Sequence[Path], rounds: int) -> dict[str, float]:
-    tutorial, settings = Tutorial(), Settings(library=folder / "warm", models="starter")
+def _compare(folder: Path, paths: Sequence[Path], rounds: int, device: str) -> dict[str, float]:
+    from bench._tutorial import Tutorial
+
+    tutorial = Tutorial(device)
+    settings = Settings(library=folder / "warm", models="starter", device=device)
     with Library(settings, command="bench", create=True) as warm:
         segmenter, encoder = warm.segmenter(), warm.encoder()
     _ours(folder / "first", folder / "photos", segmenter, encoder, Counter())  # compiles
@@ -124,53 +118,6 @@ def _ours(library: Path, photos: Path, segmenter: Any, encoder: Any, stages: Cou
         index = Timed(opened.index(), "write", stages)
         workshop.index = lambda: index
         return ingest([photos], workshop, Quiet()).segments
-
-
-class Tutorial:
-    """The plain way, as examples on the web put these libraries together."""
-
-    def __init__(self) -> None:
-        self._encoder = CLIPModel.from_pretrained(weights_dir() / "encoder")
-        self._processor = CLIPProcessor.from_pretrained(weights_dir() / "encoder")
-        with Library(
-            Settings(library=Path("unused"), models="starter"), command="bench", create=True
-        ) as library:
-            segmenter = library.segmenter()
-        assert isinstance(segmenter, Sam2Segmenter)
-        names = ("points_per_side", "pred_iou_thresh", "stability_score_thresh")
-        chosen = {name: PRESETS[STARTER][name] for name in names}
-        self._generator = SAM2AutomaticMaskGenerator(segmenter.model, **chosen)
-        size = segmenter.model.image_size
-        self._generator.predictor._bb_feat_sizes = [(size // s, size // s) for s in (4, 8, 16)]
-
-    def run(self, paths: Sequence[Path], store: Path) -> int:
-        """Ingest the photos, and return how many segments were found."""
-        client = QdrantClient(path=str(store))
-        size = self._encoder.config.projection_dim
-        parameters = models.VectorParams(size=size, distance=models.Distance.COSINE)
-        client.create_collection("segments", vectors_config=parameters)
-        found = sum(self._photo(path, client) for path in paths)
-        client.close()
-        return found
-
-    def _photo(self, path: Path, client: QdrantClient) -> int:
-        with Image.open(path) as image:
-            photo = ImageOps.exif_transpose(image).convert("RGB")
-        masks = self._generator.generate(np.array(photo))
-        points = [self._point(photo, mask, path) for mask in masks if mask["area"]]
-        if points:
-            client.upsert("segments", points)
-        return len(points)
-
-    def _point(self, photo: Image.Image, mask: dict[str, Any], path: Path) -> models.PointStruct:
-        x, y, w, h = mask["bbox"]
-        crop = photo.crop((int(x), int(y), int(x + w) + 1, int(y + h) + 1))
-        inputs = self._processor(images=crop, return_tensors="pt")
-        with torch.no_grad():
-            features = self._encoder.get_image_features(**inputs)
-        vector = getattr(features, "pooler_output", features)[0].tolist()
-        payload = {"path": str(path), "bbox": mask["bbox"], "area": int(mask["area"])}
-        return models.PointStruct(id=str(uuid.uuid4()), vector=vector, payload=payload)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ from ingest import upsampling
 from ingest.cutting import CutMask, MaskParameters
 from ingest.decoder import PhotoTokens, PointDecoder
 from ingest.upsampling import Logits
-from search.masks import array_from_mask, mask_from_array, mask_from_runs
+from search.masks import array_from_mask, mask_from_array
 from search.records import Box, Mask, RgbImage
 
 # Adaptive points: every fourth point of the grid, then every second where no mask was found yet,
@@ -105,9 +106,8 @@ def automatic_masks(
     kept = np.arange(len(owners))
     if len(crops) > 1:
         kept = _without_crop_duplicates(everything, crops, owners, parameters.crop_nms_thresh)
-    return [
-        _cut(everything, int(i), crops[owners[i]], size_hw, parameters.mask_threshold) for i in kept
-    ]
+    cut = partial(_cut, everything, size_hw=size_hw, threshold=parameters.mask_threshold)
+    return list(upsampling.workers().map(cut, kept.tolist(), [crops[owners[i]] for i in kept]))
 
 
 def low_res_predictor(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
@@ -261,23 +261,24 @@ def _measured(
     parameters: MaskParameters,
 ) -> Candidates:
     """Measure masks at the crop's size; keep those that are stable and not cut by its edge."""
-    low_res = np.ascontiguousarray(logits.float().cpu().numpy())
+    logits = logits.float()
     measured = upsampling.measure(
-        low_res, crop.size_wh, parameters.mask_threshold, parameters.stability_score_offset
+        logits, crop.size_wh, parameters.mask_threshold, parameters.stability_score_offset
     )
-    found = Candidates(
-        low_res,
-        predicted_iou.float().cpu().numpy(),
-        measured.stability_score,
-        measured.boxes_xyxy,
-        points_xy.cpu().numpy(),
-        measured.area_px,
-    )
-    if parameters.stability_score_thresh > 0.0:
-        found = found.chosen(found.stability_score >= parameters.stability_score_thresh)
     whole = [0, 0, *photo_wh]
-    boxes = torch.from_numpy(found.boxes_xyxy)
-    return found.chosen(~is_box_near_crop_edge(boxes, list(crop.box_xyxy), whole).numpy())
+    boxes = torch.from_numpy(measured.boxes_xyxy)
+    good = ~is_box_near_crop_edge(boxes, list(crop.box_xyxy), whole).numpy()
+    if parameters.stability_score_thresh > 0.0:
+        good &= measured.stability_score >= parameters.stability_score_thresh
+    left = torch.from_numpy(np.flatnonzero(good)).to(logits.device)
+    return Candidates(
+        logits[left].cpu().numpy(),
+        predicted_iou[left].float().cpu().numpy(),
+        measured.stability_score[good],
+        measured.boxes_xyxy[good],
+        points_xy[left].cpu().numpy(),
+        measured.area_px[good],
+    )
 
 
 def _nms(
@@ -302,7 +303,7 @@ def _without_crop_duplicates(
 
 
 def _cut(
-    found: Candidates, i: int, crop: Crop, size_hw: tuple[int, int], threshold: float
+    found: Candidates, i: int, crop: Crop, *, size_hw: tuple[int, int], threshold: float
 ) -> CutMask:
     """Return one surviving mask as a record, in pixels of the photo."""
     x0, y0, x1, y1 = crop.box_xyxy
@@ -322,8 +323,7 @@ def _cut(
 def _mask(logits_hw: Logits, crop: Crop, size_hw: tuple[int, int], threshold: float) -> Mask:
     """Return the mask over the whole photo."""
     width, height = crop.size_wh
-    runs = upsampling.runs(np.ascontiguousarray(logits_hw), (width, height), threshold)
-    mask = mask_from_runs(runs, (height, width))
+    mask = upsampling.encoded(logits_hw, (width, height), threshold)
     if (height, width) == size_hw:
         return mask
     x0, y0, x1, y1 = crop.box_xyxy

@@ -6,16 +6,25 @@ masks a point. But an upsampled value is a convex mix of the four logits around 
 on one side of a threshold, so does every pixel between them; only cells that a threshold runs
 through need to be evaluated pixel by pixel (under 1% of pixels). The arithmetic is that of torch's
 `interpolate(mode="bilinear", align_corners=False)` in float32, operation for operation.
+
+On a GPU every pixel is evaluated after all (see `ingest.upsampling_gpu`), and only the logits of
+masks that pass leave it.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from ingest.bilinear import Axis, axis
+from ingest.upsampling_gpu import measured_on_gpu
+from search.records import Mask
 
 Logits = NDArray[np.float32]
 Function = TypeVar("Function")
@@ -29,16 +38,6 @@ def _compiled(function: Function) -> Function:
     return cast(Function, numba.njit(cache=True, nogil=True)(function))
 
 
-class Axis(NamedTuple):
-    """How output pixels along one axis mix the logits along it."""
-
-    first: NDArray[np.int64]  # (out,) index of the logit before
-    second: NDArray[np.int64]  # (out,) and of the one after, the same at the end
-    first_weight: NDArray[np.float32]  # (out,)
-    second_weight: NDArray[np.float32]  # (out,)
-    starts: NDArray[np.int64]  # (in + 1,) outputs starts[k]:starts[k + 1] have first == k
-
-
 class Measured(NamedTuple):
     """What n masks measure at full size."""
 
@@ -47,48 +46,60 @@ class Measured(NamedTuple):
     boxes_xyxy: NDArray[np.int64]  # (n, 4) outermost pixels; an empty mask gives zeros
 
 
-@lru_cache(maxsize=64)
-def axis(size_in: int, size_out: int) -> Axis:
-    """Return the bilinear mix from `size_in` logits to `size_out` pixels (torch's rule)."""
-    scale = np.float32(size_in) / np.float32(size_out)
-    centers = np.arange(size_out, dtype=np.float32) + np.float32(0.5)
-    source = np.maximum(scale * centers - np.float32(0.5), np.float32(0))
-    first = np.minimum(source.astype(np.int64), size_in - 1)
-    second = np.minimum(first + 1, size_in - 1)
-    second_weight = np.clip(source - first.astype(np.float32), 0, 1).astype(np.float32)
-    starts = np.searchsorted(first, np.arange(size_in + 1))
-    return Axis(first, second, np.float32(1) - second_weight, second_weight, starts)
-
-
-def measure(logits: Logits, size_wh: tuple[int, int], threshold: float, offset: float) -> Measured:
-    """Measure n masks as they would be at the photo's size.
+def measure(
+    logits: torch.Tensor, size_wh: tuple[int, int], threshold: float, offset: float
+) -> Measured:
+    """Measure n masks as they would be at the photo's size, where the logits are.
 
     Args:
-        logits: (n, h, w) float32, C-contiguous.
+        logits: (n, h, w) float32.
         size_wh: width and height of the photo.
         threshold: logits above it are inside.
         offset: SAM's stability is area over threshold + offset / area over threshold - offset.
     """
-    width, height = size_wh
-    levels = np.array([threshold, threshold + offset, threshold - offset], np.float32)
-    areas, boxes = _measure(
-        logits, axis(logits.shape[1], height), axis(logits.shape[2], width), levels
-    )
+    levels = (threshold, threshold + offset, threshold - offset)
+    if logits.device.type == "cpu":
+        areas, boxes = measured_by_cells(logits, size_wh, levels)
+    else:
+        on_gpu = measured_on_gpu(logits, size_wh, levels)
+        areas, boxes = (found.cpu().numpy().astype(np.int64) for found in on_gpu)
     with np.errstate(invalid="ignore"):
-        stability = areas[:, 1].astype(np.float32) / areas[:, 2].astype(np.float32)
+        stability: NDArray[np.float32] = np.divide(areas[:, 1], areas[:, 2], dtype=np.float32)
     return Measured(areas[:, 0], stability, boxes)
 
 
-def runs(logits_hw: Logits, size_wh: tuple[int, int], threshold: float) -> list[int]:
-    """Return the column-major runs of one mask at the photo's size, the first of background."""
+def measured_by_cells(
+    logits: torch.Tensor, size_wh: tuple[int, int], levels: tuple[float, float, float]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (n, 3) areas over each level and (n, 4) boxes at the first, by several threads."""
+    width, height = size_wh
+    down, across = axis(logits.shape[1], height), axis(logits.shape[2], width)
+    parts = np.array_split(logits.contiguous().numpy(), min(len(logits), _threads()) or 1)
+    by_part = partial(_measure, down=down, across=across, levels=np.array(levels, np.float32))
+    areas, boxes = zip(*workers().map(by_part, parts), strict=True)
+    return np.concatenate(areas), np.concatenate(boxes)
+
+
+@cache
+def workers() -> ThreadPoolExecutor:
+    """Return threads for compiled code, which other threads may run beside."""
+    return ThreadPoolExecutor(_threads(), thread_name_prefix="masks")
+
+
+def _threads() -> int:
+    return max(1, torch.get_num_threads())
+
+
+def encoded(logits_hw: Logits, size_wh: tuple[int, int], threshold: float) -> Mask:
+    """Return one mask at the photo's size."""
     width, height = size_wh
     down, across = axis(logits_hw.shape[0], height), axis(logits_hw.shape[1], width)
-    found: NDArray[np.int64] = _runs(logits_hw, down, across, np.float32(threshold))
-    return cast("list[int]", found.tolist())
+    counts = _counts(_runs(logits_hw, down, across, np.float32(threshold)))
+    return Mask(size_wh=size_wh, counts=counts.tobytes().decode("ascii"))
 
 
 @_compiled
-def _measure(logits: Any, down: Any, across: Any, levels: Any) -> Any:  # noqa: ANN401
+def _measure(logits: Any, down: Axis, across: Axis, levels: Any) -> Any:  # noqa: ANN401
     """Return (n, 3) areas over each level and (n, 4) boxes at the first."""
     count, rows, columns = logits.shape
     areas = np.zeros((count, 3), np.int64)
@@ -137,7 +148,7 @@ def _measure(logits: Any, down: Any, across: Any, levels: Any) -> Any:  # noqa: 
 
 
 @_compiled
-def _runs(logits: Any, down: Any, across: Any, level: Any) -> Any:  # noqa: ANN401
+def _runs(logits: Any, down: Axis, across: Axis, level: Any) -> Any:  # noqa: ANN401
     """Return the column-major run lengths of one mask over a level."""
     rows = logits.shape[0]
     height, width = down.first.shape[0], across.first.shape[0]
@@ -175,3 +186,20 @@ def _runs(logits: Any, down: Any, across: Any, level: Any) -> Any:  # noqa: ANN4
                     inside, since = not inside, px * height + py
     found.append(width * height - since)
     return np.array(found)
+
+
+@_compiled
+def _counts(runs: Any) -> Any:  # noqa: ANN401
+    """Return runs in COCO's compressed form, as `search.masks.runs_from_counts` reads it."""
+    text = np.empty(7 * len(runs), np.uint8)
+    used = 0
+    for i in range(len(runs)):
+        left = runs[i] - runs[i - 2] if i > 2 else runs[i]
+        more = True
+        while more:
+            bits = left & 0x1F
+            left >>= 5
+            more = left != -1 if bits & 0x10 else left != 0
+            text[used] = (bits | 0x20 if more else bits) + 48
+            used += 1
+    return text[:used]

@@ -68,5 +68,6 @@ def grounding_loss(
         share = (share * meant).sum(-1).clamp(1e-4, 1 - 1e-4)  # (M, heads, cells)
         overlap = 2 * (share * wanted).sum(-1) + 0.1
         dice = 1 - overlap / (share.sum(-1) + wanted.sum(-1) + 0.1)
-        losses.append(dice.mean() + functional.binary_cross_entropy(share, wanted))
+        with torch.autocast(share.device.type, enabled=False):  # CUDA's refuses what follows
+            losses.append(dice.mean() + functional.binary_cross_entropy(share, wanted))
     return torch.stack(losses).mean()

@@ -27,6 +27,7 @@ STRIDE = 4  # a mask decoder's logits are at a quarter of the picture's resoluti
 SEEDS_PER_STREAM = 100_000_000
 KEPT_SCENES = 2_000
 NODE_WEIGHT_EXPONENT = 0.25  # of its area: most segments of a photo are small
+LANES = 16
 SEEN_AGAIN = 0.5  # share of a batch that shows earlier scenes, cropped and tinted anew
 
 Floats = NDArray[np.float32]
@@ -78,10 +79,17 @@ def click_batches(
 
 
 def _scene_seeds(rng: np.random.Generator, seed: int, number: int, pictures: int) -> list[int]:
-    """Return new scenes' seeds, then those of scenes that earlier batches showed."""
+    """Return new scenes' seeds, then those of scenes that earlier batches of its lane showed.
+
+    Lanes are every sixteenth batch: a process of up to 16 that share a stream, if their number
+    divides 16, has drawn all of its lanes' scenes itself.
+    """
     new = pictures - round(pictures * SEEN_AGAIN)
+    reach = KEPT_SCENES // (LANES * max(1, new))  # batches of a lane that one process keeps
+    earlier = rng.integers(1, max(1, reach) + 1, pictures - new)
+    batches = np.maximum(number - LANES * earlier, number % LANES)
+    old = batches * new + rng.integers(0, max(1, new), pictures - new)
     first = number * new
-    old = rng.integers(max(0, first - KEPT_SCENES), max(first, 1), pictures - new)
     return [seed * SEEDS_PER_STREAM + int(index) for index in (*range(first, first + new), *old)]
 
 

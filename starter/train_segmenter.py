@@ -44,6 +44,7 @@ from starter.segmenter_export import export, sharpen
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CHECK_SEED = 7  # the stream that checks are drawn from; training's streams have other seeds
+CHECK_PICTURES = 8  # of each of the batches that are checked
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Recipe:
 
     size_px: int = 256  # of the pictures; the weights are used at the config's image_size
     steps: int = 12_000
+    minutes: float = 0.0  # if set, not longer than that, as on a machine rented by the hour
     pictures: int = 8  # a step
     clicks: int = 16  # a picture
     two_way_from: float = 0.55  # share of the steps after which the image attends to prompts
@@ -127,9 +129,9 @@ class Training:
         self.reader = Reader(self.model.hidden_dim).to(self.device)
         self.optimizers = _optimizers(recipe, self.model, self.reader)
         # On a CPU the fused attention's backward pass takes twice as long as the plain one's.
-        self._attention = (
-            SDPBackend.MATH if self.device.type == "cpu" else SDPBackend.EFFICIENT_ATTENTION
-        )
+        self._attention = [SDPBackend.MATH]
+        if self.device.type != "cpu":
+            self._attention += [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
         self.step = 0
         self.seconds = 0.0
         self.earlier: list[dict[str, Any]] = []
@@ -149,9 +151,15 @@ class Training:
         return [*self.model.parameters(), *self.reader.parameters()]
 
     @property
+    def done(self) -> float:
+        """The share of the run that lies behind: of its steps or its time, whichever is more."""
+        of_time = self.seconds / 60 / self.recipe.minutes if self.recipe.minutes else 0.0
+        return max(self.step / max(1, self.recipe.steps), of_time)
+
+    @property
     def two_way(self) -> bool:
         """Whether the image attends to the prompts by now."""
-        return self.step >= self.recipe.two_way_from * self.recipe.steps
+        return self.done >= self.recipe.two_way_from
 
     def prepare(self, batch: dict[str, Tensor], weights: Path | None = None) -> None:
         """Set the start: fresh, from another run's checkpoint, or from exported weights."""
@@ -208,9 +216,8 @@ class Training:
         """Learn from one batch; return what the log tells."""
         self.model.train()
         batch = {name: values.to(self.device) for name, values in batch.items()}
-        done = self.step / self.recipe.steps
         warm = min(1.0, (self.step + 1) / self.recipe.warm_up_steps)
-        cosine = 0.5 + 0.5 * math.cos(math.pi * done)
+        cosine = 0.5 + 0.5 * math.cos(math.pi * self.done)
         rate = self.recipe.learning_rate * warm * max(0.02, cosine)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -258,7 +265,7 @@ class Training:
             precise.logits.flatten(0, 1), precise.iou.flatten(0, 1), asked.targets, asked.counts
         )
         looking = looking_distance(looks, points, self.recipe.size_px)
-        teach = max(0.0, 1 - self.step / (self.recipe.look_until * self.recipe.steps))
+        teach = max(0.0, 1 - self.done / self.recipe.look_until)
         loss = (
             _ambiguous(by_click)
             + 0.5 * by_reader.candidates
@@ -493,7 +500,8 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
     size_px = recipe.size_px
-    check_stream = iter(_Batches(replace(recipe, leaves=0.0), CHECK_SEED, 0, size_px))
+    shown = replace(recipe, leaves=0.0, pictures=CHECK_PICTURES)
+    check_stream = iter(_Batches(shown, CHECK_SEED, 0, size_px))
     checks = [next(check_stream) for _ in range(6)]
     if checkpoint.exists():
         training.load(checkpoint)
@@ -509,7 +517,7 @@ def run(
     told: list[dict[str, float]] = []
     with (out / "log.jsonl").open("a") as log:
         stream = iter(loader)
-        while training.step < recipe.steps:
+        while training.done < 1:
             began = time.monotonic()
             told.append(training.train_step(next(stream)))
             training.seconds += time.monotonic() - began
