@@ -166,7 +166,8 @@ def _targets(
     around = [_extents(piece.astype(np.uint16), np.eye(2, dtype=np.float32))[1]]
     climbing: int | None = node
     while climbing is not None:
-        nested.append(np.tensordot(members[climbing], shares, 1))
+        # Not a matrix product: BLAS would start threads of its own in every process that draws.
+        nested.append(shares[members[climbing] > 0].sum(axis=0))
         around.append(extents[climbing])
         climbing = parents[climbing]
     areas = [float(share.mean()) for share in nested]

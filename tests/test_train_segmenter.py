@@ -173,7 +173,7 @@ def test_a_prepared_model_looks_at_the_click() -> None:
             decode(model, features, sparse[None], two_way=False, looks=looks)
         return float(looking_distance(looks, points, 128))
 
-    assert distance(30) < 0.5 * distance(0)
+    assert distance(30) < 0.7 * distance(0)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
