@@ -42,11 +42,12 @@ LINKS_BY_FIELD = 0
 FULL_SCAN_KB = 60_000
 ACORN_BELOW = 0.4  # part of the points that a filter leaves; Qdrant's default
 
-_SCHEMA = {
-    "keyword": edge.PayloadSchemaType.Keyword,
-    "float": edge.PayloadSchemaType.Float,
-    "datetime": edge.PayloadSchemaType.Datetime,
-    "geo": edge.PayloadSchemaType.Geo,
+# Mapped as files: reading them into memory took two thirds of what opening 100,000 points takes.
+_INDEXES: dict[str, edge.PayloadSchemaParams] = {
+    "keyword": edge.KeywordIndexParams(memory=edge.Memory.Cached),
+    "float": edge.FloatIndexParams(memory=edge.Memory.Cached),
+    "datetime": edge.DatetimeIndexParams(memory=edge.Memory.Cached),
+    "geo": edge.GeoIndexParams(memory=edge.Memory.Cached),
 }
 _PAYLOAD: dict[Reading, bool | edge.PayloadSelector] = {
     "ids": False,
@@ -308,7 +309,7 @@ def _create_shard(folder: Path, fields: Sequence[PayloadField], config: edge.Edg
         shutil.rmtree(draft)
     shard = edge.EdgeShard.create(str(draft), config)
     for field in fields:
-        shard.update(edge.UpdateOperation.create_field_index(field.key, _SCHEMA[field.kind]))
+        shard.update(edge.UpdateOperation.create_field_index(field.key, _INDEXES[field.kind]))
     shard.close()  # before it is renamed: an open shard remembers its path
     draft.rename(folder)
 

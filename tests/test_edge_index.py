@@ -23,6 +23,7 @@ from index_samples import (
     unit_vectors,
 )
 
+from search import edge_index
 from search.edge_index import EdgeIndex, Limits
 from search.errors import MismatchError, SegsearchError, StoreError
 from search.records import SearchFilter
@@ -196,28 +197,36 @@ def test_small_collections_are_left_without_a_graph(tmp_path: Path) -> None:
     index.close()
 
 
-def test_optimizing_builds_a_graph_and_keeps_every_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("full_scan_kb", [edge_index.FULL_SCAN_KB, 50])
+def test_optimizing_builds_a_graph_and_keeps_every_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_scan_kb: int
+) -> None:
+    monkeypatch.setattr(edge_index, "FULL_SCAN_KB", full_scan_kb)  # at 50 filters use the graph
     dim = 256
     sample = make_sample(photo_count=40, segments_each=300)
     count = len(sample.segments)  # 12 MB of vectors: over Edge's own threshold
     drawn = unit_vectors(4, count + 10, dim=dim)
     vectors, questions = drawn[:count], drawn[count:]
+    few = np.quantile([s.predicted_iou for s in sample.segments], 0.9)
+    filters = [ANYTHING, SearchFilter(min_predicted_iou=float(few))]
+
+    def answers(index: EdgeIndex) -> list[set[str]]:
+        asked = [(q[None], where) for where in filters for q in questions]
+        return [{h.segment.segment_id for h in index.nearest_segments(*a, limit=10)} for a in asked]
+
     index = open_edge(tmp_path, dim, Limits(graph_pays_from_points=10_000))
     for photo in sample.photos:
         rows = [i for i, s in enumerate(sample.segments) if s.photo_id == photo.photo_id]
         index.put_segments(photo, [sample.segments[i] for i in rows], vectors[rows])
-    before = [index.nearest_segments(q[None], ANYTHING, limit=10) for q in questions]
+    before = answers(index)
     index.close()
     assert _graph_size(tmp_path) == 0  # neither writing nor searching built one
 
     index = open_edge(tmp_path, dim, Limits(graph_pays_from_points=10_000))
     assert index.optimize() is True
-    after = [index.nearest_segments(q[None], ANYTHING, limit=10) for q in questions]
-    same = [
-        {hit.segment.segment_id for hit in old} & {hit.segment.segment_id for hit in new}
-        for old, new in zip(before, after, strict=True)
-    ]
-    assert np.mean([len(ids) / 10 for ids in same]) >= 0.95
+    shares = [len(old & new) / 10 for old, new in zip(before, answers(index), strict=True)]
+    assert np.mean(shares[: len(questions)]) >= 0.95
+    assert np.mean(shares[len(questions) :]) >= 0.95  # a tenth of the points, by the filter
     assert index.count("segments") == count
     assert index.optimize() is False
     index.close()
