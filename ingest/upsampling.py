@@ -13,6 +13,7 @@ masks that pass leave it.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -84,6 +85,10 @@ def measured_by_cells(
 def workers() -> ThreadPoolExecutor:
     """Return threads for compiled code, which other threads may run beside."""
     return ThreadPoolExecutor(_threads(), thread_name_prefix="masks")
+
+
+if hasattr(os, "register_at_fork"):  # a copy of the process has no threads
+    os.register_at_fork(after_in_child=workers.cache_clear)
 
 
 def _threads() -> int:
