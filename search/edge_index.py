@@ -273,10 +273,10 @@ class EdgeIndex(PointIndex):
 
 
 def _config(vector_name: str, dim: int) -> edge.EdgeConfig:
-    params = edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine)
-    # Mapped, like all else: copying them into memory was half of what opening took.
+    # Mapped and read when asked for: reading all vectors first was most of what opening took.
+    params = edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine, memory=edge.Memory.Cold)
     int8 = edge.ScalarQuantizationConfig(
-        edge.ScalarType.Int8, quantile=INT8_QUANTILE, memory=edge.Memory.Cached
+        edge.ScalarType.Int8, quantile=INT8_QUANTILE, memory=edge.Memory.Cold
     )
     graph = edge.HnswIndexConfig(GRAPH_LINKS, GRAPH_CARE, FULL_SCAN_KB, payload_m=LINKS_BY_FIELD)
     return edge.EdgeConfig(
