@@ -7,7 +7,8 @@ registers and counts. On other devices torch upsamples some masks at a time, and
 
 from __future__ import annotations
 
-from functools import lru_cache
+import logging
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ try:
 except ImportError:  # not on this system
     triton = None
 
+_logger = logging.getLogger(__name__)
 PIXELS_AT_ONCE = 1 << 27  # that torch upsamples: half a GB
 ROWS, COLUMNS = 16, 128  # that a program looks at together
 NOWHERE = 1 << 30
@@ -39,9 +41,22 @@ def measured_on_gpu(
         size_wh: width and height of the photo.
         levels: an empty mask at the first has a box of zeros.
     """
-    if triton is not None and logits.device.type == "cuda":
+    if logits.device.type == "cuda" and kernel_runs(logits.device):
         return measured_by_kernel(logits, size_wh, levels)
     return measured_upsampled(logits, size_wh, levels)
+
+
+@cache
+def kernel_runs(device: torch.device) -> bool:
+    """Return whether the kernel can be had: Triton compiles it, with a C compiler's help."""
+    if triton is None:
+        return False
+    try:
+        measured_by_kernel(torch.zeros((1, 2, 2), device=device), (2, 2), (0.0, 1.0, -1.0))
+    except Exception as error:  # whatever its compiler and the driver have to say
+        _logger.warning("masks are measured without a kernel of their own, slower: %s", error)
+        return False
+    return True
 
 
 def measured_by_kernel(

@@ -42,7 +42,7 @@ LINKS_BY_FIELD = 0
 FULL_SCAN_KB = 60_000
 ACORN_BELOW = 0.4  # part of the points that a filter leaves; Qdrant's default
 
-# Mapped as files: reading them into memory took two thirds of what opening 100,000 points takes.
+# Mapped as files: reading them into memory was more than half of the processor time of opening.
 _INDEXES: dict[str, edge.PayloadSchemaParams] = {
     "keyword": edge.KeywordIndexParams(memory=edge.Memory.Cached),
     "float": edge.FloatIndexParams(memory=edge.Memory.Cached),

@@ -55,6 +55,20 @@ def test_the_kernel_for_gpus_measures_as_the_processor_does() -> None:
     subprocess.run(run, env={**os.environ, "TRITON_INTERPRET": "1"}, check=True, timeout=300)
 
 
+def test_where_the_kernel_does_not_compile_torch_measures(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(upsampling_gpu, "triton", object())
+    monkeypatch.setattr(upsampling_gpu, "measured_by_kernel", fails)
+    upsampling_gpu.kernel_runs.cache_clear()
+    assert not upsampling_gpu.kernel_runs(torch.device("cpu"))
+    assert "Failed to find C compiler" in caplog.text
+    upsampling_gpu.kernel_runs.cache_clear()
+
+
 KERNEL_CHECK = """
 import torch
 from ingest.upsampling import measured_by_cells
