@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.encoder import Encoder
 from search.manifest import load_manifest
-from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Settings
+from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Precision, Settings
 
 if TYPE_CHECKING:
     from ingest.segmenter import Segmenter
@@ -100,23 +100,25 @@ def torch_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def precision_on(device: str, settings: Settings) -> Any:  # noqa: ANN401  (a Literal of two)
-    """Return the precision for a device: bfloat16 on CUDA unless told otherwise."""
+def precision_on(device: str, settings: Settings) -> Precision:
+    """Return the precision for a device: float16 on CUDA unless told otherwise."""
     if settings.precision == "auto":
-        return "bfloat16" if device.startswith("cuda") else "float32"
-    if settings.precision == "bfloat16" and not computes_bfloat16(device):
+        return "float16" if device.startswith("cuda") else "float32"
+    if not computes(device, settings.precision):
         _logger.warning(
-            "precision bfloat16: this processor has no arithmetic for it, so it takes about ten "
-            "times as long as float32"
+            f"precision {settings.precision}: this processor has no arithmetic for it, so it takes "
+            f"many times as long as float32"
         )
     return settings.precision
 
 
-def computes_bfloat16(device: str) -> bool:
-    """Return whether a device multiplies in bfloat16, as far as is known; else it is emulated."""
+def computes(device: str, precision: Precision) -> bool:
+    """Return whether a device multiplies in a precision, as far as is known; else it emulates."""
     import torch
 
-    if device != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    if precision == "float32" or device != "cpu" or not x86:
         return True
     can = torch.cpu.get_capabilities()
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+    kind = "fp16" if precision == "float16" else "bf16"
+    return bool(can.get(f"avx512_{kind}") or can.get(f"amx_{kind}"))

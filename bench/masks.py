@@ -12,9 +12,10 @@ A whole reference photo takes minutes on a CPU. There 64 points of each are time
 to the 1,024 points of the default grid (the table says so); identity is checked on the masks of
 exactly those points. A GPU does the whole grid.
 
-Fast mode is timed where the device multiplies in bfloat16. How far its masks agree with the exact
-ones is asked of weights that mean something: the starter's, on real photos of DATA (as
-`make bench-starter` takes it) or else on drawn scenes, every mask that the preset keeps.
+Fast mode, in float16 or else in bfloat16, is timed where the device multiplies in one of these. How
+far masks of both agree with the exact ones is asked of weights that mean something: the starter's,
+on real photos of DATA (as `make bench-starter` takes it) or else on drawn scenes, every mask that
+the preset keeps. Agreement is the same where a precision is emulated.
 """
 
 from __future__ import annotations
@@ -34,18 +35,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from pycocotools import mask as coco_masks
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.build_sam import build_sam2
 from sam2.utils.amg import build_point_grid
 
-from api.models import PRESETS, STARTER, computes_bfloat16, load_segmenter
+from api.models import PRESETS, STARTER, computes, load_segmenter
 from ingest.automatic import Crop, _crop_candidates
 from ingest.cutting import CutMask, MaskParameters
 from ingest.decoder import PointDecoder
 from ingest.segmenter import Sam2Segmenter
-from search.masks import array_from_mask, iou
+from search.masks import array_from_mask
 from search.records import Mask, RgbImage
-from search.settings import Settings
+from search.settings import Precision, Settings
 from starter.evaluation.photos import iter_bsds, iter_coco
 from starter.scenes import draw_scene
 from starter.segmenter_export import sharpen
@@ -62,16 +64,16 @@ KEEP_BLOCKS = {
 }
 TUNED_CPU_BATCH, TUNED_GPU_BATCH = 8, 256
 SIZES = {"": (1800, 1200), "_12mp": (4000, 3000)}
-AGREEMENT_PHOTOS = 12  # of each set
 AGREEMENT_PX = 640
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="alternations")
+    parser.add_argument("--rounds", type=int, default=3, help="alternations; 0: agreement alone")
     parser.add_argument("--side", type=int, help="points per side that are timed")
     parser.add_argument("--device", default=os.environ.get("DEVICE", "cpu"))
+    parser.add_argument("--photos", type=int, default=24, help="for how far masks agree")
     parser.add_argument("--data", type=Path, default=os.environ.get("DATA"))
     for worker in ("--tuned-worker", "--peak-worker"):
         parser.add_argument(worker, metavar="WxH", help=argparse.SUPPRESS)
@@ -89,10 +91,10 @@ def main() -> None:
         print(worker(model, rgb, side))
         return
     figures: dict[str, Any] = {}
-    for suffix, size_wh in SIZES.items():
+    for suffix, size_wh in SIZES.items() if asked.rounds else ():
         rounds = 1 if suffix and asked.device == "cpu" else asked.rounds  # minutes each at 12 MP
         figures |= _compare(model, size_wh, suffix, side, rounds)
-    figures |= _fast_agreement(asked.device, asked.data)
+    figures |= _agreement(asked.device, asked.data, asked.photos)
     print(json.dumps(figures))
 
 
@@ -101,7 +103,7 @@ def _compare(
 ) -> dict[str, Any]:
     """Time reference and ours on one photo size."""
     rgb = draw_scene(7, size_wh).image.copy()
-    exact, fast = Sam2Segmenter(model, "exact"), Sam2Segmenter(model, "fast", bfloat16=True)
+    exact = Sam2Segmenter(model, "exact")
     parameters = _thresholds(exact, rgb, side)
     exact.automatic(rgb, parameters)  # compiles
     ours = exact.automatic(rgb, parameters)
@@ -116,7 +118,8 @@ def _compare(
         "tuned": lambda: _tuned_seconds(model, rgb, parameters),
         "exact": lambda: _seconds(lambda: exact.automatic(rgb, parameters)),
     }
-    if computes_bfloat16(model.device.type):
+    if precision := _fast_precision(model.device.type):
+        fast = Sam2Segmenter(model, "fast", dtype=getattr(torch, precision))
         fast.automatic(rgb, parameters)
         encode["fast"] = lambda: fast.encode(rgb)
         whole["fast"] = lambda: _seconds(lambda: fast.automatic(rgb, parameters))
@@ -137,6 +140,7 @@ def _compare(
     found = {
         f"exact_ratio{suffix}": round(photo_s["reference"] / photo_s["exact"], 2),
         f"fast_ratio{suffix}": fast_s and round(photo_s["reference"] / fast_s, 2),
+        "fast_precision": precision,
     }
     if suffix:
         return {**found, "peak_mb_12mp": _peak_mb(exact, rgb, parameters)}
@@ -149,43 +153,56 @@ def _compare(
     }
 
 
-def _fast_agreement(device: str, data: Path | None) -> dict[str, Any]:
-    """Compare fast mode's masks with the exact ones, by the starter's weights."""
-    exact, fast = (
-        load_segmenter(Settings(segmenter=STARTER, device=device, precision=precision))
-        for precision in ("float32", "bfloat16")
-    )
+def _fast_precision(device: str) -> Precision | None:
+    """Return the reduced precision of a device, float16 first: it agrees better; None: neither."""
+    reduced: tuple[Precision, ...] = ("float16", "bfloat16")
+    return next((each for each in reduced if computes(device, each)), None)
+
+
+def _agreement(device: str, data: Path | None, photos: int) -> dict[str, Any]:
+    """Compare the masks of reduced precisions with the exact ones, by the starter's weights."""
+    exact = load_segmenter(Settings(segmenter=STARTER, device=device, precision="float32"))
     preset = PRESETS[STARTER]
     parameters = MaskParameters(
         points_per_side=preset["points_per_side"],
         pred_iou_thresh=preset["pred_iou_thresh"],
         stability_score_thresh=preset["stability_score_thresh"],
     )
-    best: list[float] = []
-    fast_masks = 0
-    for rgb in _photos(data):
-        ours, theirs = exact.automatic(rgb, parameters), fast.automatic(rgb, parameters)
-        best += _best_ious(ours, theirs)
-        fast_masks += len(theirs)
-    matched = [value for value in best if value >= 0.95]
-    print(
-        f"\nfast mode, starter weights, {'photos' if data else 'drawn scenes'}: {len(best)} exact "
-        f"masks, {fast_masks} fast ones; {len(matched) / len(best):.1%} of the exact ones are "
-        f"matched at IoU .95, these at {np.mean(matched):.4f} on average"
-    )
-    return {
-        "fast_matched": round(len(matched) / len(best), 4),
-        "fast_mean_iou": round(float(np.mean(matched)), 4),
+    reduced = {
+        name: Sam2Segmenter(exact.model, name, dtype=getattr(torch, name))
+        for name in ("float16", "bfloat16")
     }
+    best: dict[str, list[float]] = {name: [] for name in reduced}
+    masks = dict.fromkeys(reduced, 0)
+    for rgb in _photos(data, photos):
+        ours = exact.automatic(rgb, parameters)
+        for name, segmenter in reduced.items():
+            theirs = segmenter.automatic(rgb, parameters)
+            best[name] += _best_ious(ours, theirs)
+            masks[name] += len(theirs)
+    fast = _fast_precision(device) or "float16"
+    figures = {}
+    print(f"\nreduced precision, starter weights, {'photos' if data else 'drawn scenes'}")
+    for name, ious in best.items():
+        matched = [value for value in ious if value >= 0.95]
+        share, mean = len(matched) / len(ious), float(np.mean(matched))
+        print(
+            f"{name}: {masks[name]} masks for {len(ious)} exact ones; {share:.2%} of these are "
+            f"matched at IoU .95, at {mean:.4f} on average"
+        )
+        if name == fast:
+            figures = {"fast_matched": round(share, 4), "fast_mean_iou": round(mean, 4)}
+    return figures
 
 
-def _photos(data: Path | None) -> Iterator[RgbImage]:
+def _photos(data: Path | None, photos: int) -> Iterator[RgbImage]:
+    """Yield photos of COCO, then as many of BSDS; or drawn ones."""
     if data is None:
-        for seed in range(2 * AGREEMENT_PHOTOS):
+        for seed in range(photos):
             yield draw_scene(seed, (AGREEMENT_PX, AGREEMENT_PX * 3 // 4)).image.copy()
         return
     for name, read in {"coco": iter_coco, "bsds": iter_bsds}.items():
-        for photo in read(data / name, AGREEMENT_PX, AGREEMENT_PHOTOS):
+        for photo in read(data / name, AGREEMENT_PX, photos // 2):
             yield photo.rgb
 
 
@@ -273,13 +290,17 @@ def _identical(theirs: list[dict[str, Any]], ours: list[CutMask]) -> tuple[int, 
     return same, near
 
 
-def _best_ious(exact: list[CutMask], fast: list[CutMask]) -> list[float]:
-    """Return, for each exact mask, the IoU of the fast mask that is most like it."""
-    arrays = [array_from_mask(mask.mask) for mask in fast]
-    return [
-        max((iou(array_from_mask(mask.mask), other) for other in arrays), default=0.0)
-        for mask in exact
-    ]
+def _best_ious(exact: list[CutMask], other: list[CutMask]) -> list[float]:
+    """Return, for each exact mask, the IoU of the other mask that is most like it."""
+    if not other:
+        return [0.0] * len(exact)
+    ours, theirs = ([_coco_rle(mask.mask) for mask in masks] for masks in (exact, other))
+    ious = coco_masks.iou(ours, theirs, [False] * len(theirs))  # (exact, other), or a list of none
+    return [float(row.max()) for row in ious]
+
+
+def _coco_rle(mask: Mask) -> dict[str, Any]:
+    return {"size": mask.size_wh[::-1], "counts": mask.counts}
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -28,7 +28,7 @@ from torchvision.ops.boxes import batched_nms, box_area
 
 from ingest import upsampling
 from ingest.cutting import CutMask, MaskParameters
-from ingest.decoder import PhotoTokens, PointDecoder
+from ingest.decoder import PhotoTokens, PointDecoder, check_range
 from ingest.upsampling import Logits
 from search.masks import array_from_mask, mask_from_array
 from search.records import Box, Mask, RgbImage
@@ -83,7 +83,11 @@ class Sam(NamedTuple):
 
     predictor: SAM2ImagePredictor  # encodes photos; set to leave masks at low resolution
     decoder: PointDecoder
-    bfloat16: bool  # the encoder runs under autocast
+
+    def autocast(self) -> torch.autocast:
+        """Return what sam2's own modules run under: the decoder's precision."""
+        dtype = self.decoder.dtype
+        return torch.autocast(self.predictor.device.type, dtype, dtype != torch.float32)
 
 
 def automatic_masks(
@@ -147,7 +151,7 @@ def _crop_candidates(
     """Return the masks of one crop that pass all filters, without duplicates."""
     x0, y0, x1, y1 = crop.box_xyxy
     predictor = copy.copy(sam.predictor)  # the features stay here
-    with torch.autocast(predictor.device.type, torch.bfloat16, sam.bfloat16):
+    with sam.autocast():
         predictor.set_image(rgb[y0:y1, x0:x1].copy())  # torch wants it writable
     photo = sam.decoder.photo_tokens(predictor._features)
     points_xy = torch.as_tensor(
@@ -237,7 +241,7 @@ def _refined(
     """
     labels = torch.ones(prompts.shape[:2], dtype=torch.int, device=prompts.device)
     masks = logits[:, None].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-    with torch.autocast(prompts.device.type, torch.bfloat16, sam.bfloat16):
+    with sam.autocast():
         parts = [
             sam.predictor._predict(
                 prompts[i : i + batch],
@@ -248,8 +252,11 @@ def _refined(
             )[:2]
             for i in range(0, len(prompts), batch)
         ]
-    refined, predicted_iou = zip(*parts, strict=True)
-    return torch.cat(refined)[:, 0], torch.cat(predicted_iou)[:, 0].float()
+    refined, predicted_iou = (torch.cat(each)[:, 0].float() for each in zip(*parts, strict=True))
+    if sam.decoder.dtype == torch.float16:
+        check_range(refined)
+        check_range(predicted_iou)
+    return refined, predicted_iou
 
 
 def _measured(

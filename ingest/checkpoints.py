@@ -10,7 +10,6 @@ import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import sam2
 import torch
@@ -22,6 +21,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from ingest.segmenter import Sam2Segmenter
 from search.errors import ModelError
 from search.hub import hub_file
+from search.settings import Precision
 
 State = Mapping[str, torch.Tensor]
 SAM2_CONFIGS = Path(sam2.__path__[0]) / "configs"
@@ -44,7 +44,7 @@ def load_segmenter(
     *,
     config: str | Path | None = None,
     device: str = "cpu",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
 ) -> Sam2Segmenter:
     """Load SAM 2 by hub name (`facebook/sam2.1-hiera-small`) or from a checkpoint file.
 
@@ -53,7 +53,7 @@ def load_segmenter(
         config: name of a config of the package sam2 (`sam2.1_hiera_t`), or the path of one that
             ships with segsearch; without it, the checkpoint's own shapes tell which it is.
         device: cpu, cuda or mps.
-        precision: bfloat16 runs the model under autocast.
+        precision: float16 and bfloat16 run the model under autocast.
 
     Raises:
         HubError: the hub can't be reached and the cache has no copy.
@@ -68,7 +68,7 @@ def load_segmenter(
     digest = hashlib.sha256(config_path.read_bytes())
     with path.open("rb") as weights:
         digest.update(hashlib.file_digest(weights, "sha256").digest())
-    return Sam2Segmenter(model, digest.hexdigest(), bfloat16=precision == "bfloat16")
+    return Sam2Segmenter(model, digest.hexdigest(), dtype=getattr(torch, precision))
 
 
 def _checkpoint_file(name: str) -> tuple[Path, str | None]:

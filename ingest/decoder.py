@@ -72,13 +72,16 @@ class Decoded(NamedTuple):
 
 
 class PointDecoder:
-    """The decoder of one model; `dtype` is what image tokens are kept in (bfloat16: fast mode)."""
+    """The decoder of one model; `dtype` is what image tokens are kept in (float16: fast mode).
+
+    In float16, whose range is small, methods raise FloatingPointError where that does not do.
+    """
 
     def __init__(self, model: SAM2Base, dtype: torch.dtype = torch.float32) -> None:
         self._model = model
         self._decoder: Module = model.sam_mask_decoder
         self._transformer: Module = self._decoder.transformer
-        self._dtype = dtype
+        self.dtype = dtype
         first, _, _, second, _ = self._decoder.output_upscaling
         self._half_weight, self._half_bias = _blocks_from_transposed(first, dtype)
         self._full_weight, self._full_bias = _blocks_from_transposed(second, dtype)
@@ -93,16 +96,19 @@ class PointDecoder:
         to_image = self._transformer.layers[0].cross_attn_token_to_image
         to_tokens = self._transformer.layers[0].cross_attn_image_to_token
         full, half = (level[-1].float() for level in features["high_res_feats"])
+        if self.dtype == torch.float16:
+            for level in (embedding, half, full):
+                check_range(level.half())
         return PhotoTokens(
-            image=image.to(self._dtype),
-            position=position.to(self._dtype),
-            first_keys=_heads(to_image.k_proj(image + position), to_image).to(self._dtype),
-            first_values=_heads(to_image.v_proj(image), to_image).to(self._dtype),
-            first_queries=_heads(to_tokens.q_proj(image + position), to_tokens).to(self._dtype),
-            skip_half=(_blocked(half, side) + self._half_bias).flatten(1).to(self._dtype),
+            image=image.to(self.dtype),
+            position=position.to(self.dtype),
+            first_keys=_heads(to_image.k_proj(image + position), to_image).to(self.dtype),
+            first_values=_heads(to_image.v_proj(image), to_image).to(self.dtype),
+            first_queries=_heads(to_tokens.q_proj(image + position), to_tokens).to(self.dtype),
+            skip_half=(_blocked(half, side) + self._half_bias).flatten(1).to(self.dtype),
             skip_full=(_blocked_twice(full, side) + self._full_bias)
             .reshape(4 * side**2, -1)
-            .to(self._dtype),
+            .to(self.dtype),
             side=side,
         )
 
@@ -116,7 +122,7 @@ class PointDecoder:
         )
         q = first.norm3(q + first.mlp(q))
         attention = first.cross_attn_image_to_token
-        scores = _keys(attention, q + prompt).to(self._dtype) @ photo.first_queries.mT
+        scores = _keys(attention, q + prompt).to(self.dtype) @ photo.first_queries.mT
         x = self._to_tokens(first, photo.image, q, scores)  # (b, n, c)
         for block in later:
             with_prompt = q + prompt
@@ -131,7 +137,10 @@ class PointDecoder:
         last = self._transformer.final_attn_token_to_image
         q = q + self._to_image(last, q + prompt, x + photo.position, x)
         q = self._transformer.norm_final_attn(q)
-        return Decoded(self._decoder.iou_prediction_head(q[:, self._iou_at]), q, x)
+        predicted_iou = self._decoder.iou_prediction_head(q[:, self._iou_at])
+        if self.dtype == torch.float16:
+            check_range(predicted_iou)
+        return Decoded(predicted_iou, q, x)
 
     def candidates(
         self, photo: PhotoTokens, points: Tensor, *, multimask: bool, pred_iou_thresh: float
@@ -169,7 +178,9 @@ class PointDecoder:
         networks = self._decoder.output_hypernetworks_mlps
         at = self._iou_at + 1
         hyper = torch.stack([networks[i](decoded.tokens[:, at + i]) for i in which], dim=1)
-        blocked = torch.bmm(full, hyper.to(self._dtype).mT)  # (b, 16 n, m)
+        blocked = torch.bmm(full, hyper.to(self.dtype).mT)  # (b, 16 n, m)
+        if self.dtype == torch.float16:
+            check_range(blocked)
         return _unblocked(blocked, photo.side).float()
 
     @property
@@ -186,7 +197,7 @@ class PointDecoder:
     def _first_to_image(self, attention: Module, q: Tensor, photo: PhotoTokens) -> Tensor:
         """Tokens attend to the image that all points share: one product for all b t tokens."""
         b, t, _ = q.shape
-        queries = attention.q_proj(q).to(self._dtype)  # (b, t, h d)
+        queries = attention.q_proj(q).to(self.dtype)  # (b, t, h d)
         queries = queries.reshape(b * t, attention.num_heads, -1).transpose(0, 1)  # (h, b t, d)
         mixed = F.scaled_dot_product_attention(
             queries[None], photo.first_keys[None], photo.first_values[None]
@@ -201,7 +212,7 @@ class PointDecoder:
         queries = _heads(attention.q_proj(q), attention)  # (b, h, t, d)
         queries = queries * queries.shape[-1] ** -0.5
         folded = queries @ attention.k_proj.weight.reshape(h, -1, c)  # (b, h, t, c)
-        scores = torch.bmm(folded.reshape(b, h * t, c).to(self._dtype), x_at.mT)  # (b, h t, n)
+        scores = torch.bmm(folded.reshape(b, h * t, c).to(self.dtype), x_at.mT)  # (b, h t, n)
         mixed = torch.bmm(torch.softmax(scores, -1), x).float().reshape(b, h, t, c)
         values = mixed @ attention.v_proj.weight.reshape(h, -1, c).mT  # (b, h, t, d)
         values = values + attention.v_proj.bias.reshape(h, 1, -1)
@@ -215,7 +226,7 @@ class PointDecoder:
         keys = _keys(attention, q)  # (b, h, t, d)
         folded = (keys @ attention.q_proj.weight.reshape(h, -1, c)).reshape(b, h * t, c)
         bias = (keys @ attention.q_proj.bias.reshape(h, -1, 1)).reshape(b, h * t, 1)
-        scores = torch.baddbmm(bias.to(self._dtype), folded.to(self._dtype), x_at.mT)
+        scores = torch.baddbmm(bias.to(self.dtype), folded.to(self.dtype), x_at.mT)
         return scores.reshape(b, h, t, -1)
 
     def _to_tokens(self, block: Module, x: Tensor, q: Tensor, scores: Tensor) -> Tensor:
@@ -227,21 +238,27 @@ class PointDecoder:
         values = _heads(attention.v_proj(q), attention)  # (b, h, t, d)
         out = attention.out_proj.weight.t().reshape(h, -1, c)  # (h, d, c)
         folded = values @ out + attention.out_proj.bias / h  # weights of a head sum to 1
-        folded = folded.reshape(b, h * t, c).to(self._dtype)
+        folded = folded.reshape(b, h * t, c).to(self.dtype)
         norm = block.norm4
         return F.layer_norm(
             torch.baddbmm(x.expand(b, -1, -1), weights.mT, folded),
             (c,),
-            norm.weight.to(self._dtype),
-            norm.bias.to(self._dtype),
+            norm.weight.to(self.dtype),
+            norm.bias.to(self.dtype),
             norm.eps,
         )
 
     def _half_norm(self, x: Tensor) -> Tensor:
         """Apply the upscaling's LayerNorm2d, whose channels stand last here."""
         norm = self._decoder.output_upscaling[1]
-        weight, bias = norm.weight.to(self._dtype), norm.bias.to(self._dtype)
+        weight, bias = norm.weight.to(self.dtype), norm.bias.to(self.dtype)
         return F.layer_norm(x, (x.shape[-1],), weight, bias, norm.eps)
+
+
+def check_range(x: Tensor) -> None:
+    """Raise FloatingPointError if not all of x is finite."""
+    if not torch.isfinite(x).all():
+        raise FloatingPointError(f"values beyond the range of {x.dtype}")
 
 
 def _added_product(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ done here.
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torchvision.ops import batched_nms
 
 from ingest.automatic import Sam, automatic_masks, low_res_predictor
 from ingest.cutting import CutMask, MaskParameters, Prompt
-from ingest.decoder import PointDecoder
+from ingest.decoder import PointDecoder, check_range
 from search.errors import UsageError
 from search.masks import (
     array_from_mask,
@@ -32,6 +32,9 @@ from search.masks import (
     without_small_regions,
 )
 from search.records import Box, Mask, RgbImage
+
+_logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # On a CPU large batches thrash memory, and glibc gives blocks of 32 MB back when they are freed.
 # Points at 1,024 px decode twice as fast by 2 as by 8, and those 1.9 times as fast as by 64
@@ -71,22 +74,18 @@ class Sam2Segmenter:
     Not for several threads at once: callers that serve take turns.
     """
 
-    def __init__(self, model: SAM2Base, fingerprint: str, *, bfloat16: bool = False) -> None:
+    def __init__(
+        self, model: SAM2Base, fingerprint: str, *, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.model = model
         self.fingerprint = fingerprint
-        self._bfloat16 = bfloat16
         self._predictor = _predictor(model)
-        self._sam = Sam(
-            predictor=low_res_predictor(self._predictor),
-            decoder=PointDecoder(model, torch.bfloat16 if bfloat16 else torch.float32),
-            bfloat16=bfloat16,
-        )
+        self._sam = Sam(low_res_predictor(self._predictor), PointDecoder(model, dtype))
 
     def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
         """Return every mask of the photo, in the generator's order (best predicted IoU first)."""
         batch = self._points_per_batch(parameters)
-        with torch.inference_mode():
-            cut = automatic_masks(self._sam, rgb, parameters, batch)
+        cut = self._in_range(lambda: automatic_masks(self._sam, rgb, parameters, batch))
         if parameters.min_mask_region_area > 0:
             cut = without_small_mask_regions(
                 cut,
@@ -99,15 +98,35 @@ class Sam2Segmenter:
     def encode(self, rgb: RgbImage) -> Sam2EncodedPhoto:
         """Encode a photo, so that it answers prompts."""
         predictor = copy.copy(self._predictor)  # shares the model, keeps its own features
-        with self._inference():
-            predictor.set_image(rgb.copy())  # torch wants it writable
+        self._in_range(lambda: self._set_photo(predictor, rgb))
         return Sam2EncodedPhoto(self, predictor, (rgb.shape[1], rgb.shape[0]))
 
-    @contextmanager
-    def _inference(self) -> Iterator[None]:
-        device = self.model.device.type
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, self._bfloat16):
-            yield
+    def _set_photo(self, predictor: SAM2ImagePredictor, rgb: RgbImage) -> None:
+        """Give a predictor the features of a photo, in float32: so are prompts answered."""
+        with self._sam.autocast():
+            predictor.set_image(rgb.copy())  # torch wants it writable
+        features = predictor._features
+        embedding, levels = features["image_embed"], features["high_res_feats"]
+        for level in (embedding, *levels):
+            check_range(level)
+        predictor._features = {
+            "image_embed": embedding.float(),
+            "high_res_feats": [level.float() for level in levels],
+        }
+
+    def _in_range(self, work: Callable[[], T]) -> T:
+        """Run inference; once float16's range does not do for these weights, by bfloat16."""
+        with torch.inference_mode():
+            try:
+                return work()
+            except FloatingPointError:
+                if self._sam.decoder.dtype != torch.float16:
+                    raise
+            _logger.warning(
+                "values of the segmenter exceed the range of float16; it goes on in bfloat16"
+            )
+            self._sam = self._sam._replace(decoder=PointDecoder(self.model, torch.bfloat16))
+            return work()
 
     def _points_per_batch(self, parameters: MaskParameters) -> int:
         """Return how many points are decoded at once."""
@@ -134,7 +153,7 @@ class Sam2EncodedPhoto:
             UsageError: the prompt is empty or lies outside the photo.
         """
         prompt = prompt.checked(self.size_wh)
-        with self._segmenter._inference():
+        with torch.inference_mode():
             logits, predicted_iou, _ = self._predictor.predict(
                 point_coords=np.array(prompt.points_xy, np.float32) if prompt.points_xy else None,
                 point_labels=np.array(prompt.labels, np.int32) if prompt.points_xy else None,

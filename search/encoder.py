@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,9 @@ from search.errors import ModelError, UsageError
 from search.model_folder import WAY_OUT, folder_fingerprint, model_folder
 from search.pixels import OneStep, input_px, mean_rgb, one_step
 from search.records import RgbImage, Vectors, checked_vectors
+from search.settings import Precision
+
+_logger = logging.getLogger(__name__)
 
 # A query goes in as it stands and in the words that photos are captioned with; the mean of several
 # phrasings beats one by 3.5 points on ImageNet (Radford et al. 2021, section 3.1.4). "cropped" and
@@ -121,13 +125,15 @@ class ClipEncoder:
     one_step: OneStep | None  # None: crops go through the image processor
 
     @classmethod
-    def load(cls, name_or_folder: str, *, device: str, precision: str, batch: int) -> ClipEncoder:
+    def load(
+        cls, name_or_folder: str, *, device: str, precision: Precision, batch: int
+    ) -> ClipEncoder:
         """Load a model from a folder, or by its hub name (as owner/name or owner/name@revision).
 
         Args:
             name_or_folder: as `openai/clip-vit-base-patch32`, or a folder of save_pretrained.
             device: "auto", "cuda", "mps" or "cpu".
-            precision: "float32", "bfloat16", or "auto" for bfloat16 on CUDA and float32 elsewhere.
+            precision: what weights and activations are kept in.
             batch: crops, or texts, encoded at once.
 
         Raises:
@@ -157,16 +163,12 @@ class ClipEncoder:
 
     def encode_crops(self, crops: Sequence[RgbImage] | RgbImage) -> Vectors:
         """Return (n, dim) unit rows for n crops of (input_px, input_px, 3); none give (0, dim)."""
-        import torch
-
         rows = [np.empty((0, self.dim), dtype=np.float32)]
         for start in range(0, len(crops), self.batch):
             part = np.array(crops[start : start + self.batch])  # (n, input_px, input_px, 3)
             if part.shape[1:] != (self.input_px, self.input_px, 3) or part.dtype != np.uint8:
                 raise ValueError(f"expected uint8 crops of {self.input_px} px, got {part.shape}")
-            with torch.inference_mode():
-                inputs = self._pixel_values(part)
-                rows.append(_features(self.model.get_image_features(**inputs)))
+            rows.append(self._in_range(partial(self._crop_features, part)))
         return unit_rows(np.concatenate(rows))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
@@ -189,6 +191,9 @@ class ClipEncoder:
         found.flags.writeable = False
         return found
 
+    def _crop_features(self, crops: NDArray[np.uint8]) -> Any:  # noqa: ANN401
+        return self.model.get_image_features(**self._pixel_values(crops))
+
     def _pixel_values(self, crops: NDArray[np.uint8]) -> dict[str, Any]:
         """Return what the model takes for (n, s, s, 3) crops, on its device."""
         import torch
@@ -202,8 +207,6 @@ class ClipEncoder:
 
     def _text_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the model's own (n, dim) vectors, of any length."""
-        import torch
-
         config = self.model.config
         tokens = self.tokenizer(
             list(texts),
@@ -213,11 +216,24 @@ class ClipEncoder:
             return_tensors="pt",
         ).to(self.model.device)
         known = {name: tokens[name] for name in ("input_ids", "attention_mask") if name in tokens}
+        return self._in_range(lambda: self.model.get_text_features(**known))
+
+    def _in_range(self, run: Callable[[], Any]) -> NDArray[np.float32]:
+        """Return features; once float16's range does not do for these weights, by bfloat16."""
+        import torch
+
         with torch.inference_mode():
-            return _features(self.model.get_text_features(**known))
+            rows = _features(run())
+            if self.model.dtype == torch.float16 and not np.isfinite(rows).all():
+                _logger.warning(
+                    "values of the encoder exceed the range of float16; it goes on in bfloat16"
+                )
+                self.model.to(torch.bfloat16)
+                rows = _features(run())
+        return rows
 
 
-def _load_model(folder: Path, device: str, precision: str) -> Any:  # noqa: ANN401
+def _load_model(folder: Path, device: str, precision: Precision) -> Any:  # noqa: ANN401
     """Load a dual encoder in evaluation mode, on its device."""
     import torch
     from transformers import AutoModel
@@ -227,11 +243,9 @@ def _load_model(folder: Path, device: str, precision: str) -> Any:  # noqa: ANN4
         device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError("torch sees no CUDA device; leave --device out to use what is there")
-    if precision == "auto":
-        precision = "bfloat16" if device.startswith("cuda") else "float32"
     model, report = AutoModel.from_pretrained(
         folder,
-        dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
+        dtype=getattr(torch, precision),
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 CropRecipe = Literal["fusion", "context", "tight", "masked", "blur"]
+Precision = Literal["float32", "float16", "bfloat16"]
 Group = Literal["library", "models", "masks", "ingest", "server", "serve"]
 
 DEFAULT_SEGMENTER = "facebook/sam2.1-hiera-small"
@@ -83,8 +84,8 @@ class Settings(BaseSettings):
         AfterValidator(_checked_devices),
     ] = "auto"
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        _in("models", "auto: bfloat16 on CUDA, float32 elsewhere."),
+        Literal["auto"] | Precision,
+        _in("models", "auto: float16 on CUDA, float32 elsewhere."),
     ] = "auto"
     crop_recipe: Annotated[CropRecipe, _in("models", "What the encoder sees of a segment.")] = (
         "fusion"

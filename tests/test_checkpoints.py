@@ -14,6 +14,7 @@ from sam_reference import differences, reference_masks
 from ingest.checkpoints import load_segmenter
 from ingest.cutting import MaskParameters, Prompt
 from search.errors import HubError, ModelError
+from search.settings import Precision
 from starter import weights_dir
 from starter.scenes import draw_scene
 
@@ -109,12 +110,13 @@ def test_half_precision_weights_work(tmp_path: Path) -> None:
     assert segmenter.automatic(np.zeros((40, 40, 3), np.uint8), EVERYTHING) is not None
 
 
-def test_bfloat16_answers_like_float32() -> None:
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_reduced_precision_answers_like_float32(precision: Precision) -> None:
     path, config = str(weights_dir() / "segmenter.pt"), weights_dir() / "segmenter.yaml"
     rgb = draw_scene(4, (320, 240)).image
     click = Prompt(points_xy=((160, 120),), labels=(1,))
     full = load_segmenter(path, config=config).encode(rgb).masks(click)
-    half = load_segmenter(path, config=config, precision="bfloat16").encode(rgb).masks(click)
+    half = load_segmenter(path, config=config, precision=precision).encode(rgb).masks(click)
     for a, b in zip(full, half, strict=True):
         assert a.predicted_iou == pytest.approx(b.predicted_iou, abs=0.05)
 

@@ -92,8 +92,11 @@ def test_no_point_over_the_threshold_gives_nothing(predictor: SAM2ImagePredictor
     assert len(left) == len(logits) == len(predicted_iou) == 0
 
 
-def test_bfloat16_agrees_with_float32_but_for_few_pixels(predictor: SAM2ImagePredictor) -> None:
+@pytest.mark.parametrize(("dtype", "apart"), [(torch.float16, 0.003), (torch.bfloat16, 0.02)])
+def test_reduced_precision_agrees_with_float32_but_for_few_pixels(
+    predictor: SAM2ImagePredictor, dtype: torch.dtype, apart: float
+) -> None:
     _, full, full_iou = _ours(predictor, multimask=True, pred_iou_thresh=0.0)
-    _, half, half_iou = _ours(predictor, torch.bfloat16, multimask=True, pred_iou_thresh=0.0)
-    assert float((full_iou - half_iou).abs().max()) < 0.02
-    assert float(((full > 0) != (half > 0)).float().mean()) < 0.02
+    _, half, half_iou = _ours(predictor, dtype, multimask=True, pred_iou_thresh=0.0)
+    assert float((full_iou - half_iou).abs().max()) < apart
+    assert float(((full > 0) != (half > 0)).float().mean()) < apart

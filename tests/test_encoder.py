@@ -39,12 +39,13 @@ from search.encoder import (
 )
 from search.errors import ModelError, UsageError
 from search.records import Box, RgbImage, Vectors
+from search.settings import Precision
 from starter import weights_dir
 
 STARTER = weights_dir() / "encoder"
 
 
-def load(folder: Path, precision: str = "float32", batch: int = 8) -> ClipEncoder:
+def load(folder: Path, precision: Precision = "float32", batch: int = 8) -> ClipEncoder:
     return ClipEncoder.load(str(folder), device="cpu", precision=precision, batch=batch)
 
 
@@ -179,11 +180,31 @@ def test_importing_the_encoder_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_bfloat16_stays_close_to_float32(starter: ClipEncoder) -> None:
+@pytest.mark.parametrize(("precision", "cosine"), [("float16", 0.9999), ("bfloat16", 0.99)])
+def test_reduced_precision_stays_close_to_float32(
+    starter: ClipEncoder, precision: Precision, cosine: float
+) -> None:
     crops = noise(4, starter.input_px)
-    reduced = load(STARTER, precision="bfloat16").encode_crops(crops)
+    reduced = load(STARTER, precision=precision).encode_crops(crops)
     assert reduced.dtype == np.float32
-    assert (np.sum(reduced * starter.encode_crops(crops), axis=1) > 0.99).all()
+    assert (np.sum(reduced * starter.encode_crops(crops), axis=1) > cosine).all()
+
+
+def test_weights_that_exceed_the_range_of_float16_go_on_in_bfloat16(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    expected, encoder = load(STARTER, precision="bfloat16"), load(STARTER, precision="float16")
+    for each in (expected, encoder):
+        each.model.text_projection.weight.data *= 1e5
+    with torch.inference_mode():
+        assert torch.isfinite(encoder.model.text_projection.weight).all()
+    np.testing.assert_allclose(
+        encoder.encode_texts(["red"]), expected.encode_texts(["red"]), atol=0.02
+    )
+    assert "exceed the range of float16" in caplog.text
+    caplog.clear()
+    encoder.encode_texts(["blue"])
+    assert not caplog.text
 
 
 def test_a_query_is_the_mean_of_its_phrasings() -> None:

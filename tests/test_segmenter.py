@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from real_data import real_data
 from sam_reference import (
@@ -264,3 +266,50 @@ def _largest_thing(labels_hw: NDArray[np.uint16]) -> int:
     labels, counts = np.unique(labels_hw, return_counts=True)
     order = labels[np.argsort(-counts)]
     return int(next((label for label in order if label not in edge), order[0]))
+
+
+def test_float16_finds_the_exact_masks(segmenter: Sam2Segmenter) -> None:
+    rgb = draw_scene(3, (317, 211)).image
+    half = Sam2Segmenter(segmenter.model, "half", dtype=torch.float16)
+    arrays = [array_from_mask(found.mask) for found in half.automatic(rgb, GRID)]
+    exact = segmenter.automatic(rgb, GRID)
+    best = [max(iou(array_from_mask(mask.mask), other) for other in arrays) for mask in exact]
+    assert sum(value >= 0.95 for value in best) >= 0.95 * len(exact)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [
+        ("conv_s0", 1e6),  # features
+        ("transformer.layers.0.norm4", 1e6),  # image tokens, and so predicted IoU
+        ("output_hypernetworks_mlps.2.layers.2", 1e7),  # logits
+    ],
+)
+def test_weights_that_exceed_the_range_of_float16_go_on_in_bfloat16(
+    segmenter: Sam2Segmenter, caplog: pytest.LogCaptureFixture, name: str, factor: float
+) -> None:
+    rgb = draw_scene(3, (120, 90)).image
+    everything = replace(GRID, pred_iou_thresh=0.0, stability_score_thresh=0.0, points_per_side=3)
+    model = copy.deepcopy(segmenter.model)
+    with torch.no_grad():
+        for parameter in model.sam_mask_decoder.get_submodule(name).parameters():
+            parameter *= factor
+    half = Sam2Segmenter(model, "half", dtype=torch.float16)
+    expected = Sam2Segmenter(model, "bfloat16", dtype=torch.bfloat16).automatic(rgb, everything)
+    assert half.automatic(rgb, everything) == expected != []
+    assert "exceed the range of float16" in caplog.text
+    caplog.clear()
+    half.automatic(rgb, everything)
+    assert not caplog.text
+
+
+def test_a_photo_for_prompts_is_encoded_anew_beyond_the_range_of_float16(
+    segmenter: Sam2Segmenter, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = copy.deepcopy(segmenter.model)
+    with torch.no_grad():
+        model.sam_mask_decoder.conv_s0.weight *= 1e6
+    photo = Sam2Segmenter(model, "half", dtype=torch.float16).encode(draw_scene(3, (120, 90)).image)
+    assert "exceed the range of float16" in caplog.text
+    features = photo._predictor._features["high_res_feats"]
+    assert all(torch.isfinite(level).all() for level in features)

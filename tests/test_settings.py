@@ -13,7 +13,7 @@ from api.models import PRESETS, precision_on, settings_for_photo, with_preset
 from api.options import read_settings
 from search.errors import UsageError
 from search.manifest import Manifest, ModelName, save_manifest
-from search.settings import DEFAULT_ENCODER, Settings
+from search.settings import DEFAULT_ENCODER, Precision, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -177,14 +177,30 @@ def test_effort_says_how_many_points_there_are(models: Any, effort: Any, points:
     assert own.points_per_side == 7
 
 
-@pytest.mark.parametrize(("can", "warned"), [({}, True), ({"avx512_bf16": True}, False)])
-def test_bfloat16_where_it_is_emulated_is_warned_of(
+@pytest.mark.parametrize(
+    ("precision", "can", "warned"),
+    [
+        ("bfloat16", {}, True),
+        ("bfloat16", {"avx512_bf16": True}, False),
+        ("float16", {"avx512_bf16": True, "amx_bf16": True}, True),
+        ("float16", {"avx512_fp16": True}, False),
+        ("float32", {}, False),
+    ],
+)
+def test_a_precision_that_is_emulated_is_warned_of(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    precision: Precision,
     can: dict[str, bool],
     warned: bool,
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: can)
-    assert precision_on("cpu", Settings(precision="bfloat16")) == "bfloat16"
+    assert precision_on("cpu", Settings(precision=precision)) == precision
     assert ("no arithmetic for it" in caplog.text) == warned
+
+
+def test_auto_is_float16_on_cuda_and_float32_elsewhere() -> None:
+    asked = Settings()
+    assert precision_on("cuda:1", asked) == "float16"
+    assert precision_on("cpu", asked) == precision_on("mps", asked) == "float32"
