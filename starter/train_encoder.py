@@ -30,6 +30,7 @@ from starter.encoder_data import UNKNOWN_CLASS, Batch, BatchPlan, iter_batches
 from starter.encoder_model import EncoderShape, fill_rgb, new_encoder, new_processor, save_encoder
 from starter.made_by import device_name, versions
 from starter.patterns import PATTERNS
+from starter.reduced import autocast, take_step
 from starter.shapes import SHAPES
 
 FIRST_SCALE, LAST_SCALE = 14.0, 60.0  # of cosines in the loss; it is learnt in between
@@ -124,7 +125,7 @@ class Trainer:
         nn.utils.clip_grad_norm_([*self.model.parameters(), *self.head.parameters()], CLIP_NORM)
         self._set_learning_rate()
         for optimizer in self.optimizers:
-            optimizer.step()
+            take_step(optimizer, self.device)
         self.progress.step += 1
         self._follow()
         return {name: loss.item() for name, loss in losses.items()}
@@ -189,7 +190,7 @@ class Trainer:
         tokens = self.processor.tokenizer(
             [*batch.captions, *prompts], padding=True, truncation=True, return_tensors="pt"
         ).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             seen = self.model.vision_model(self._pixel_values(batch)).pooler_output
             images = self.model.visual_projection(seen)
             read = self.model.text_model(tokens["input_ids"], tokens["attention_mask"])

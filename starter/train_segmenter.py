@@ -39,6 +39,7 @@ from starter.click_decoder import Features, Looks, decode, encode, prepare
 from starter.click_loss import MaskLoss, mask_loss
 from starter.click_prompts import correction, point_tokens, precise_prompts
 from starter.made_by import device_name
+from starter.reduced import autocast, take_step
 from starter.segmenter_export import export, sharpen
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -203,7 +204,7 @@ class Training:
             points = torch.rand(pictures, 16, 2, device=self.device) * size_px
             labels = torch.ones(pictures, 16, 1, dtype=torch.int32, device=self.device)
             looks = Looks()
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with autocast(self.device):
                 sparse = point_tokens(self.model, points[:, :, None], labels)
                 decode(model, features, sparse, two_way=False, looks=looks)
                 loss = looking_distance(looks, points, size_px)
@@ -222,7 +223,7 @@ class Training:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16), sdpa_kernel(self._attention):
+        with autocast(self.device), sdpa_kernel(self._attention):
             loss, told = self._two_way_loss(batch) if self.two_way else self._shared_loss(batch)
         for parameter in self._parameters():
             parameter.grad = None
@@ -230,7 +231,7 @@ class Training:
         norm = nn.utils.clip_grad_norm_(self._parameters(), 1.0)
         if torch.isfinite(norm):
             for optimizer in self.optimizers:
-                optimizer.step()
+                take_step(optimizer, self.device)
         self.step += 1
         keep = min(0.999, (1 + self.step) / (20 + self.step))
         with torch.no_grad():
