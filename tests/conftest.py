@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
 import signal
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 from commands import Commands
+from filelock import FileLock
 
 from search.settings import Settings
 from starter.sample_library import SampleLibrary, draw_sample_library
@@ -45,19 +48,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """A library to look at; a test that changes one copies it first."""
+    """A library to look at; a test that changes one copies it first.
+
+    It is made once for all processes that test; each has a copy, since a library has one owner.
+    """
+    own = tmp_path_factory.mktemp("sample")
+    made = own.parent.parent / "sample" if "PYTEST_XDIST_WORKER" in os.environ else own
+    made.mkdir(exist_ok=True)
+    with FileLock(made / "lock"):
+        drawn = made / "drawn"
+        if not drawn.exists():
+            drawn.write_bytes(pickle.dumps(_make_sample(made)))
+    shutil.copytree(made / "library", own / "copy")
+    return Sample(own / "copy", made / "photos", pickle.loads(drawn.read_bytes()))
+
+
+def _make_sample(folder: Path) -> SampleLibrary:
     from fakes import Quiet
 
     from api.library import Library
     from ingest.pipeline import ingest
 
-    folder = tmp_path_factory.mktemp("sample")
     drawn = draw_sample_library(folder / "photos", photos=SAMPLE_PHOTOS)
-    settings = Settings(library=folder / "library", models="starter")
+    settings = Settings(library=folder / "library", models="starter", effort="quick")
     with Library(settings, command="test", create=True) as library:
         summary = ingest([folder / "photos"], library.workshop(), Quiet())
     assert summary.photos_ingested == SAMPLE_PHOTOS
-    return Sample(folder / "library", folder / "photos", drawn)
+    return drawn
 
 
 @pytest.fixture(scope="session")
