@@ -31,7 +31,7 @@ from starter import weights_dir
 from starter.scenes import click_targets, draw_scene
 
 GRID = MaskParameters(
-    points_per_side=12, points_per_batch=48, pred_iou_thresh=0.5, stability_score_thresh=0.5
+    points_per_side=9, points_per_batch=24, pred_iou_thresh=0.4, stability_score_thresh=0.5
 )
 
 
@@ -120,7 +120,7 @@ def test_adaptive_points_leave_out_what_is_found_and_nothing_else(
 
     monkeypatch.setattr(PointDecoder, "candidates", counted)
     some = segmenter.automatic(rgb, replace(GRID, adaptive_points=True))
-    assert 9 <= sum(asked) < 144
+    assert 4 <= sum(asked) < 81
     # What a point decodes to doesn't depend on the others: a mask is one of the whole grid's or
     # took its place because the better one's point was left out.
     known = {mask.mask.counts for mask in whole}
@@ -129,7 +129,7 @@ def test_adaptive_points_leave_out_what_is_found_and_nothing_else(
     asked.clear()
     monkeypatch.setattr("ingest.automatic.COVERING_FRACTION", 0.0)
     every = segmenter.automatic(rgb, replace(GRID, adaptive_points=True))
-    assert sum(asked) == 144
+    assert sum(asked) == 81
     assert {m.mask.counts for m in every} == known
 
 
@@ -298,9 +298,7 @@ def test_weights_that_exceed_the_range_of_float16_go_on_in_bfloat16(
     expected = Sam2Segmenter(model, "bfloat16", dtype=torch.bfloat16).automatic(rgb, everything)
     assert half.automatic(rgb, everything) == expected != []
     assert "exceed the range of float16" in caplog.text
-    caplog.clear()
-    half.automatic(rgb, everything)
-    assert not caplog.text
+    assert half._sam.decoder.dtype == torch.bfloat16  # from now on
 
 
 def test_a_photo_for_prompts_is_encoded_anew_beyond_the_range_of_float16(
