@@ -36,9 +36,10 @@ types: .venv/installed-dev ## mypy, strict
 layers: .venv/installed-dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-# Two processes of one thread each: each loads the models, more would want more memory.
+# Three processes of one thread each for two cores: a third of the time is waiting. Each loads the
+# models, and more would want more memory.
 unit: .venv/installed-dev ## pytest; the page needs Chromium, else it is skipped; ARGS="-k name"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: .venv/installed-dev ## pytest, and which lines no test ran; drawing takes twice as long
 	$(MAKE) unit ARGS="--cov --cov-report=term $(ARGS)"
