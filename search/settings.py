@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         AfterValidator(_checked_devices),
     ] = "auto"
     precision: Annotated[
-        Literal["auto"] | Precision,
+        Literal["auto", Precision],
         _in("models", "auto: float16 on CUDA, float32 elsewhere."),
     ] = "auto"
     crop_recipe: Annotated[CropRecipe, _in("models", "What the encoder sees of a segment.")] = (
