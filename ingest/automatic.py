@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +39,7 @@ from search.records import Box, Mask, RgbImage
 # then every one. A mask of more than this part of the photo doesn't count: much may lie in it.
 STAGE_STEPS = (4, 2, 1)
 COVERING_FRACTION = 0.1
+MOST_WORKERS = 8  # each takes some 100 MB at 1,024 px
 LOGIT_LIMIT = 32.0  # sam2 clamps logits to this before it takes them as prompts
 
 
@@ -111,7 +114,22 @@ def automatic_masks(
     if len(crops) > 1:
         kept = _without_crop_duplicates(everything, crops, owners, parameters.crop_nms_thresh)
     cut = partial(_cut, everything, size_hw=size_hw, threshold=parameters.mask_threshold)
-    return list(upsampling.workers().map(cut, kept.tolist(), [crops[owners[i]] for i in kept]))
+    return list(workers().map(cut, kept.tolist(), [crops[owners[i]] for i in kept]))
+
+
+@cache
+def workers() -> ThreadPoolExecutor:
+    """Return threads that share the points of a photo; torch's own are divided among them.
+
+    Each decodes and measures points of its own, in its own cache and without waiting for others.
+    """
+    threads = max(1, torch.get_num_threads())
+    count = min(threads, MOST_WORKERS)
+    return ThreadPoolExecutor(count, "masks", torch.set_num_threads, (threads // count,))
+
+
+if hasattr(os, "register_at_fork"):  # a copy of the process has no threads
+    os.register_at_fork(after_in_child=workers.cache_clear)
 
 
 def low_res_predictor(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
@@ -157,23 +175,39 @@ def _crop_candidates(
     points_xy = torch.as_tensor(
         grid * np.array(crop.size_wh), dtype=torch.float32, device=predictor.device
     )  # (n, 2)
+    find = partial(
+        _batch_candidates,
+        sam._replace(predictor=predictor),
+        photo,
+        crop,
+        (rgb.shape[1], rgb.shape[0]),
+        parameters,
+    )
     parts: list[Candidates] = []
     for stage in _stages(len(grid)) if parameters.adaptive_points else [slice(None)]:
         asked_xy = points_xy[stage]
         if parts:
             asked_xy = asked_xy[~_covered(parts, asked_xy, crop, parameters.mask_threshold)]
-        parts += [
-            _measured(
-                *_decoded(sam._replace(predictor=predictor), photo, points, crop, parameters),
-                crop,
-                (rgb.shape[1], rgb.shape[0]),
-                parameters,
-            )
-            for points in torch.split(asked_xy, points_per_batch)
-        ]
+        batches = torch.split(asked_xy, points_per_batch)
+        on_cpu = predictor.device.type == "cpu"
+        parts += workers().map(find, batches) if on_cpu else map(find, batches)
     passed = Candidates.joined(parts)
     kept = _nms(passed.boxes_xyxy, passed.predicted_iou, parameters.box_nms_thresh)
     return passed.chosen(kept)
+
+
+@torch.inference_mode()
+def _batch_candidates(
+    sam: Sam,
+    photo: PhotoTokens,
+    crop: Crop,
+    photo_wh: tuple[int, int],
+    parameters: MaskParameters,
+    points_xy: torch.Tensor,
+) -> Candidates:
+    """Return the masks of b points, (b, 2), that pass all filters but for duplicates."""
+    decoded = _decoded(sam, photo, points_xy, crop, parameters)
+    return _measured(*decoded, crop, photo_wh, parameters)
 
 
 def _stages(points: int) -> list[NDArray[np.int64]]:

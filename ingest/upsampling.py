@@ -13,9 +13,6 @@ masks that pass leave it.
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
@@ -72,27 +69,11 @@ def measure(
 def measured_by_cells(
     logits: torch.Tensor, size_wh: tuple[int, int], levels: tuple[float, float, float]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (n, 3) areas over each level and (n, 4) boxes at the first, by several threads."""
+    """Return (n, 3) areas over each level and (n, 4) boxes at the first."""
     width, height = size_wh
     down, across = axis(logits.shape[1], height), axis(logits.shape[2], width)
-    parts = np.array_split(logits.contiguous().numpy(), min(len(logits), _threads()) or 1)
-    by_part = partial(_measure, down=down, across=across, levels=np.array(levels, np.float32))
-    areas, boxes = zip(*workers().map(by_part, parts), strict=True)
-    return np.concatenate(areas), np.concatenate(boxes)
-
-
-@cache
-def workers() -> ThreadPoolExecutor:
-    """Return threads for compiled code, which other threads may run beside."""
-    return ThreadPoolExecutor(_threads(), thread_name_prefix="masks")
-
-
-if hasattr(os, "register_at_fork"):  # a copy of the process has no threads
-    os.register_at_fork(after_in_child=workers.cache_clear)
-
-
-def _threads() -> int:
-    return max(1, torch.get_num_threads())
+    areas, boxes = _measure(logits.contiguous().numpy(), down, across, np.array(levels, np.float32))
+    return areas, boxes
 
 
 def encoded(logits_hw: Logits, size_wh: tuple[int, int], threshold: float) -> Mask:

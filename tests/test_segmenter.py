@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -104,6 +105,22 @@ def test_a_point_batch_of_another_size_changes_no_mask(segmenter: Sam2Segmenter)
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
         assert iou(array_from_mask(a.mask), array_from_mask(b.mask)) > 0.999
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_m2m": True}, {"adaptive_points": True}])
+def test_threads_that_share_the_points_change_no_mask(
+    segmenter: Sam2Segmenter, monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool]
+) -> None:
+    parameters = replace(GRID, points_per_batch=5, **changes)  # type: ignore[arg-type]
+    rgb = draw_scene(5, (320, 240)).image
+    with (
+        ThreadPoolExecutor(1, "", torch.set_num_threads, (1,)) as one,
+        ThreadPoolExecutor(3, "", torch.set_num_threads, (1,)) as three,
+    ):
+        monkeypatch.setattr("ingest.automatic.workers", lambda: one)
+        alone = segmenter.automatic(rgb, parameters)
+        monkeypatch.setattr("ingest.automatic.workers", lambda: three)
+        assert segmenter.automatic(rgb, parameters) == alone != []
 
 
 def test_adaptive_points_leave_out_what_is_found_and_nothing_else(
