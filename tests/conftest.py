@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from commands import Commands
+from copies import copied
 from filelock import FileLock
 
 from search.settings import Settings
@@ -64,8 +65,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
         drawn = made / "drawn"
         if not drawn.exists():
             drawn.write_bytes(pickle.dumps(_make_sample(made)))
-    shutil.copytree(made / "library", own / "copy")
-    return Sample(own / "copy", made / "photos", pickle.loads(drawn.read_bytes()))
+    library = copied(made / "library", own / "copy")
+    return Sample(library, made / "photos", pickle.loads(drawn.read_bytes()))
 
 
 def _make_sample(folder: Path) -> SampleLibrary:
@@ -116,4 +117,4 @@ def find(run: Commands, sample: Sample) -> Any:
 @pytest.fixture
 def own(sample: Sample, tmp_path: Path) -> Path:
     """A copy of the drawn library, to be changed."""
-    return shutil.copytree(sample.library, tmp_path / "own")
+    return copied(sample.library, tmp_path / "own")

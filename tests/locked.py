@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 from api_samples import SAMPLE
+from copies import copied
 from fakes import ColorPhoto, ColorSegmenter, add_photos, make_library
 from fastapi import FastAPI
 from served import serving
@@ -77,8 +77,8 @@ def site(
     **settings: Any,
 ) -> Iterator[Site]:
     """Serve a copy of the stock while the block runs."""
-    copied = shutil.copytree(stock / "library", folder / "library")
-    with make_library(copied, cutter=segmenter, **settings) as library:
+    own = copied(stock / "library", folder / "library")
+    with make_library(own, cutter=segmenter, **settings) as library:
         rows = library.ledger().photos(SearchFilter(), limit=10)
         photos = {row.below: row.photo.photo_id for row in rows if row.below}
         app = create_app(library, keyring=keyring)

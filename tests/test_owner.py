@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import httpx
 import pytest
 from commands import Commands, Served, run_alone, serve, start
 from conftest import Sample
+from copies import copied
 
 from api.library import Library
 from api.owner import (
@@ -42,7 +42,7 @@ def served(
     sample: Sample, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Served]]:
     """A copy of the drawn library that a process of its own serves."""
-    library = shutil.copytree(sample.library, tmp_path_factory.mktemp("served") / "library")
+    library = copied(sample.library, tmp_path_factory.mktemp("served") / "library")
     with serve(library) as server:
         yield library, server
 

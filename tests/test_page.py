@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from io import BytesIO
@@ -17,6 +16,7 @@ import pytest
 from browser import NARROW_WH, Visit, chromium, launched, visiting
 from commands import run_alone, serve
 from conftest import SAMPLE_PHOTOS, Sample
+from copies import copied
 from fakes import WORDS, Quiet, make_library
 from fastapi.testclient import TestClient
 from locked import FULL_KEY, KEYRING, READ_KEY, site
@@ -72,7 +72,7 @@ def browser_test(test: Any) -> Any:
 @pytest.fixture(scope="module")
 def address(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("page") / "library"
-    shutil.copytree(sample.library, folder)
+    copied(sample.library, folder)
     with (
         Library(Settings(library=folder), command="test") as library,
         serving(create_app(library, warm=True)) as address,
