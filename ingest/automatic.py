@@ -15,6 +15,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from threading import Barrier
 from typing import NamedTuple
 
 import numpy as np
@@ -125,7 +126,16 @@ def workers() -> ThreadPoolExecutor:
     """
     threads = max(1, torch.get_num_threads())
     count = min(threads, MOST_WORKERS)
-    return ThreadPoolExecutor(count, "masks", torch.set_num_threads, (threads // count,))
+    pool, all_started = ThreadPoolExecutor(count, "masks"), Barrier(count)
+
+    def start(_: int) -> None:
+        torch.set_num_threads(threads // count)
+        torch.get_num_threads()  # or the first use in this thread would set what is set last
+        all_started.wait()
+
+    list(pool.map(start, range(count)))
+    torch.set_num_threads(threads)  # it is also what threads begin with that others start
+    return pool
 
 
 if hasattr(os, "register_at_fork"):  # a copy of the process has no threads

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -121,6 +123,22 @@ def test_threads_that_share_the_points_change_no_mask(
         alone = segmenter.automatic(rgb, parameters)
         monkeypatch.setattr("ingest.automatic.workers", lambda: three)
         assert segmenter.automatic(rgb, parameters) == alone != []
+
+
+def test_threads_that_others_start_keep_all_of_torchs_threads() -> None:
+    script = (
+        "import threading, torch\n"
+        "from ingest.automatic import workers\n"
+        "torch.set_num_threads(3)\n"
+        "seen = [workers().submit(torch.get_num_threads).result()]\n"
+        "other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))\n"
+        "other.start(); other.join()\n"
+        "print([*seen, torch.get_num_threads()])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split("\n")[0] == "[1, 3, 3]"
 
 
 def test_adaptive_points_leave_out_what_is_found_and_nothing_else(
