@@ -107,7 +107,7 @@ def precision_on(device: str, settings: Settings) -> Precision:
     if not computes(device, settings.precision):
         _logger.warning(
             f"precision {settings.precision}: this processor has no arithmetic for it, so it takes "
-            f"many times as long as float32"
+            "many times as long as float32"
         )
     return settings.precision
 

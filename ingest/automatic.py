@@ -31,7 +31,7 @@ from torchvision.ops.boxes import batched_nms, box_area
 
 from ingest import upsampling
 from ingest.cutting import CutMask, MaskParameters
-from ingest.decoder import PhotoTokens, PointDecoder, check_range
+from ingest.decoder import PhotoTokens, PointDecoder, check_finite
 from ingest.upsampling import Logits
 from search.masks import array_from_mask, mask_from_array
 from search.records import Box, Mask, RgbImage
@@ -185,14 +185,13 @@ def _crop_candidates(
     points_xy = torch.as_tensor(
         grid * np.array(crop.size_wh), dtype=torch.float32, device=predictor.device
     )  # (n, 2)
-    find = partial(
-        _batch_candidates,
-        sam._replace(predictor=predictor),
-        photo,
-        crop,
-        (rgb.shape[1], rgb.shape[0]),
-        parameters,
-    )
+    own = sam._replace(predictor=predictor)
+
+    @torch.inference_mode()  # which threads don't take over
+    def find(asked_xy: torch.Tensor) -> Candidates:
+        decoded = _decoded(own, photo, asked_xy, crop, parameters)
+        return _measured(*decoded, crop, (rgb.shape[1], rgb.shape[0]), parameters)
+
     parts: list[Candidates] = []
     for stage in _stages(len(grid)) if parameters.adaptive_points else [slice(None)]:
         asked_xy = points_xy[stage]
@@ -204,20 +203,6 @@ def _crop_candidates(
     passed = Candidates.joined(parts)
     kept = _nms(passed.boxes_xyxy, passed.predicted_iou, parameters.box_nms_thresh)
     return passed.chosen(kept)
-
-
-@torch.inference_mode()
-def _batch_candidates(
-    sam: Sam,
-    photo: PhotoTokens,
-    crop: Crop,
-    photo_wh: tuple[int, int],
-    parameters: MaskParameters,
-    points_xy: torch.Tensor,
-) -> Candidates:
-    """Return the masks of b points, (b, 2), that pass all filters but for duplicates."""
-    decoded = _decoded(sam, photo, points_xy, crop, parameters)
-    return _measured(*decoded, crop, photo_wh, parameters)
 
 
 def _stages(points: int) -> list[NDArray[np.int64]]:
@@ -297,9 +282,8 @@ def _refined(
             for i in range(0, len(prompts), batch)
         ]
     refined, predicted_iou = (torch.cat(each)[:, 0].float() for each in zip(*parts, strict=True))
-    if sam.decoder.dtype == torch.float16:
-        check_range(refined)
-        check_range(predicted_iou)
+    check_finite(refined)
+    check_finite(predicted_iou)
     return refined, predicted_iou
 
 

@@ -74,7 +74,7 @@ class Decoded(NamedTuple):
 class PointDecoder:
     """The decoder of one model; `dtype` is what image tokens are kept in (float16: fast mode).
 
-    In float16, whose range is small, methods raise FloatingPointError where that does not do.
+    Methods raise FloatingPointError where a result is not finite: the range of float16 is small.
     """
 
     def __init__(self, model: SAM2Base, dtype: torch.dtype = torch.float32) -> None:
@@ -96,9 +96,6 @@ class PointDecoder:
         to_image = self._transformer.layers[0].cross_attn_token_to_image
         to_tokens = self._transformer.layers[0].cross_attn_image_to_token
         full, half = (level[-1].float() for level in features["high_res_feats"])
-        if self.dtype == torch.float16:
-            for level in (embedding, half, full):
-                check_range(level.half())
         return PhotoTokens(
             image=image.to(self.dtype),
             position=position.to(self.dtype),
@@ -138,8 +135,7 @@ class PointDecoder:
         q = q + self._to_image(last, q + prompt, x + photo.position, x)
         q = self._transformer.norm_final_attn(q)
         predicted_iou = self._decoder.iou_prediction_head(q[:, self._iou_at])
-        if self.dtype == torch.float16:
-            check_range(predicted_iou)
+        check_finite(predicted_iou)
         return Decoded(predicted_iou, q, x)
 
     def candidates(
@@ -179,8 +175,7 @@ class PointDecoder:
         at = self._iou_at + 1
         hyper = torch.stack([networks[i](decoded.tokens[:, at + i]) for i in which], dim=1)
         blocked = torch.bmm(full, hyper.to(self.dtype).mT)  # (b, 16 n, m)
-        if self.dtype == torch.float16:
-            check_range(blocked)
+        check_finite(blocked)
         return _unblocked(blocked, photo.side).float()
 
     @property
@@ -255,10 +250,10 @@ class PointDecoder:
         return F.layer_norm(x, (x.shape[-1],), weight, bias, norm.eps)
 
 
-def check_range(x: Tensor) -> None:
+def check_finite(x: Tensor) -> None:
     """Raise FloatingPointError if not all of x is finite."""
     if not torch.isfinite(x).all():
-        raise FloatingPointError(f"values beyond the range of {x.dtype}")
+        raise FloatingPointError
 
 
 def _added_product(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:

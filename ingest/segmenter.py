@@ -23,8 +23,8 @@ from torchvision.ops import batched_nms
 
 from ingest.automatic import Sam, automatic_masks, low_res_predictor
 from ingest.cutting import CutMask, MaskParameters, Prompt
-from ingest.decoder import PointDecoder, check_range
-from search.errors import UsageError
+from ingest.decoder import PointDecoder, check_finite
+from search.errors import ModelError, UsageError
 from search.masks import (
     array_from_mask,
     bbox_xywh_from_array,
@@ -108,25 +108,32 @@ class Sam2Segmenter:
         features = predictor._features
         embedding, levels = features["image_embed"], features["high_res_feats"]
         for level in (embedding, *levels):
-            check_range(level)
+            check_finite(level)
         predictor._features = {
             "image_embed": embedding.float(),
             "high_res_feats": [level.float() for level in levels],
         }
 
     def _in_range(self, work: Callable[[], T]) -> T:
-        """Run inference; once float16's range does not do for these weights, by bfloat16."""
-        with torch.inference_mode():
-            try:
+        """Run inference; once float16's range does not do for these weights, by bfloat16.
+
+        Raises:
+            ModelError: a result is not finite all the same.
+        """
+        try:
+            with torch.inference_mode():
                 return work()
-            except FloatingPointError:
-                if self._sam.decoder.dtype != torch.float16:
-                    raise
-            _logger.warning(
-                "values of the segmenter exceed the range of float16; it goes on in bfloat16"
-            )
-            self._sam = self._sam._replace(decoder=PointDecoder(self.model, torch.bfloat16))
-            return work()
+        except FloatingPointError as error:
+            if self._sam.decoder.dtype != torch.float16:
+                raise ModelError(
+                    "the segmenter gave values that are not finite. Its weights may be damaged; "
+                    "with reduced precision, try --precision float32."
+                ) from error
+        _logger.warning(
+            "values of the segmenter exceed the range of float16; it goes on in bfloat16"
+        )
+        self._sam = self._sam._replace(decoder=PointDecoder(self.model, torch.bfloat16))
+        return self._in_range(work)
 
     def _points_per_batch(self, parameters: MaskParameters) -> int:
         """Return how many points are decoded at once."""

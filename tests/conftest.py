@@ -26,7 +26,7 @@ IN_MEMORY = Path("/dev/shm")
 if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 8e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
-SAMPLE_PHOTOS = 12  # the ones with clear answers; about two seconds each
+SAMPLE_PHOTOS = 12  # the ones with clear answers
 
 
 @dataclass(frozen=True)

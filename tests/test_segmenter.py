@@ -27,7 +27,7 @@ from ingest.cutting import MaskParameters, Prompt
 from ingest.decoder import PointDecoder
 from ingest.photos import decode_photo
 from ingest.segmenter import Sam2Segmenter
-from search.errors import UsageError
+from search.errors import ModelError, UsageError
 from search.masks import array_from_mask, box_iou, iou, mask_from_array
 from search.records import Box
 from starter import weights_dir
@@ -346,3 +346,16 @@ def test_a_photo_for_prompts_is_encoded_anew_beyond_the_range_of_float16(
     assert "exceed the range of float16" in caplog.text
     features = photo._predictor._features["high_res_feats"]
     assert all(torch.isfinite(level).all() for level in features)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_that_are_damaged_are_told(segmenter: Sam2Segmenter, dtype: torch.dtype) -> None:
+    model = copy.deepcopy(segmenter.model)
+    with torch.no_grad():
+        model.sam_mask_decoder.conv_s0.weight[0] = torch.nan
+    damaged = Sam2Segmenter(model, "damaged", dtype=dtype)
+    rgb = draw_scene(3, (120, 90)).image
+    with pytest.raises(ModelError, match="weights may be damaged"):
+        damaged.automatic(rgb, replace(GRID, points_per_side=2, pred_iou_thresh=0.0))
+    with pytest.raises(ModelError, match="weights may be damaged"):
+        damaged.encode(rgb)
