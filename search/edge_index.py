@@ -194,7 +194,6 @@ class EdgeIndex(PointIndex):
     def _set_payload(
         self, collection: Collection, conditions: Sequence[Condition], payload: Payload
     ) -> None:
-        # A null deletes the key, which reads as None just the same.
         chosen = _edge_filter(conditions)
         self._update(collection, edge.UpdateOperation.set_payload_by_filter(chosen, payload))
 

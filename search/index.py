@@ -266,7 +266,7 @@ def conditions_from_filter(where: SearchFilter, collection: Collection) -> list[
 
 
 def payload_from_facts(facts: PhotoFacts) -> Payload:
-    """Return every fact, those not known as null, so that setting it replaces what was there."""
+    """Return every fact, those not known as null: setting one to null deletes what was there."""
     return {
         "sort_at": facts.sort_at.isoformat(),
         "year_month": facts.year_month,

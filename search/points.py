@@ -107,7 +107,7 @@ class PointIndex(ABC):
     def _set_payload(
         self, collection: Collection, conditions: Sequence[Condition], payload: Payload
     ) -> None:
-        """Replace these payload keys, and only these, where all conditions hold."""
+        """Replace these payload keys, and only these, where all conditions hold; null deletes."""
 
     @abstractmethod
     def _retrieve(
@@ -149,7 +149,7 @@ class PointIndex(ABC):
         """Write segments (each with its mask) of a photo and their (n, dim) unit vectors."""
         rows = self._checked(vectors, len(segments))
         points = [
-            Point(segment.segment_id, payload_from_segment(segment, photo.facts), row)
+            Point(segment.segment_id, _known(payload_from_segment(segment, photo.facts)), row)
             for segment, row in zip(segments, rows, strict=True)
         ]
         if points:
@@ -158,7 +158,7 @@ class PointIndex(ABC):
     def put_photo(self, photo: Photo, vector: Vectors) -> None:
         """Write a photo and its (1, dim) unit vector."""
         row = self._checked(vector, 1)[0]
-        self._upsert("photos", [Point(photo.photo_id, payload_from_photo(photo), row)])
+        self._upsert("photos", [Point(photo.photo_id, _known(payload_from_photo(photo)), row)])
 
     def delete_segments(self, segment_ids: Sequence[str]) -> None:
         """Delete these segments; ids that are not there are no error."""
@@ -380,6 +380,11 @@ class PointIndex(ABC):
 
 def _reading(with_masks: bool) -> Reading:
     return "all" if with_masks else "light"
+
+
+def _known(payload: Payload) -> Payload:
+    """Leave nulls out: a point is then the same whether its facts were put or set later."""
+    return {key: value for key, value in payload.items() if value is not None}
 
 
 def _uuids(ids: Sequence[str]) -> list[str]:

@@ -207,7 +207,6 @@ class ServerIndex(PointIndex):
     def _set_payload(
         self, collection: Collection, conditions: Sequence[Condition], payload: Payload
     ) -> None:
-        # A null deletes the key, which reads as None just the same.
         self._write(self._client.set_payload, collection, payload, _server_filter(conditions))
 
     def _retrieve(

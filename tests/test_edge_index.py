@@ -26,7 +26,7 @@ from index_samples import (
 from search import edge_index
 from search.edge_index import EdgeIndex, Limits
 from search.errors import MismatchError, SegsearchError, StoreError
-from search.records import SearchFilter
+from search.records import PhotoFacts, SearchFilter
 
 ANYTHING = SearchFilter()
 SPAWN = multiprocessing.get_context("spawn")
@@ -238,6 +238,21 @@ def _graph_size(folder: Path) -> int:
     size = shard.info().indexed_vectors_count
     shard.close()
     return size
+
+
+def test_a_segment_keeps_the_same_whether_its_facts_were_put_or_told_later(tmp_path: Path) -> None:
+    sample = make_sample(photo_count=1, segments_each=1)
+    segments, vectors = sample.of_photo(sample.photos[0])
+    bare = PhotoFacts(sort_at=sample.photos[0].facts.sort_at)
+    photo = sample.photos[0].model_copy(update={"facts": bare})
+    index = open_edge(tmp_path)
+    index.put_segments(photo, segments, vectors)
+    put = index._retrieve("segments", [segments[0].segment_id], "all")[0].payload
+    index.update_facts(photo.photo_id, bare.model_copy(update={"camera": "Leica"}))
+    index.update_facts(photo.photo_id, bare)
+    told = index._retrieve("segments", [segments[0].segment_id], "all")[0].payload
+    assert told == put
+    index.close()
 
 
 def test_threads_may_write_and_search_at_once(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def assert_equal(one: Snapshot, other: Snapshot) -> None:
     assert one.photos == other.photos, f"seed {SEED}"
     assert [s["id"] for s in one.segments] == [s["id"] for s in other.segments], f"seed {SEED}"
     for mine, theirs in zip(one.segments, other.segments, strict=True):
-        assert mine.keys() == theirs.keys()
+        assert mine.keys() == theirs.keys(), f"seed {SEED}"
         for key in mine:
             # Edge keeps numbers as JSON.
             close = isinstance(mine[key], float)
