@@ -67,7 +67,9 @@ class Decoded(NamedTuple):
     image: Tensor  # (b, n, c)
 
     def chosen(self, which: Tensor) -> Decoded:
-        """Return some of the points."""
+        """Return some of the points, in order."""
+        if len(which) == len(self.tokens):
+            return self
         return Decoded(self.predicted_iou[which], self.tokens[which], self.image[which])
 
 
@@ -133,10 +135,7 @@ class PointDecoder:
             x = self._to_tokens(block, x, q, scores)
         last = self._transformer.final_attn_token_to_image
         q = q + self._to_image(last, q + prompt, x + photo.position, x)
-        q = self._transformer.norm_final_attn(q)
-        predicted_iou = self._decoder.iou_prediction_head(q[:, self._iou_at])
-        check_finite(predicted_iou)
-        return Decoded(predicted_iou, q, x)
+        return self._scored(self._transformer.norm_final_attn(q), x)
 
     def candidates(
         self, photo: PhotoTokens, points: Tensor, *, multimask: bool, pred_iou_thresh: float
@@ -171,10 +170,8 @@ class PointDecoder:
         half = F.gelu(self._half_norm(half.reshape(b, 4 * n, c // 4)))
         full = _added_product(photo.skip_full, half, self._full_weight)  # (b, 4 n, c/2)
         full = F.gelu(full).reshape(b, 16 * n, c // 8)
-        networks = self._decoder.output_hypernetworks_mlps
-        at = self._iou_at + 1
-        hyper = torch.stack([networks[i](decoded.tokens[:, at + i]) for i in which], dim=1)
-        blocked = torch.bmm(full, hyper.to(self.dtype).mT)  # (b, 16 n, m)
+        hyper = self._hyper(decoded.tokens, which).to(self.dtype)
+        blocked = torch.bmm(full, hyper.mT)  # (b, 16 n, m)
         check_finite(blocked)
         return _unblocked(blocked, photo.side).float()
 
@@ -182,6 +179,17 @@ class PointDecoder:
     def _iou_at(self) -> int:
         """Where the IoU token stands; an object score's goes before it."""
         return int(self._decoder.pred_obj_scores)
+
+    def _scored(self, tokens: Tensor, image: Tensor) -> Decoded:
+        """Add the predicted IoU to what the transformer made."""
+        predicted_iou = self._decoder.iou_prediction_head(tokens[:, self._iou_at])
+        check_finite(predicted_iou)
+        return Decoded(predicted_iou, tokens, image)
+
+    def _hyper(self, tokens: Tensor, which: list[int]) -> Tensor:
+        """Return the (b, m, c/8) weights of pixel features that make the masks in `which`."""
+        networks, at = self._decoder.output_hypernetworks_mlps, self._iou_at + 1
+        return torch.stack([networks[i](tokens[:, at + i]) for i in which], dim=1)
 
     def _output_tokens(self, b: int) -> Tensor:
         decoder = self._decoder
@@ -201,43 +209,25 @@ class PointDecoder:
         return out
 
     def _to_image(self, attention: Module, q: Tensor, x_at: Tensor, x: Tensor) -> Tensor:
-        """Tokens attend to each point's own image tokens; W_k and W_v are folded (identity 2)."""
-        b, t, c = q.shape
-        h = attention.num_heads
-        queries = _heads(attention.q_proj(q), attention)  # (b, h, t, d)
-        queries = queries * queries.shape[-1] ** -0.5
-        folded = queries @ attention.k_proj.weight.reshape(h, -1, c)  # (b, h, t, c)
-        scores = torch.bmm(folded.reshape(b, h * t, c).to(self.dtype), x_at.mT)  # (b, h t, n)
-        mixed = torch.bmm(torch.softmax(scores, -1), x).float().reshape(b, h, t, c)
-        values = mixed @ attention.v_proj.weight.reshape(h, -1, c).mT  # (b, h, t, d)
-        values = values + attention.v_proj.bias.reshape(h, 1, -1)
-        out: Tensor = attention.out_proj(values.transpose(1, 2).reshape(b, t, -1))
-        return out
+        """Tokens attend to each point's own image tokens."""
+        folded = folded_queries(attention, q).to(self.dtype)
+        scores = torch.bmm(folded, x_at.mT)  # (b, h t, n)
+        return unfolded(attention, torch.bmm(torch.softmax(scores, -1), x).float())
 
     def _folded_scores(self, attention: Module, q: Tensor, x_at: Tensor) -> Tensor:
-        """Return (b, h, t, n) scores of image tokens for tokens; W_q is folded (identity 2)."""
-        b, t, c = q.shape
-        h = attention.num_heads
-        keys = _keys(attention, q)  # (b, h, t, d)
-        folded = (keys @ attention.q_proj.weight.reshape(h, -1, c)).reshape(b, h * t, c)
-        bias = (keys @ attention.q_proj.bias.reshape(h, -1, 1)).reshape(b, h * t, 1)
+        """Return (b, h, t, n) scores of image tokens for tokens."""
+        folded, bias = folded_keys(attention, q)
         scores = torch.baddbmm(bias.to(self.dtype), folded.to(self.dtype), x_at.mT)
-        return scores.reshape(b, h, t, -1)
+        return scores.reshape(len(q), attention.num_heads, q.shape[1], -1)
 
     def _to_tokens(self, block: Module, x: Tensor, q: Tensor, scores: Tensor) -> Tensor:
         """Image tokens attend to a point's tokens: x (n, c) or (b, n, c) becomes (b, n, c)."""
-        attention = block.cross_attn_image_to_token
-        b, t, c = q.shape
-        h = attention.num_heads
-        weights = torch.softmax(scores, dim=2).reshape(b, h * t, -1)  # over tokens
-        values = _heads(attention.v_proj(q), attention)  # (b, h, t, d)
-        out = attention.out_proj.weight.t().reshape(h, -1, c)  # (h, d, c)
-        folded = values @ out + attention.out_proj.bias / h  # weights of a head sum to 1
-        folded = folded.reshape(b, h * t, c).to(self.dtype)
+        weights = torch.softmax(scores, dim=2).flatten(1, 2)  # over tokens: (b, h t, n)
+        folded = folded_values(block.cross_attn_image_to_token, q).to(self.dtype)
         norm = block.norm4
         return F.layer_norm(
-            torch.baddbmm(x.expand(b, -1, -1), weights.mT, folded),
-            (c,),
+            torch.baddbmm(x.expand(len(q), -1, -1), weights.mT, folded),
+            (q.shape[-1],),
             norm.weight.to(self.dtype),
             norm.bias.to(self.dtype),
             norm.eps,
@@ -260,6 +250,48 @@ def _added_product(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """Return added (n, k) + x (b, n, c) @ weight' (k, c), in one pass over the result."""
     b = len(x)
     return torch.baddbmm(added.expand(b, -1, -1), x, weight.t().expand(b, -1, -1))
+
+
+def folded_queries(attention: Module, q: Tensor) -> Tensor:
+    """Return the (b, h t, c) queries of tokens (b, t, c) to image tokens (identity 2)."""
+    b, _, c = q.shape
+    queries = _heads(attention.q_proj(q), attention)  # (b, h, t, d)
+    queries = queries * queries.shape[-1] ** -0.5
+    folded: Tensor = queries @ attention.k_proj.weight.reshape(attention.num_heads, -1, c)
+    return folded.reshape(b, -1, c)
+
+
+def unfolded(attention: Module, mixed: Tensor) -> Tensor:
+    """Return what tokens (b, t, c) attended to: `mixed` (b, h t, c) are image tokens, weighed."""
+    b, _, c = mixed.shape
+    h = attention.num_heads
+    weight = attention.v_proj.weight.reshape(h, -1, c)
+    values = mixed.reshape(b, h, -1, c) @ weight.mT + attention.v_proj.bias.reshape(h, 1, -1)
+    out: Tensor = attention.out_proj(values.transpose(1, 2).flatten(2))
+    return out
+
+
+def folded_keys(attention: Module, q: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the (b, h t, c) keys of tokens (b, t, c) for image tokens, and their bias (b, h t, 1).
+
+    The bias of image tokens' queries differs by token, so it stays (identity 2).
+    """
+    b, _, c = q.shape
+    h = attention.num_heads
+    keys = _keys(attention, q)  # (b, h, t, d)
+    folded = keys @ attention.q_proj.weight.reshape(h, -1, c)
+    bias = keys @ attention.q_proj.bias.reshape(h, -1, 1)
+    return folded.reshape(b, -1, c), bias.reshape(b, -1, 1)
+
+
+def folded_values(attention: Module, q: Tensor) -> Tensor:
+    """Return the (b, h t, c) values of tokens (b, t, c) for image tokens (identity 2)."""
+    b, _, c = q.shape
+    h = attention.num_heads
+    values = _heads(attention.v_proj(q), attention)  # (b, h, t, d)
+    out = attention.out_proj.weight.t().reshape(h, -1, c)  # (h, d, c)
+    folded: Tensor = values @ out + attention.out_proj.bias / h  # weights of a head sum to 1
+    return folded.reshape(b, -1, c)
 
 
 def _keys(attention: Module, q: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from torchvision.ops import batched_nms
 from ingest.automatic import Sam, automatic_masks, low_res_predictor
 from ingest.cutting import CutMask, MaskParameters, Prompt
 from ingest.decoder import PointDecoder, check_finite
+from ingest.decoder_cpu import TiledDecoder
 from search.errors import ModelError, UsageError
 from search.masks import (
     array_from_mask,
@@ -80,7 +81,9 @@ class Sam2Segmenter:
         self.model = model
         self.fingerprint = fingerprint
         self._predictor = _predictor(model)
-        self._sam = Sam(low_res_predictor(self._predictor), PointDecoder(model, dtype))
+        exact_on_cpu = model.device.type == "cpu" and dtype == torch.float32
+        decoder = TiledDecoder(model) if exact_on_cpu else PointDecoder(model, dtype)
+        self._sam = Sam(low_res_predictor(self._predictor), decoder)
 
     def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
         """Return every mask of the photo, in the generator's order (best predicted IoU first)."""

@@ -4,7 +4,7 @@ SAM decodes a mask at 256 x 256 logits (a quarter of the model's size) and sam2 
 the photo's size, bilinearly, to threshold and measure it: at 12 MP that is 48 MB a mask, three
 masks a point. But an upsampled value is a convex mix of the four logits around it. Where those lie
 on one side of a threshold, so does every pixel between them; only cells that a threshold runs
-through need to be evaluated pixel by pixel (under 1% of pixels). The arithmetic is that of torch's
+through need to be evaluated pixel by pixel (1% of pixels or so). The arithmetic is that of torch's
 `interpolate(mode="bilinear", align_corners=False)` in float32, operation for operation.
 
 On a GPU every pixel is evaluated after all (see `ingest.upsampling_gpu`), and only the logits of
@@ -13,27 +13,21 @@ masks that pass leave it.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ingest.bilinear import Axis, axis
+from ingest.compiled import compiled
 from ingest.upsampling_gpu import measured_on_gpu
 from search.records import Mask
 
 Logits = NDArray[np.float32]
-Function = TypeVar("Function")
 
 # Rounding moves a mix of four logits (SAM clamps them to +-32) by less than this from their range.
 MARGIN = np.float32(1e-5)
-
-
-def _compiled(function: Function) -> Function:
-    """Compile by numba: machine code is kept beside the file, other threads run meanwhile."""
-    return cast(Function, numba.njit(cache=True, nogil=True)(function))
 
 
 class Measured(NamedTuple):
@@ -84,19 +78,28 @@ def encoded(logits_hw: Logits, size_wh: tuple[int, int], threshold: float) -> Ma
     return Mask(size_wh=size_wh, counts=counts.tobytes().decode("ascii"))
 
 
-@_compiled
+@compiled()
 def _measure(logits: Any, down: Axis, across: Axis, levels: Any) -> Any:  # noqa: ANN401
-    """Return (n, 3) areas over each level and (n, 4) boxes at the first."""
+    """Return (n, 3) areas over each level and (n, 4) boxes at the first.
+
+    Pixels of a row of cells that a level may run through are brought side by side, so that the
+    processor evaluates eight at once.
+    """
     count, rows, columns = logits.shape
+    width = across.first.shape[0]
     areas = np.zeros((count, 3), np.int64)
     boxes = np.zeros((count, 4), np.int64)
+    upper, lower = np.empty(width, np.float32), np.empty(width, np.float32)
+    columns_px, inside = np.empty(width, np.int32), np.empty(width, np.uint8)
+    outside_all, inside_all = levels.min() - MARGIN, levels.max() + MARGIN
     for n in range(count):
         left, top, right, bottom = 1 << 60, 1 << 60, -1, -1
+        solid = 0  # pixels of cells that are inside at every level
         for y in range(rows):
             y0, y1 = down.starts[y], down.starts[y + 1]
             if y0 == y1:
                 continue
-            below = min(y + 1, rows - 1)
+            below, mixed = min(y + 1, rows - 1), 0
             for x in range(columns):
                 x0, x1 = across.starts[x], across.starts[x + 1]
                 if x0 == x1:
@@ -104,36 +107,42 @@ def _measure(logits: Any, down: Axis, across: Axis, levels: Any) -> Any:  # noqa
                 after = min(x + 1, columns - 1)
                 a, b = logits[n, y, x], logits[n, y, after]
                 c, d = logits[n, below, x], logits[n, below, after]
-                low, high = min(min(a, b), min(c, d)), max(max(a, b), max(c, d))
-                mixed = False
-                for level in levels:
-                    mixed |= low <= level + MARGIN and high >= level - MARGIN
-                if not mixed:
-                    pixels = (y1 - y0) * (x1 - x0)
-                    for k in range(3):
-                        if low > levels[k]:
-                            areas[n, k] += pixels
-                    if low > levels[0]:
-                        left, right = min(left, x0), max(right, x1 - 1)
-                        top, bottom = min(top, y0), max(bottom, y1 - 1)
+                if max(max(a, b), max(c, d)) < outside_all:
+                    continue
+                if min(min(a, b), min(c, d)) > inside_all:
+                    solid += (y1 - y0) * (x1 - x0)
+                    left, right = min(left, x0), max(right, x1 - 1)
+                    top, bottom = min(top, y0), max(bottom, y1 - 1)
                     continue
                 for px in range(x0, x1):
-                    upper = across.first_weight[px] * a + across.second_weight[px] * b
-                    lower = across.first_weight[px] * c + across.second_weight[px] * d
-                    for py in range(y0, y1):
-                        value = down.first_weight[py] * upper + down.second_weight[py] * lower
-                        areas[n, 1] += value > levels[1]
-                        areas[n, 2] += value > levels[2]
-                        if value > levels[0]:
-                            areas[n, 0] += 1
-                            left, right = min(left, px), max(right, px)
-                            top, bottom = min(top, py), max(bottom, py)
+                    upper[mixed] = across.first_weight[px] * a + across.second_weight[px] * b
+                    lower[mixed] = across.first_weight[px] * c + across.second_weight[px] * d
+                    columns_px[mixed], inside[mixed] = px, 0
+                    mixed += 1
+            for py in range(y0, y1):
+                first, second = down.first_weight[py], down.second_weight[py]
+                over0, over1, over2 = np.int32(0), np.int32(0), np.int32(0)
+                for k in range(mixed):
+                    value = first * upper[k] + second * lower[k]
+                    over0 = np.int32(over0 + (value > levels[0]))
+                    over1 = np.int32(over1 + (value > levels[1]))
+                    over2 = np.int32(over2 + (value > levels[2]))
+                    inside[k] |= value > levels[0]
+                areas[n, 0] += over0
+                areas[n, 1] += over1
+                areas[n, 2] += over2
+                if over0:
+                    top, bottom = min(top, py), max(bottom, py)
+            for k in range(mixed):
+                if inside[k]:
+                    left, right = min(left, columns_px[k]), max(right, columns_px[k])
+        areas[n] += solid
         if right >= 0:
             boxes[n] = (left, top, right, bottom)
     return areas, boxes
 
 
-@_compiled
+@compiled()
 def _runs(logits: Any, down: Axis, across: Axis, level: Any) -> Any:  # noqa: ANN401
     """Return the column-major run lengths of one mask over a level."""
     rows = logits.shape[0]
@@ -174,7 +183,7 @@ def _runs(logits: Any, down: Axis, across: Axis, level: Any) -> Any:  # noqa: AN
     return np.array(found)
 
 
-@_compiled
+@compiled()
 def _counts(runs: Any) -> Any:  # noqa: ANN401
     """Return runs in COCO's compressed form, as `search.masks.runs_from_counts` reads it."""
     text = np.empty(7 * len(runs), np.uint8)

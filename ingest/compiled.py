@@ -1,0 +1,29 @@
+"""Functions over arrays, compiled to machine code by numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function")
+
+# Sums may be taken in any order, so that they take eight numbers at once. NaN stays NaN.
+_REORDERED = {"reassoc", "contract", "arcp", "nsz"}
+
+
+def compiled(*, reordered: bool = False) -> Callable[[Function], Function]:
+    """Compile a function: machine code is kept beside the file, other threads run meanwhile.
+
+    Args:
+        reordered: arithmetic may be taken in another order, which rounds differently; otherwise it
+            is that of the source, operation for operation.
+    """
+    fastmath = _REORDERED if reordered else False
+
+    def decorate(function: Function) -> Function:
+        jit = numba.njit(cache=True, nogil=True, fastmath=fastmath, error_model="numpy")
+        return cast(Function, jit(function))
+
+    return decorate
