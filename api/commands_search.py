@@ -108,6 +108,9 @@ def filter_options(command: Command) -> Command:
     default=0.0,
     help="0: the most similar; to 1: more unlike each other.",
 )
+@click.option(
+    "--distinct", is_flag=True, help="No segment that overlaps a better one of the same photo."
+)
 @click.option("--group", is_flag=True, help="Group hits by photo.")
 @click.option("--masks", is_flag=True, help="With --json: the masks too, as COCO RLE.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -212,6 +215,7 @@ def _request(library: Library, given: dict[str, Any]) -> SearchRequest:
             limit=given["limit"],
             cursor=given["cursor"],
             min_score=given["min_score"],
+            distinct=given["distinct"],
             diversity=given["diversity"],
             with_masks=given["masks"],
         )

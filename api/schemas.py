@@ -109,6 +109,10 @@ class SearchOptions(Record):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 20
     cursor: Annotated[str, Field(max_length=MAX_CURSOR_CHARS)] | None = None
     min_score: Annotated[float, Field(ge=-1, le=1)] | None = None
+    distinct: Annotated[
+        bool,
+        Field(description="Leave out segments that overlap a better one of the same photo."),
+    ] = False
     diversity: Fraction = 0.0
     with_masks: bool = False
 

@@ -102,6 +102,7 @@ def _query(examples: Sequence[Example], options: SearchOptions, *, with_uncut: b
         limit=options.limit,
         cursor=options.cursor,
         min_score=options.min_score,
+        distinct=options.distinct,
         diversity=options.diversity,
         with_masks=options.with_masks,
         with_uncut=with_uncut,

@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
-from threading import Barrier
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -35,12 +32,12 @@ from ingest.decoder import PhotoTokens, PointDecoder, check_finite
 from ingest.upsampling import Logits
 from search.masks import array_from_mask, mask_from_array
 from search.records import Box, Mask, RgbImage
+from search.threads import shared_map
 
 # Adaptive points: every fourth point of the grid, then every second where no mask was found yet,
 # then every one. A mask of more than this part of the photo doesn't count: much may lie in it.
 STAGE_STEPS = (4, 2, 1)
 COVERING_FRACTION = 0.1
-MOST_WORKERS = 8  # each takes some 100 MB at 1,024 px
 LOGIT_LIMIT = 32.0  # sam2 clamps logits to this before it takes them as prompts
 
 
@@ -115,31 +112,7 @@ def automatic_masks(
     if len(crops) > 1:
         kept = _without_crop_duplicates(everything, crops, owners, parameters.crop_nms_thresh)
     cut = partial(_cut, everything, size_hw=size_hw, threshold=parameters.mask_threshold)
-    return list(workers().map(cut, kept.tolist(), [crops[owners[i]] for i in kept]))
-
-
-@cache
-def workers() -> ThreadPoolExecutor:
-    """Return threads that share the points of a photo; torch's own are divided among them.
-
-    Each decodes and measures points of its own, in its own cache and without waiting for others.
-    """
-    threads = max(1, torch.get_num_threads())
-    count = min(threads, MOST_WORKERS)
-    pool, all_started = ThreadPoolExecutor(count, "masks"), Barrier(count)
-
-    def start(_: int) -> None:
-        torch.set_num_threads(threads // count)
-        torch.get_num_threads()  # or the first use in this thread would set what is set last
-        all_started.wait()
-
-    list(pool.map(start, range(count)))
-    torch.set_num_threads(threads)  # it is also what threads begin with that others start
-    return pool
-
-
-if hasattr(os, "register_at_fork"):  # a copy of the process has no threads
-    os.register_at_fork(after_in_child=workers.cache_clear)
+    return shared_map(cut, kept.tolist(), [crops[owners[i]] for i in kept])
 
 
 def low_res_predictor(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
@@ -199,7 +172,7 @@ def _crop_candidates(
             asked_xy = asked_xy[~_covered(parts, asked_xy, crop, parameters.mask_threshold)]
         batches = torch.split(asked_xy, points_per_batch)
         on_cpu = predictor.device.type == "cpu"
-        parts += workers().map(find, batches) if on_cpu else map(find, batches)
+        parts += shared_map(find, batches) if on_cpu else map(find, batches)
     passed = Candidates.joined(parts)
     kept = _nms(passed.boxes_xyxy, passed.predicted_iou, parameters.box_nms_thresh)
     return passed.chosen(kept)

@@ -16,12 +16,13 @@ from ingest.decode_worker import Decode
 from ingest.ledger import Ledger
 from ingest.photos import DecodedPhoto, decode_photo
 from ingest.scan import NewFile
+from ingest.shrinking import shrunk
 from search.crops import photo_view
 from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder
 from search.index import SegmentIndex
 from search.manifest import fingerprint
-from search.masks import array_from_mask, fitted_size, mask_from_array, resized
+from search.masks import fitted_size
 from search.records import (
     Mask,
     Photo,
@@ -147,7 +148,7 @@ def stored_mask(mask: Mask, long_side: int) -> Mask:
     size_wh = fitted_size(mask.size_wh, long_side)
     if size_wh == mask.size_wh:
         return mask
-    return mask_from_array(resized(array_from_mask(mask), size_wh))
+    return shrunk(mask, size_wh)
 
 
 def embed_photo(cut: CutPhoto, workshop: Workshop) -> PhotoVectors:

@@ -175,13 +175,14 @@ def _alpha(
     """Return how much of each pixel of the patch belongs to the segment: "L", 0..255."""
     if mask is None:
         return _box_alpha(patch, bbox_xywh)
-    mask_hw = array_from_mask(mask) if isinstance(mask, Mask) else mask
-    scale_x, scale_y = mask_hw.shape[1] / photo_wh[0], mask_hw.shape[0] / photo_wh[1]
+    width, height = mask.size_wh if isinstance(mask, Mask) else mask.shape[::-1]
+    scale_x, scale_y = width / photo_wh[0], height / photo_wh[1]
     left, top = patch.region.left * scale_x, patch.region.top * scale_y
     right = left + patch.image.width * patch.shrink * scale_x
     bottom = top + patch.image.height * patch.shrink * scale_y
     x0, y0 = int(left), int(top)
-    part = mask_hw[y0 : math.ceil(bottom), x0 : math.ceil(right)]
+    rows, columns = slice(y0, math.ceil(bottom)), slice(x0, math.ceil(right))
+    part = array_from_mask(mask, rows, columns) if isinstance(mask, Mask) else mask[rows, columns]
     grey = Image.fromarray(part.astype(np.uint8) * 255)
     box = (left - x0, top - y0, min(right - x0, grey.width), min(bottom - y0, grey.height))
     return grey.resize(patch.image.size, Image.Resampling.BILINEAR, box=box)

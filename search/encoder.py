@@ -19,6 +19,7 @@ from search.model_folder import WAY_OUT, folder_fingerprint, model_folder
 from search.pixels import OneStep, input_px, mean_rgb, one_step
 from search.records import RgbImage, Vectors, checked_vectors
 from search.settings import Precision
+from search.threads import shared_map
 
 _logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ PADDED_MODELS = ("siglip", "siglip2")
 # A person who refines, filters or pages asks for the same words each time; a query in its phrasings
 # is some 10 KB.
 QUERIES_KEPT = 256
+# On a CPU threads share crops by so few: what lies between two products then stays in the cache.
+CPU_CROPS = 8
 
 
 class Encoder(Protocol):
@@ -163,13 +166,15 @@ class ClipEncoder:
 
     def encode_crops(self, crops: Sequence[RgbImage] | RgbImage) -> Vectors:
         """Return (n, dim) unit rows for n crops of (input_px, input_px, 3); none give (0, dim)."""
-        rows = [np.empty((0, self.dim), dtype=np.float32)]
-        for start in range(0, len(crops), self.batch):
-            part = np.array(crops[start : start + self.batch])  # (n, input_px, input_px, 3)
-            if part.shape[1:] != (self.input_px, self.input_px, 3) or part.dtype != np.uint8:
-                raise ValueError(f"expected uint8 crops of {self.input_px} px, got {part.shape}")
-            rows.append(self._in_range(partial(self._crop_features, part)))
-        return unit_rows(np.concatenate(rows))
+        import torch
+
+        on_cpu = self.model.device.type == "cpu"
+        size = min(self.batch, CPU_CROPS) if on_cpu else self.batch
+        parts = [crops[start : start + size] for start in range(0, len(crops), size)]
+        # Not in float16, in which the model may have to change between two parts.
+        shared = on_cpu and self.model.dtype == torch.float32 and len(parts) > 1
+        rows = shared_map(self._crop_rows, parts) if shared else map(self._crop_rows, parts)
+        return unit_rows(np.concatenate([np.empty((0, self.dim), dtype=np.float32), *rows]))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dim) unit rows; no texts give (0, dim). Long texts are cut off.
@@ -190,6 +195,13 @@ class ClipEncoder:
         found = unit_rows(np.concatenate(rows))
         found.flags.writeable = False
         return found
+
+    def _crop_rows(self, crops: Sequence[RgbImage] | RgbImage) -> NDArray[np.float32]:
+        """Return the model's own (n, dim) vectors, of any length."""
+        part = np.array(crops)  # (n, input_px, input_px, 3)
+        if part.shape[1:] != (self.input_px, self.input_px, 3) or part.dtype != np.uint8:
+            raise ValueError(f"expected uint8 crops of {self.input_px} px, got {part.shape}")
+        return self._in_range(partial(self._crop_features, part))
 
     def _crop_features(self, crops: NDArray[np.uint8]) -> Any:  # noqa: ANN401
         return self.model.get_image_features(**self._pixel_values(crops))

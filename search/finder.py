@@ -6,6 +6,7 @@ knows files, HTTP or SAM: a picture comes with the mask of what is meant in it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder, encode_query
 from search.errors import UsageError
 from search.index import SegmentIndex
+from search.masks import is_whole, overlaps
 from search.query import (
     MAX_LIMIT,
     Example,
@@ -28,7 +30,7 @@ from search.query import (
     cursor_from_offset,
     offset_from_cursor,
 )
-from search.records import Hit, PhotoHit, Vectors
+from search.records import Hit, Mask, PhotoHit, Segment, Vectors
 from search.settings import CropRecipe
 
 # Spread of scores is judged on this many segments: the standard deviation is then known to 4%.
@@ -41,11 +43,16 @@ HITS_A_GROUP = 4
 MAX_READING = 2_000
 # A mix shorter than this is rounding errors: float32 keeps seven digits.
 CANCELLED = 1e-6
+# A hit is left out if it and a better one of its photo share so much of the smaller of the two.
+OVERLAPS = 0.5
+# Hits read for each distinct one that is wanted; read again as many where they do not do.
+HITS_A_DISTINCT = 4
 # With diversity, so many times more candidates are looked at than are returned.
 DIVERSITY_POOL = 5
 
 
 Ranked = list[tuple[str, float]]  # segments and their scores, best first
+RankedSegment = tuple[str, str, float]  # segment, photo, score
 
 
 class Finder:
@@ -72,21 +79,88 @@ class Finder:
             if offset:
                 raise UsageError("diverse results have one page: ask for a higher limit instead")
             return Page(self._diverse(query, vector), None, self._uncut(query, vector))
-        found = self._nearest(query, vector, query.limit + 1, offset)
-        hits = found[: query.limit]
-        more = len(found) > query.limit
-        cursor = cursor_from_offset(offset + query.limit) if more else None
+        hits, following = self._page(query, vector, query.limit, offset)
+        cursor = None if following is None else cursor_from_offset(following)
         return Page(hits, cursor, self._uncut(query, vector))
+
+    def _page(
+        self, query: Query, vector: Vectors, limit: int, offset: int
+    ) -> tuple[list[Hit], int | None]:
+        """Return so many hits from a rank on, and the rank of the next one, if there is one."""
+        if query.distinct:
+            return self._distinct(query, vector, limit, offset)
+        found = self._nearest(query, vector, limit + 1, offset)
+        return found[:limit], offset + limit if len(found) > limit else None
+
+    def _distinct(
+        self, query: Query, vector: Vectors, limit: int, offset: int
+    ) -> tuple[list[Hit], int | None]:
+        """Do so without hits that overlap a better one of the same photo.
+
+        What is left out depends on better ranks alone, so that pages fit together.
+        """
+        end = offset + (limit + 1) * HITS_A_DISTINCT
+        while True:
+            ranked = self._ranked(query, vector, end)
+            found = self._without_overlaps(ranked, offset)
+            if len(found) > limit or len(ranked) < end:
+                break
+            end *= 2
+        hits = [
+            Hit(score=ranked[rank][2], segment=segment if query.with_masks else _bare(segment))
+            for rank, segment in found[:limit]
+        ]
+        return hits, found[limit][0] if len(found) > limit else None
+
+    def _ranked(self, query: Query, vector: Vectors, end: int) -> list[RankedSegment]:
+        """Return so many segments, best first, or all."""
+        ranked: list[RankedSegment] = []
+        while len(ranked) < end:
+            step = min(end - len(ranked), MAX_READING)
+            read = self._index.ranked_segments(
+                vector, query.where, limit=step, offset=len(ranked), min_score=query.min_score
+            )
+            ranked += read
+            if len(read) < step:
+                break
+        return ranked
+
+    def _without_overlaps(
+        self, ranked: Sequence[RankedSegment], start: int
+    ) -> list[tuple[int, Segment]]:
+        """Return the ranks from `start` on that overlap no better one of their photo."""
+        photos = {photo_id for _, photo_id, _ in ranked[start:]}
+        ranks = [rank for rank, (_, photo_id, _) in enumerate(ranked) if photo_id in photos]
+        read = self._index.segments([ranked[rank][0] for rank in ranks], with_masks=True)
+        segments = {segment.segment_id: segment for segment in read}
+        found: list[tuple[int, Segment]] = []
+        better: dict[tuple[str, tuple[int, int]], list[Mask]] = defaultdict(list)
+        for rank in ranks:
+            segment = segments.get(ranked[rank][0])
+            if segment is None:  # deleted meanwhile
+                continue
+            mask = segment.mask
+            if mask is not None and is_whole(mask):  # if not, `verify` tells of it
+                # Of another size are only masks that are being replaced.
+                others = better[segment.photo_id, mask.size_wh]
+                if others and overlaps(mask, others).max() > OVERLAPS:
+                    continue
+                others.append(mask)
+            if rank >= start:
+                found.append((rank, segment))
+        return found
 
     def search_grouped(self, query: Query, *, hits_per_photo: int = 3) -> GroupPage:
         """Return `limit` photos with up to `hits_per_photo` hits each.
 
         Raises:
-            UsageError, UnknownIdError: as `search`; and diversity, which is for single segments.
+            UsageError, UnknownIdError: as `search`; and diversity or distinct, which are for single
+            segments.
         """
         _check(query)
-        if query.diversity > 0:
-            raise UsageError("diversity is for single segments: leave it out, or the grouping")
+        if query.diversity > 0 or query.distinct:
+            option = "diversity" if query.diversity > 0 else "distinct"
+            raise UsageError(f"{option} is for single segments: leave it out, or the grouping")
         vector, start = self.query_vector(query.examples), offset_from_cursor(query.cursor)
         end = start + query.limit
         ranked = self._ranked_by_photo(query, vector, end + 1)
@@ -223,7 +297,7 @@ class Finder:
 
     def _diverse(self, query: Query, vector: Vectors) -> list[Hit]:
         """Return hits that are like the query and unlike each other."""
-        pool = self._nearest(query, vector, query.limit * DIVERSITY_POOL, 0)
+        pool, _ = self._page(query, vector, query.limit * DIVERSITY_POOL, 0)
         rows = self._index.segment_vectors([hit.segment.segment_id for hit in pool])
         scores = np.array([hit.score for hit in pool], np.float32)
         return [pool[i] for i in diverse_order(scores, rows, query.limit, query.diversity)]
@@ -245,6 +319,11 @@ def diverse_order(scores: Vectors, rows: Vectors, limit: int, diversity: float) 
         likeness = np.maximum(likeness, rows @ rows[best]) if chosen else rows @ rows[best]
         chosen.append(best)
     return chosen
+
+
+def _bare(segment: Segment) -> Segment:
+    """Return a segment without its mask."""
+    return segment.model_copy(update={"mask": None})
 
 
 def _check(query: Query) -> None:

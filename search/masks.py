@@ -27,8 +27,10 @@ def mask_from_array(mask_hw: NDArray[np.bool_]) -> Mask:
     return Mask(size_wh=(width, height), counts=rle["counts"].decode("ascii"))
 
 
-def array_from_mask(mask: Mask) -> MaskArray:
-    """Decode to a (h, w) bool array at the mask's own size.
+def array_from_mask(
+    mask: Mask, rows: slice = slice(None), columns: slice = slice(None)
+) -> MaskArray:
+    """Decode to a (h, w) bool array at the mask's own size, or to a part of it.
 
     Not by pycocotools: its decoder leaves the rest of the array unset where runs are missing.
 
@@ -40,13 +42,37 @@ def array_from_mask(mask: Mask) -> MaskArray:
     if runs.sum() != width * height:
         raise ValueError(f"the runs of a mask fill {runs.sum()} pixels, not {width} x {height}")
     inside = np.arange(len(runs)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(inside, runs).reshape(width, height).T)
+    by_column = np.repeat(inside, runs).reshape(width, height)
+    return np.ascontiguousarray(by_column[columns, rows].T)
 
 
 def coco_rle_from_mask(mask: Mask) -> dict[str, object]:
     """Return COCO's own form, {"size": [h, w], "counts": str}."""
     width, height = mask.size_wh
     return {"size": [height, width], "counts": mask.counts}
+
+
+def overlaps(mask: Mask, others: Sequence[Mask]) -> NDArray[np.float64]:
+    """Return, for each other mask, the part of the smaller of the two that lies in both, (n,).
+
+    All masks are of one size and whole (`is_whole`): pycocotools trusts them.
+    """
+    rle, rles = coco_rle_from_mask(mask), [coco_rle_from_mask(other) for other in others]
+    areas = coco_mask.area([rle, *rles]).astype(np.float64)
+    # With the others as crowds, COCO's IoU is the intersection by the area of the first.
+    shared = np.asarray(coco_mask.iou([rle], rles, [True] * len(rles)), np.float64).reshape(-1)
+    smaller = np.minimum(areas[0], areas[1:])
+    found: NDArray[np.float64] = shared * areas[0] / np.maximum(smaller, 1)
+    return found
+
+
+def is_whole(mask: Mask) -> bool:
+    """Say whether a mask's runs can be read and fill its size."""
+    width, height = mask.size_wh
+    try:
+        return int(runs_from_counts(mask.counts).sum()) == width * height
+    except ValueError:
+        return False
 
 
 def mask_from_runs(runs: Sequence[int], size_hw: tuple[int, int]) -> Mask:

@@ -62,6 +62,7 @@ class Query:
     limit: int = 20
     cursor: str | None = None
     min_score: float | None = None
+    distinct: bool = False  # leave out what overlaps a better hit of the same photo
     diversity: float = 0.0  # 0: by similarity alone; towards 1: the more unlike each other
     with_masks: bool = False
     with_uncut: bool = False  # whole photos, too, that have no segments yet

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from transformers import (
 
 from search.crops import Rgb, View, views
 from search.encoder import (
+    CPU_CROPS,
     TEMPLATES,
     ClipEncoder,
     Encoder,
@@ -40,6 +42,7 @@ from search.encoder import (
 from search.errors import ModelError, UsageError
 from search.records import Box, RgbImage, Vectors
 from search.settings import Precision
+from search.threads import shared_map
 from starter import weights_dir
 
 STARTER = weights_dir() / "encoder"
@@ -137,6 +140,22 @@ def test_vectors_do_not_depend_on_the_batch(starter: ClipEncoder) -> None:
     crops = noise(7, starter.input_px)
     single = np.concatenate([starter.encode_crops(crops[i : i + 1]) for i in range(7)])
     assert np.allclose(load(STARTER, batch=3).encode_crops(crops), single, atol=1e-5)
+
+
+def test_threads_that_share_crops_change_no_vector(
+    starter: ClipEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = noise(3 * CPU_CROPS + 1, starter.input_px)
+    single = np.concatenate([starter.encode_crops(crops[i : i + 1]) for i in range(len(crops))])
+    with ThreadPoolExecutor(3, "", torch.set_num_threads, (1,)) as three:
+        monkeypatch.setattr("search.threads.workers", lambda: three)
+        assert np.allclose(starter.encode_crops(crops), single, atol=1e-5)
+
+
+def test_a_thread_that_shares_work_may_encode_crops_itself(starter: ClipEncoder) -> None:
+    crops = noise(2 * CPU_CROPS, starter.input_px)
+    (found,) = shared_map(starter.encode_crops, [crops])
+    assert np.allclose(found, starter.encode_crops(crops), atol=1e-5)
 
 
 def test_crops_of_another_size_are_refused(starter: ClipEncoder) -> None:

@@ -119,16 +119,16 @@ def test_threads_that_share_the_points_change_no_mask(
         ThreadPoolExecutor(1, "", torch.set_num_threads, (1,)) as one,
         ThreadPoolExecutor(3, "", torch.set_num_threads, (1,)) as three,
     ):
-        monkeypatch.setattr("ingest.automatic.workers", lambda: one)
+        monkeypatch.setattr("search.threads.workers", lambda: one)
         alone = segmenter.automatic(rgb, parameters)
-        monkeypatch.setattr("ingest.automatic.workers", lambda: three)
+        monkeypatch.setattr("search.threads.workers", lambda: three)
         assert segmenter.automatic(rgb, parameters) == alone != []
 
 
 def test_threads_that_others_start_keep_all_of_torchs_threads() -> None:
     script = (
         "import threading, torch\n"
-        "from ingest.automatic import workers\n"
+        "from search.threads import workers\n"
         "torch.set_num_threads(3)\n"
         "seen = [workers().submit(torch.get_num_threads).result()]\n"
         "other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))\n"

@@ -70,6 +70,7 @@ export async function searchRequest(state) {
     negative,
     filter: segmentFilter(state.filter),
     group_by_photo: state.byPhoto,
+    distinct: !state.byPhoto, // a thing once, not with each of its parts
     with_masks: state.byPhoto, // a photo's hits are lit together, here
   };
 }
