@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ingest.compiled import compiled
 from ingest.decoder import (
     Decoded,
     Module,
@@ -27,6 +26,7 @@ from ingest.decoder import (
     folded_values,
     unfolded,
 )
+from search.compiled import compiled
 
 TILE = 640  # image tokens: 0.6 MB of them, twice that when they are upscaled
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)

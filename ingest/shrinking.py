@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ingest.compiled import compiled
+from search.compiled import compiled
 from search.masks import mask_from_array, runs_from_counts
 from search.records import Mask
 

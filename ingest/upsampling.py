@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from ingest.bilinear import Axis, axis
-from ingest.compiled import compiled
 from ingest.upsampling_gpu import measured_on_gpu
+from search.compiled import compiled
 from search.records import Mask
 
 Logits = NDArray[np.float32]

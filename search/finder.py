@@ -15,7 +15,6 @@ from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder, encode_query
 from search.errors import UsageError
 from search.index import SegmentIndex
-from search.masks import is_whole, overlaps
 from search.query import (
     MAX_LIMIT,
     Example,
@@ -30,7 +29,7 @@ from search.query import (
     cursor_from_offset,
     offset_from_cursor,
 )
-from search.records import Hit, Mask, PhotoHit, Segment, Vectors
+from search.records import Hit, PhotoHit, Segment, Vectors
 from search.settings import CropRecipe
 
 # Spread of scores is judged on this many segments: the standard deviation is then known to 4%.
@@ -43,10 +42,8 @@ HITS_A_GROUP = 4
 MAX_READING = 2_000
 # A mix shorter than this is rounding errors: float32 keeps seven digits.
 CANCELLED = 1e-6
-# A hit is left out if it and a better one of its photo share so much of the smaller of the two.
-OVERLAPS = 0.5
 # Hits read for each distinct one that is wanted; read again as many where they do not do.
-HITS_A_DISTINCT = 4
+HITS_A_DISTINCT = 6
 # With diversity, so many times more candidates are looked at than are returned.
 DIVERSITY_POOL = 5
 
@@ -133,19 +130,19 @@ class Finder:
         ranks = [rank for rank, (_, photo_id, _) in enumerate(ranked) if photo_id in photos]
         read = self._index.segments([ranked[rank][0] for rank in ranks], with_masks=True)
         segments = {segment.segment_id: segment for segment in read}
+        from search.overlap import Overlaps  # it imports numba, which takes half a second
+
+        overlaps = Overlaps()
         found: list[tuple[int, Segment]] = []
-        better: dict[tuple[str, tuple[int, int]], list[Mask]] = defaultdict(list)
+        better: dict[str, list[Segment]] = defaultdict(list)
         for rank in ranks:
             segment = segments.get(ranked[rank][0])
             if segment is None:  # deleted meanwhile
                 continue
-            mask = segment.mask
-            if mask is not None and is_whole(mask):  # if not, `verify` tells of it
-                # Of another size are only masks that are being replaced.
-                others = better[segment.photo_id, mask.size_wh]
-                if others and overlaps(mask, others).max() > OVERLAPS:
-                    continue
-                others.append(mask)
+            others = better[segment.photo_id]
+            if any(overlaps(segment, other) for other in others):
+                continue
+            others.append(segment)
             if rank >= start:
                 found.append((rank, segment))
         return found

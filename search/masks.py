@@ -52,29 +52,6 @@ def coco_rle_from_mask(mask: Mask) -> dict[str, object]:
     return {"size": [height, width], "counts": mask.counts}
 
 
-def overlaps(mask: Mask, others: Sequence[Mask]) -> NDArray[np.float64]:
-    """Return, for each other mask, the part of the smaller of the two that lies in both, (n,).
-
-    All masks are of one size and whole (`is_whole`): pycocotools trusts them.
-    """
-    rle, rles = coco_rle_from_mask(mask), [coco_rle_from_mask(other) for other in others]
-    areas = coco_mask.area([rle, *rles]).astype(np.float64)
-    # With the others as crowds, COCO's IoU is the intersection by the area of the first.
-    shared = np.asarray(coco_mask.iou([rle], rles, [True] * len(rles)), np.float64).reshape(-1)
-    smaller = np.minimum(areas[0], areas[1:])
-    found: NDArray[np.float64] = shared * areas[0] / np.maximum(smaller, 1)
-    return found
-
-
-def is_whole(mask: Mask) -> bool:
-    """Say whether a mask's runs can be read and fill its size."""
-    width, height = mask.size_wh
-    try:
-        return int(runs_from_counts(mask.counts).sum()) == width * height
-    except ValueError:
-        return False
-
-
 def mask_from_runs(runs: Sequence[int], size_hw: tuple[int, int]) -> Mask:
     """Encode column-major runs (first of background, as in COCO's uncompressed RLE)."""
     height, width = size_hw

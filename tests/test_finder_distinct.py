@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +16,14 @@ from numpy.typing import NDArray
 
 from search.edge_index import EdgeIndex
 from search.errors import UsageError
-from search.finder import DIVERSITY_POOL, OVERLAPS, Finder
-from search.masks import array_from_mask, is_whole, mask_from_array, overlaps
+from search.finder import DIVERSITY_POOL, Finder
+from search.masks import (
+    array_from_mask,
+    bbox_xywh_from_array,
+    mask_from_array,
+    runs_from_counts,
+)
+from search.overlap import OVERLAPS, ends_of_runs, overlap
 from search.query import Query, TextExample
 from search.records import Mask, SearchFilter, Segment
 
@@ -32,16 +39,27 @@ def rectangle(rng: np.random.Generator, hw: tuple[int, int] = HW) -> NDArray[np.
     return mask_hw
 
 
+def with_mask(segment: Segment, mask_hw: NDArray[np.bool_]) -> Segment:
+    """The segment with this mask, and box and area as they would be in its photo of 640 x 480."""
+    times = 640 // mask_hw.shape[1]
+    large = mask_hw.repeat(times, 0).repeat(times, 1)
+    area_px = max(1, int(large.sum()))
+    return segment.model_copy(
+        update={
+            "mask": mask_from_array(mask_hw),
+            "bbox_xywh": bbox_xywh_from_array(large),
+            "area_px": area_px,
+            "area_fraction": area_px / large.size,
+        }
+    )
+
+
 @pytest.fixture(scope="module")
 def sample() -> Sample:
     """Photos of 30 rectangles that overlap."""
     rng = np.random.default_rng(4)
     made = make_sample(seed=4, photo_count=12, segments_each=30)
-    segments = [
-        segment.model_copy(update={"mask": mask_from_array(rectangle(rng))})
-        for segment in made.segments
-    ]
-    return replace(made, segments=segments)
+    return replace(made, segments=[with_mask(each, rectangle(rng)) for each in made.segments])
 
 
 @pytest.fixture(scope="module")
@@ -141,17 +159,15 @@ def test_groups_are_not_distinct(finder: Finder) -> None:
 def test_masks_that_are_damaged_or_of_another_size_are_compared_with_none(tmp_path: Path) -> None:
     sample = make_sample(photo_count=1, segments_each=4)
     whole = np.ones(HW, np.bool_)
-    masks = [
-        mask_from_array(whole),
-        Mask(size_wh=(32, 24), counts="5o"),
-        mask_from_array(np.ones((12, 16), np.bool_)),
-        mask_from_array(whole),
-    ]
-    assert [is_whole(mask) for mask in masks] == [True, False, True, True]
+    damaged = Mask(size_wh=(32, 24), counts="5o")
+    assert ends_of_runs(damaged) is None
     segments = [
-        segment.model_copy(update={"mask": mask})
-        for segment, mask in zip(sample.segments, masks, strict=True)
+        with_mask(segment, mask_hw)
+        for segment, mask_hw in zip(
+            sample.segments, (whole, whole, np.ones((12, 16), np.bool_), whole), strict=True
+        )
     ]
+    segments[1] = segments[1].model_copy(update={"mask": damaged})
     encoder = table_encoder()
     with opened(tmp_path / "index", replace(sample, segments=segments)) as index:
         hits = Finder(index, lambda: encoder).search(replace(MUG, distinct=True)).hits
@@ -160,12 +176,34 @@ def test_masks_that_are_damaged_or_of_another_size_are_compared_with_none(tmp_pa
     assert {segments[1].segment_id, segments[2].segment_id} <= found
 
 
-def test_overlaps_are_parts_of_the_smaller_mask() -> None:
+def test_overlap_is_the_part_of_the_smaller_mask() -> None:
     rng = np.random.default_rng(8)
-    arrays = [rectangle(rng) for _ in range(40)]
-    one, others = arrays[0], arrays[1:]
-    found = overlaps(mask_from_array(one), [mask_from_array(each) for each in others])
-    wanted = [(one & each).sum() / min(one.sum(), each.sum()) for each in others]
-    np.testing.assert_allclose(found, wanted, atol=1e-12)
-    nothing = mask_from_array(np.zeros(HW, np.bool_))
-    assert overlaps(nothing, [nothing, mask_from_array(one)]).tolist() == [0, 0]
+    arrays = [rectangle(rng), ~rectangle(rng), *(rng.random((20, *HW)) < 0.4)]
+    for one, other in itertools.product(arrays, arrays):
+        wanted = (one & other).sum() / min(one.sum(), other.sum())
+        assert overlap(ends_of(one), ends_of(other)) == pytest.approx(wanted, abs=1e-12)
+    nothing = ends_of(np.zeros(HW, np.bool_))
+    assert overlap(nothing, nothing) == overlap(nothing, ends_of(arrays[0])) == 0
+
+
+def ends_of(mask_hw: NDArray[np.bool_]) -> NDArray[np.int64]:
+    ends = ends_of_runs(mask_from_array(mask_hw))
+    assert ends is not None
+    return ends
+
+
+def test_ends_are_those_of_the_runs_or_none_of_a_damaged_mask() -> None:
+    rng = np.random.default_rng(9)
+    for hw in ((3, 5), HW, (700, 900)):
+        mask = mask_from_array(rng.random(hw) < 0.3 if hw != (700, 900) else rectangle(rng, hw))
+        ends = ends_of_runs(mask)
+        assert ends is not None
+        assert np.array_equal(ends, np.cumsum(runs_from_counts(mask.counts)))
+        for at in rng.integers(0, len(mask.counts), 20):
+            counts = mask.counts[:at] + chr(int(rng.integers(40, 120))) + mask.counts[at + 1 :]
+            damaged = mask.model_copy(update={"counts": counts})
+            try:
+                whole = int(runs_from_counts(counts).sum()) == hw[0] * hw[1]
+            except ValueError:
+                whole = False
+            assert (ends_of_runs(damaged) is not None) is whole
