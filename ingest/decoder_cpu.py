@@ -78,7 +78,7 @@ class TiledDecoder(PointDecoder):
     def logits(self, photo: PhotoTokens, decoded: Decoded, which: list[int]) -> Tensor:
         """Return (b, m, 4 side, 4 side) float32 logits of the mask tokens in `which`."""
         b, n, c = decoded.image.shape
-        norm = self._decoder.output_upscaling[1]
+        norm = _arrays(self._decoder.output_upscaling[1])
         hyper = self._hyper(decoded.tokens, which).numpy()  # (b, m, c/8)
         logits = torch.empty(b, len(which), 4 * photo.side, 4 * photo.side)
         half, full = torch.empty(TILE, c), torch.empty(4 * TILE, c // 2)
@@ -88,16 +88,11 @@ class TiledDecoder(PointDecoder):
             for i in range(b):
                 torch.mm(decoded.image[i, tile], self._half_weight.t(), out=half[:rows])
                 by_pixel = half[:rows].view(4 * rows, c // 4)
-                _norm_gelu(
-                    by_pixel.numpy(),
-                    photo.skip_half[tile].view(4 * rows, c // 4).numpy(),
-                    *_arrays(norm),
-                )
+                skip_half = photo.skip_half[tile].view(4 * rows, c // 4).numpy()
+                _norm_gelu(by_pixel.numpy(), skip_half, *norm)
                 torch.mm(by_pixel, self._full_weight.t(), out=full[: 4 * rows])
-                skip = photo.skip_full[quarters].numpy()
-                _draw(
-                    full[: 4 * rows].numpy(), skip, hyper[i], start, photo.side, logits[i].numpy()
-                )
+                upscaled, skip_full = full[: 4 * rows].numpy(), photo.skip_full[quarters].numpy()
+                _draw(upscaled, skip_full, hyper[i], start, photo.side, logits[i].numpy())
         check_finite(logits)
         return logits
 
