@@ -16,6 +16,8 @@ _REORDERED = {"reassoc", "contract", "arcp", "nsz"}
 def compiled(*, reordered: bool = False) -> Callable[[Function], Function]:
     """Compile a function: machine code is kept beside the file, other threads run meanwhile.
 
+    Where neither that place nor the user's cache can be written to, each process compiles anew.
+
     Args:
         reordered: arithmetic may be taken in another order, which rounds differently; otherwise it
             is that of the source, operation for operation.
@@ -23,7 +25,11 @@ def compiled(*, reordered: bool = False) -> Callable[[Function], Function]:
     fastmath = _REORDERED if reordered else False
 
     def decorate(function: Function) -> Function:
-        jit = numba.njit(cache=True, nogil=True, fastmath=fastmath, error_model="numpy")
-        return cast(Function, jit(function))
+        try:
+            jit = numba.njit(cache=True, nogil=True, fastmath=fastmath, error_model="numpy")
+            return cast(Function, jit(function))
+        except RuntimeError:  # no place to keep it
+            jit = numba.njit(nogil=True, fastmath=fastmath, error_model="numpy")
+            return cast(Function, jit(function))
 
     return decorate
