@@ -16,7 +16,6 @@ from ingest.decode_worker import Decode
 from ingest.ledger import Ledger
 from ingest.photos import DecodedPhoto, decode_photo
 from ingest.scan import NewFile
-from ingest.shrinking import shrunk
 from search.crops import photo_view
 from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder
@@ -148,6 +147,8 @@ def stored_mask(mask: Mask, long_side: int) -> Mask:
     size_wh = fitted_size(mask.size_wh, long_side)
     if size_wh == mask.size_wh:
         return mask
+    from ingest.shrinking import shrunk  # it imports numba, and a run without new photos needs none
+
     return shrunk(mask, size_wh)
 
 
