@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from search.compiled import compiled
-from search.masks import mask_from_array, runs_from_counts
+from search.masks import mask_from_array, runs_from_mask
 from search.records import Mask
 
 
@@ -22,10 +22,7 @@ def shrunk(mask: Mask, size_wh: tuple[int, int]) -> Mask:
     (width, height), (small_width, small_height) = mask.size_wh, size_wh
     if small_width > width or small_height > height:
         raise ValueError(f"a mask of {mask.size_wh} can't be shrunk to {size_wh}")
-    runs = runs_from_counts(mask.counts)
-    if runs.sum() != width * height:
-        raise ValueError(f"the runs of a mask fill {runs.sum()} pixels, not {width} x {height}")
-    covered = _covered(runs, width, height, small_width, small_height)
+    covered = _covered(runs_from_mask(mask), width, height, small_width, small_height)
     inside = covered >= (width * height + 1) // 2
     if not inside.any():
         inside = (covered == covered.max()) & (covered > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar, cast
 
 import numba
@@ -23,13 +24,12 @@ def compiled(*, reordered: bool = False) -> Callable[[Function], Function]:
             is that of the source, operation for operation.
     """
     fastmath = _REORDERED if reordered else False
+    jit = partial(numba.njit, nogil=True, fastmath=fastmath, error_model="numpy")
 
     def decorate(function: Function) -> Function:
         try:
-            jit = numba.njit(cache=True, nogil=True, fastmath=fastmath, error_model="numpy")
-            return cast(Function, jit(function))
+            return cast(Function, jit(function, cache=True))
         except RuntimeError:  # no place to keep it
-            jit = numba.njit(nogil=True, fastmath=fastmath, error_model="numpy")
             return cast(Function, jit(function))
 
     return decorate

@@ -42,7 +42,7 @@ HITS_A_GROUP = 4
 MAX_READING = 2_000
 # A mix shorter than this is rounding errors: float32 keeps seven digits.
 CANCELLED = 1e-6
-# Hits read for each distinct one that is wanted; read again as many where they do not do.
+# Hits read for each distinct one that is wanted; twice as many where they do not do.
 HITS_A_DISTINCT = 6
 # With diversity, so many times more candidates are looked at than are returned.
 DIVERSITY_POOL = 5
@@ -96,13 +96,13 @@ class Finder:
 
         What is left out depends on better ranks alone, so that pages fit together.
         """
-        end = offset + (limit + 1) * HITS_A_DISTINCT
+        step = (limit + 1) * HITS_A_DISTINCT
         while True:
-            ranked = self._ranked(query, vector, end)
+            ranked = self._ranked(query, vector, offset + step)
             found = self._without_overlaps(ranked, offset)
-            if len(found) > limit or len(ranked) < end:
+            if len(found) > limit or len(ranked) < offset + step:
                 break
-            end *= 2
+            step *= 2
         hits = [
             Hit(score=ranked[rank][2], segment=segment if query.with_masks else _bare(segment))
             for rank, segment in found[:limit]
@@ -126,12 +126,12 @@ class Finder:
         self, ranked: Sequence[RankedSegment], start: int
     ) -> list[tuple[int, Segment]]:
         """Return the ranks from `start` on that overlap no better one of their photo."""
+        from search.overlap import Overlaps  # it imports numba, which takes half a second
+
         photos = {photo_id for _, photo_id, _ in ranked[start:]}
         ranks = [rank for rank, (_, photo_id, _) in enumerate(ranked) if photo_id in photos]
         read = self._index.segments([ranked[rank][0] for rank in ranks], with_masks=True)
         segments = {segment.segment_id: segment for segment in read}
-        from search.overlap import Overlaps  # it imports numba, which takes half a second
-
         overlaps = Overlaps()
         found: list[tuple[int, Segment]] = []
         better: dict[str, list[Segment]] = defaultdict(list)

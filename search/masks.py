@@ -38,9 +38,7 @@ def array_from_mask(
         ValueError: the text is damaged, or its runs do not fill the mask's size.
     """
     width, height = mask.size_wh
-    runs = runs_from_counts(mask.counts)
-    if runs.sum() != width * height:
-        raise ValueError(f"the runs of a mask fill {runs.sum()} pixels, not {width} x {height}")
+    runs = runs_from_mask(mask)
     inside = np.arange(len(runs)) % 2 == 1
     by_column = np.repeat(inside, runs).reshape(width, height)
     return np.ascontiguousarray(by_column[columns, rows].T)
@@ -57,6 +55,19 @@ def mask_from_runs(runs: Sequence[int], size_hw: tuple[int, int]) -> Mask:
     height, width = size_hw
     rle = coco_mask.frPyObjects({"size": [height, width], "counts": list(runs)}, height, width)
     return Mask(size_wh=(width, height), counts=rle["counts"].decode("ascii"))
+
+
+def runs_from_mask(mask: Mask) -> NDArray[np.int64]:
+    """Return a mask's column-major run lengths, the first of background.
+
+    Raises:
+        ValueError: the text is damaged, or its runs do not fill the mask's size.
+    """
+    width, height = mask.size_wh
+    runs = runs_from_counts(mask.counts)
+    if runs.sum() != width * height:
+        raise ValueError(f"the runs of a mask fill {runs.sum()} pixels, not {width} x {height}")
+    return runs
 
 
 def runs_from_counts(counts: str) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.compiled import compiled
+from search.masks import runs_from_mask
 from search.records import Mask, Segment
 
 # Two segments of a photo overlap if they share more than this part of the smaller one.
@@ -42,44 +43,16 @@ class Overlaps:
 
 def ends_of_runs(mask: Mask) -> Ends | None:
     """Return where a mask's runs end; None if it is damaged."""
-    width, height = mask.size_wh
-    ends: Ends = _ends(np.frombuffer(mask.counts.encode("utf-8", "surrogatepass"), np.uint8))
-    return ends if len(ends) and ends[-1] == width * height else None
+    try:
+        return np.cumsum(runs_from_mask(mask))
+    except ValueError:
+        return None
 
 
 def overlap(one: Ends, other: Ends) -> float:
     """Return the part of the smaller of two masks of one size that lies in both; 0 if empty."""
     shared, *areas = _shared(one, other)
     return float(shared / min(areas)) if min(areas) else 0.0
-
-
-@compiled()
-def _ends(counts: Any) -> Any:  # noqa: ANN401
-    """Return where runs end, from COCO's compressed counts; none of them if they are damaged.
-
-    `search.masks.runs_from_counts` explains the form.
-    """
-    ends = np.empty(len(counts), np.int64)
-    runs = np.empty(len(counts), np.int64)
-    found, value, shift, end = 0, 0, 0, 0
-    for character in counts:
-        bits: Any = np.int64(character) - 48
-        if bits < 0 or bits > 63 or shift > 30:
-            return ends[:0]
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        if found > 2:
-            value += runs[found - 2]
-        if value < 0:
-            return ends[:0]
-        end += value
-        runs[found], ends[found] = value, end
-        found, value, shift = found + 1, 0, 0
-    return ends[:found] if not shift else ends[:0]
 
 
 @compiled()

@@ -21,7 +21,6 @@ from search.masks import (
     array_from_mask,
     bbox_xywh_from_array,
     mask_from_array,
-    runs_from_counts,
 )
 from search.overlap import OVERLAPS, ends_of_runs, overlap
 from search.query import Query, TextExample
@@ -190,20 +189,3 @@ def ends_of(mask_hw: NDArray[np.bool_]) -> NDArray[np.int64]:
     ends = ends_of_runs(mask_from_array(mask_hw))
     assert ends is not None
     return ends
-
-
-def test_ends_are_those_of_the_runs_or_none_of_a_damaged_mask() -> None:
-    rng = np.random.default_rng(9)
-    for hw in ((3, 5), HW, (700, 900)):
-        mask = mask_from_array(rng.random(hw) < 0.3 if hw != (700, 900) else rectangle(rng, hw))
-        ends = ends_of_runs(mask)
-        assert ends is not None
-        assert np.array_equal(ends, np.cumsum(runs_from_counts(mask.counts)))
-        for at in rng.integers(0, len(mask.counts), 20):
-            counts = mask.counts[:at] + chr(int(rng.integers(40, 120))) + mask.counts[at + 1 :]
-            damaged = mask.model_copy(update={"counts": counts})
-            try:
-                whole = int(runs_from_counts(counts).sum()) == hw[0] * hw[1]
-            except ValueError:
-                whole = False
-            assert (ends_of_runs(damaged) is not None) is whole
