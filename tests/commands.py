@@ -21,7 +21,9 @@ from api.cli import main
 from search.settings import Settings
 
 SEGSEARCH = (sys.executable, "-c", "from api.cli import main; main()")
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 120.0
+# What takes long to import.
+HEAVY = {"torch", "transformers", "sam2", "torchvision", "scipy", "fastapi", "numba", "rich"}
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,21 @@ def run_alone(args: Sequence[object], folder: Path) -> Ran:
     process = start(args, folder)
     out, err = process.communicate(timeout=READY_WITHIN_S)
     return Ran(process.returncode, out, err)
+
+
+def imported_by(code: str, folder: Path) -> set[str]:
+    """Return the modules that a command imports, which must succeed."""
+    told = "import json; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    script = f"import sys\ntry:\n    {code}\nexcept SystemExit as end: assert not end.code\n{told}"
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(ran.stderr.splitlines()[-1]))
 
 
 @dataclass

@@ -25,7 +25,7 @@ from search.records import RgbImage, SearchFilter
 FULL_KEY = "full-key-of-the-tests"
 READ_KEY = "read-key-of-the-tests"
 KEYRING = Keyring().with_key(FULL_KEY, Access.FULL).with_key(READ_KEY, Access.READ)
-WAIT_S = 20.0  # for what comes at once, on a machine that has much else to do
+WAIT_S = 60.0  # for what comes at once, on a machine that has much else to do
 
 
 @dataclass

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-STARTS_WITHIN_S = 20.0
+STARTS_WITHIN_S = 60.0
 
 
 @contextmanager

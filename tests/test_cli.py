@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Commands, clean_environment, run_alone
+from commands import HEAVY, Commands, clean_environment, imported_by
 from conftest import Sample
 
 from api.cli import cli
@@ -213,24 +212,6 @@ def test_every_command_says_what_it_does_and_what_its_flags_mean(run: Commands, 
     assert name in run("--help").out
 
 
-def imported_by(code: str, folder: Path) -> set[str]:
-    """The modules that a command imports."""
-    told = "; import json; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
-    script = f"import sys\ntry:\n    {code}\nexcept SystemExit: pass\nfinally:\n    pass{told}"
-    ran = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=folder,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return set(json.loads(ran.stderr.splitlines()[-1]))
-
-
-HEAVY = {"torch", "transformers", "sam2", "torchvision", "scipy", "fastapi", "numba", "rich"}
-
-
 @pytest.mark.parametrize(
     "args",
     [
@@ -251,15 +232,6 @@ def test_commands_that_need_no_model_import_none(
         named += ["--library", str(sample.library)]
     code = f"sys.argv[1:] = {named!r}; from api.cli import main; main()"
     assert not HEAVY & imported_by(code, tmp_path)
-
-
-def test_help_comes_at_once(tmp_path: Path) -> None:
-    def seconds() -> float:
-        began = time.perf_counter()
-        assert run_alone(["--help"], tmp_path).code == 0
-        return time.perf_counter() - began
-
-    assert min(seconds() for _ in range(3)) < 1.5  # 0.36 s on an idle core; machines may be busy
 
 
 def test_a_reader_that_leaves_early_is_no_failure_to_shout_about(

@@ -22,7 +22,7 @@ from ingest.photos import DecodedPhoto, decode_photo
 from search.errors import BusyError, PhotoError, UndecodableError
 from search.records import SearchFilter
 
-LIMITS = DecodeLimits(max_pixels=1_000_000, max_bytes=10_000_000, timeout_s=1.0)
+LIMITS = DecodeLimits(max_pixels=1_000_000, max_bytes=10_000_000, timeout_s=2.0)
 
 
 def treacherous(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto:
@@ -78,7 +78,7 @@ def test_what_is_wrong_with_a_file_is_told_as_ever(worker: DecodeWorker, tmp_pat
     [
         ("abort", r"abort\.png is damaged so that it crashes the decoder \(signal SIGABRT\)"),
         ("leave", r"crashes the decoder \(exit code 7\)"),
-        ("hang", "not decoded within 1 s.*--decode-timeout-s.*--retry-skipped"),
+        ("hang", "not decoded within 2 s.*--decode-timeout-s.*--retry-skipped"),
     ],
 )
 def test_a_file_that_takes_the_decoder_down_is_refused_and_the_next_is_decoded(
@@ -162,12 +162,12 @@ def test_ingest_goes_on_beside_files_that_crash_and_hang(tmp_path: Path) -> None
     with closing(Rig(tmp_path, decode=treacherous)) as rig:
         for seed, name in enumerate(("a", "abort", "b", "hang", "c", "leave", "d")):
             write(rig.photos / f"{name}.png", seed)
-        summary = rig.ingest(decode_timeout_s=1.0, decode_workers=2)
+        summary = rig.ingest(decode_timeout_s=3.0, decode_workers=2)
         assert summary.photos_ingested == 4
         skipped = {Path(each.path).stem: each.reason for each in summary.skipped}
         assert skipped.keys() == {"abort", "hang", "leave"}
         assert "SIGABRT" in skipped["abort"]
-        again = rig.ingest(decode_timeout_s=1.0, decode_workers=2)
+        again = rig.ingest(decode_timeout_s=3.0, decode_workers=2)
         assert (again.photos_unchanged, again.photos_skipped) == (4, 3)
         rig.decode = decode_photo  # a newer library, say
         assert rig.ingest(retry_skipped=True).photos_ingested == 3

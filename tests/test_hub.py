@@ -23,8 +23,7 @@ from search.model_folder import FILES, REVISIONS, model_folder
 from starter import weights_dir
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LIMIT_S = 5.0
-NO_WAITING_S = 2.5  # less than the shortest time that anything waits for a network
+LIMIT_S = 15.0  # 3 s of waiting, and importing on a busy machine; without the probe it takes 23
 
 FILE = """
 from search.hub import hub_file
@@ -143,15 +142,30 @@ def closed() -> str:
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """Yield an address that takes connections and never says a word."""
+def listener() -> Iterator[socket.socket]:
+    """Yield somebody who takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0), backlog=16) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.setblocking(False)
+        yield server
+
+
+@pytest.fixture
+def silent(listener: socket.socket) -> str:
+    """Return the listener's address."""
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def was_asked(listener: socket.socket) -> bool:
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("code", [FILE, ENCODER])
 @pytest.mark.parametrize("nobody", ["closed", "silent", "http://nowhere.invalid"])
-def test_a_hub_out_of_reach_is_one_error_within_five_seconds(
+def test_a_hub_out_of_reach_is_one_error_and_no_retries(
     code: str, nobody: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     endpoint = nobody if nobody.startswith("http") else request.getfixturevalue(nobody)
@@ -166,20 +180,20 @@ def test_a_hub_out_of_reach_is_one_error_within_five_seconds(
     assert all(way in answer.stderr for way in ways_out)
 
 
-def test_offline_mode_asks_nobody(silent: str, tmp_path: Path) -> None:
+def test_offline_mode_asks_nobody(listener: socket.socket, silent: str, tmp_path: Path) -> None:
     answer = ask(ENCODER, silent, tmp_path, HF_HUB_OFFLINE="1")
     assert "HubError" in answer.stderr
     assert "HF_HUB_OFFLINE is set" in answer.stderr
-    assert answer.seconds < NO_WAITING_S
+    assert not was_asked(listener)
 
 
 def test_what_was_fetched_once_needs_no_network(
-    hub: str, closed: str, silent: str, tmp_path: Path
+    hub: str, closed: str, listener: socket.socket, silent: str, tmp_path: Path
 ) -> None:
     fetched = ask(ENCODER, hub, tmp_path)
     assert fetched.code == 0, fetched.stderr
     again = ask(ENCODER, silent, tmp_path)
-    assert again.seconds < NO_WAITING_S
+    assert not was_asked(listener)
     assert (again.code, again.stdout, again.stderr) == (0, fetched.stdout, "")
     names = {path.name for path in Path(fetched.stdout.strip()).iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
@@ -187,11 +201,13 @@ def test_what_was_fetched_once_needs_no_network(
     assert ask(ENCODER, closed, tmp_path, HF_HUB_OFFLINE="1").stdout == fetched.stdout
 
 
-def test_one_file_is_fetched_once(hub: str, silent: str, tmp_path: Path) -> None:
+def test_one_file_is_fetched_once(
+    hub: str, listener: socket.socket, silent: str, tmp_path: Path
+) -> None:
     fetched = ask(FILE, hub, tmp_path)
     assert Path(fetched.stdout.strip()).read_bytes() == b"more"
     again = ask(FILE, silent, tmp_path)
-    assert again.seconds < NO_WAITING_S
+    assert not was_asked(listener)
     assert (again.code, again.stdout, again.stderr) == (0, fetched.stdout, "")
 
 

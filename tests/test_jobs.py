@@ -24,7 +24,7 @@ from api.jobs import Jobs, environment_of
 from api.library import Library
 from api.server import Server
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 # What the child does, in place of an ingest. Its arguments are the paths.
 STEP = (
     "import json, os, signal, sys, time\n"

