@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from search.crops import photo_view, views
+from search.crops import View, photo_view, views
 from search.encoder import Encoder, encode_segments
 from search.records import Box, Mask, RgbImage, Vectors
 from search.settings import CropRecipe
+from search.threads import shared_map
 
 
 def segment_vectors(
@@ -17,13 +18,11 @@ def segment_vectors(
 ) -> Vectors:
     """Return the (n, dim) vectors of segments of one photo (h, w, 3); none gives (0, dim)."""
     photo = Image.fromarray(rgb)  # once: cutting from an array would copy it for each segment
-    return encode_segments(
-        encoder,
-        [
-            views(photo, mask, box, recipe, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
-            for mask, box in masks
-        ],
-    )
+
+    def seen(of: tuple[Mask, Box]) -> list[View]:
+        return views(photo, *of, recipe, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
+
+    return encode_segments(encoder, shared_map(seen, masks))
 
 
 def photo_vector(encoder: Encoder, rgb: RgbImage) -> Vectors:
