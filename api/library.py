@@ -32,6 +32,7 @@ from search.manifest import (
     load_manifest,
     save_manifest,
 )
+from search.outlines import Outlines
 from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, and most commands need no model
@@ -103,6 +104,7 @@ class Library:
         self._encoder: Encoder | None = None
         self._given = (segmenter, encoder)
         self._not_followed: str | None = None  # vectors whose encoder can't be had here
+        self._outlines = Outlines()
         self.encoded = EncodedPhotos(self.segmenter)
         self.pictures = KeptPictures(self.folder, settings.picture_cache_bytes)
         self._check_asked()
@@ -304,6 +306,7 @@ class Library:
             index,
             lambda: cast(Encoder, Timed(loaded or self.encoder(), "encode", ENCODING)),
             recipe,
+            self._outlines,
         )
 
     def _follow_swap(self) -> None:

@@ -191,12 +191,16 @@ class Times(NamedTuple):
 def make_photos(rng: np.random.Generator, numbers: range) -> list[tuple[Photo, list[Segment]]]:
     """Make photos with SEGMENTS_PER_PHOTO segments each."""
     noise = "".join(chr(48 + c) for c in rng.integers(0, 64, size=1_000_000))
-    return [make_photo(rng, number, noise) for number in numbers]
+    photos = [make_photo(number) for number in numbers]
+    return [
+        (photo, [make_segment(rng, photo.photo_id, noise) for _ in range(SEGMENTS_PER_PHOTO)])
+        for photo in photos
+    ]
 
 
-def make_photo(rng: np.random.Generator, number: int, noise: str) -> tuple[Photo, list[Segment]]:
-    """Make a photo and its segments."""
-    photo = Photo(
+def make_photo(number: int) -> Photo:
+    """Make a photo without its segments."""
+    return Photo(
         photo_id=photo_id_from_digest(f"{number}"),
         size_wh=(4000, 3000),
         facts=PhotoFacts(
@@ -207,8 +211,6 @@ def make_photo(rng: np.random.Generator, number: int, noise: str) -> tuple[Photo
         segmented_with="bench",
         segment_count=SEGMENTS_PER_PHOTO,
     )
-    segments = [make_segment(rng, photo.photo_id, noise) for _ in range(SEGMENTS_PER_PHOTO)]
-    return photo, segments
 
 
 def make_segment(rng: np.random.Generator, photo_id: str, noise: str) -> Segment:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder, encode_query
 from search.errors import UsageError
 from search.index import SegmentIndex
+from search.outlines import Outline, Outlines
 from search.query import (
     MAX_LIMIT,
     Example,
@@ -29,7 +31,7 @@ from search.query import (
     cursor_from_offset,
     offset_from_cursor,
 )
-from search.records import Hit, PhotoHit, Segment, Vectors
+from search.records import Hit, PhotoHit, Vectors
 from search.settings import CropRecipe
 
 # Spread of scores is judged on this many segments: the standard deviation is then known to 4%.
@@ -56,11 +58,16 @@ class Finder:
     """Answers queries from an index; the encoder is made when words or pictures first need it."""
 
     def __init__(
-        self, index: SegmentIndex, encoder: Callable[[], Encoder], recipe: CropRecipe = "fusion"
+        self,
+        index: SegmentIndex,
+        encoder: Callable[[], Encoder],
+        recipe: CropRecipe = "fusion",
+        outlines: Outlines | None = None,
     ) -> None:
         self._index = index
         self._encoder = encoder
         self._recipe = recipe
+        self._outlines = outlines or Outlines()
 
     def search(self, query: Query) -> Page:
         """Return one page of segments.
@@ -103,11 +110,10 @@ class Finder:
             if len(found) > limit or len(ranked) < offset + step:
                 break
             step *= 2
-        hits = [
-            Hit(score=ranked[rank][2], segment=segment if query.with_masks else _bare(segment))
-            for rank, segment in found[:limit]
-        ]
-        return hits, found[limit][0] if len(found) > limit else None
+        scores = {ranked[rank][0]: ranked[rank][2] for rank in found[:limit]}
+        read = self._index.segments(list(scores), with_masks=query.with_masks)
+        hits = [Hit(score=scores[segment.segment_id], segment=segment) for segment in read]
+        return hits, found[limit] if len(found) > limit else None
 
     def _ranked(self, query: Query, vector: Vectors, end: int) -> list[RankedSegment]:
         """Return so many segments, best first, or all."""
@@ -122,29 +128,26 @@ class Finder:
                 break
         return ranked
 
-    def _without_overlaps(
-        self, ranked: Sequence[RankedSegment], start: int
-    ) -> list[tuple[int, Segment]]:
+    def _without_overlaps(self, ranked: Sequence[RankedSegment], start: int) -> list[int]:
         """Return the ranks from `start` on that overlap no better one of their photo."""
-        from search.overlap import Overlaps  # it imports numba, which takes half a second
+        from search.overlap import overlaps  # it imports numba, which takes half a second
 
         photos = {photo_id for _, photo_id, _ in ranked[start:]}
         ranks = [rank for rank, (_, photo_id, _) in enumerate(ranked) if photo_id in photos]
-        read = self._index.segments([ranked[rank][0] for rank in ranks], with_masks=True)
-        segments = {segment.segment_id: segment for segment in read}
-        overlaps = Overlaps()
-        found: list[tuple[int, Segment]] = []
-        better: dict[str, list[Segment]] = defaultdict(list)
+        read = partial(self._index.segments, with_masks=True)
+        outlines = self._outlines.of([ranked[rank][0] for rank in ranks], read)
+        found: list[int] = []
+        better: dict[str, list[Outline]] = defaultdict(list)
         for rank in ranks:
-            segment = segments.get(ranked[rank][0])
-            if segment is None:  # deleted meanwhile
+            segment_id, photo_id, _ = ranked[rank]
+            outline = outlines.get(segment_id)
+            if outline is None:  # deleted meanwhile
                 continue
-            others = better[segment.photo_id]
-            if any(overlaps(segment, other) for other in others):
+            if any(overlaps(outline, other) for other in better[photo_id]):
                 continue
-            others.append(segment)
+            better[photo_id].append(outline)
             if rank >= start:
-                found.append((rank, segment))
+                found.append(rank)
         return found
 
     def search_grouped(self, query: Query, *, hits_per_photo: int = 3) -> GroupPage:
@@ -316,11 +319,6 @@ def diverse_order(scores: Vectors, rows: Vectors, limit: int, diversity: float) 
         likeness = np.maximum(likeness, rows @ rows[best]) if chosen else rows @ rows[best]
         chosen.append(best)
     return chosen
-
-
-def _bare(segment: Segment) -> Segment:
-    """Return a segment without its mask."""
-    return segment.model_copy(update={"mask": None})
 
 
 def _check(query: Query) -> None:

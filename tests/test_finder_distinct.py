@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from search.masks import (
     bbox_xywh_from_array,
     mask_from_array,
 )
-from search.overlap import OVERLAPS, ends_of_runs, overlap
+from search.outlines import Outlines, ends_of_runs
+from search.overlap import OVERLAPS, overlap
 from search.query import Query, TextExample
 from search.records import Mask, SearchFilter, Segment
 
@@ -118,6 +119,22 @@ def test_pages_of_distinct_hits_together_are_those_of_brute_force(
     assert [len(page) for page in found[:-1]] == [limit] * (len(found) - 1)
     assert found[-1]
     assert len(wanted) < 0.7 * len(ranked_segments(sample, encoder.words["mug"][None], where))
+
+
+def test_outlines_are_read_once_and_the_oldest_go_first(sample: Sample) -> None:
+    segments = {segment.segment_id: segment for segment in sample.segments[:6]}
+    asked: list[list[str]] = []
+
+    def read(ids: Sequence[str]) -> list[Segment]:
+        asked.append(list(ids))
+        return [segments[each] for each in ids if each in segments]
+
+    outlines, ids = Outlines(most=4), list(segments)
+    assert list(outlines.of([*ids[:2], "deleted"], read)) == ids[:2]
+    assert set(outlines.of(ids, read)) == set(ids)  # more than are kept
+    assert outlines.of(ids[2:], read)[ids[2]].bbox_xywh == segments[ids[2]].bbox_xywh
+    outlines.of(ids[:1], read)
+    assert asked == [[*ids[:2], "deleted"], ids[2:], [], ids[:1]]
 
 
 def test_a_page_reads_on_until_it_is_full(
