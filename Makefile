@@ -37,9 +37,10 @@ layers: .venv/installed-dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
 # Three processes of one thread each for two cores: a third of the time is waiting. Each loads the
-# models, and more would want more memory.
+# models, and more would want more memory. Memory that malloc keeps need not be had anew.
 unit: .venv/installed-dev ## pytest; the page needs Chromium, else it is skipped; ARGS="-k name"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000 \
+		$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: .venv/installed-dev ## pytest, and which lines no test ran; drawing takes twice as long
 	$(MAKE) unit ARGS="--cov --cov-report=term $(ARGS)"

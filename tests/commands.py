@@ -91,13 +91,6 @@ def start(
     )
 
 
-def run_alone(args: Sequence[object], folder: Path) -> Ran:
-    """Run a command in a process of its own."""
-    process = start(args, folder)
-    out, err = process.communicate(timeout=READY_WITHIN_S)
-    return Ran(process.returncode, out, err)
-
-
 def imported_by(code: str, folder: Path) -> set[str]:
     """Return the modules that a command imports, which must succeed."""
     told = "import json; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"

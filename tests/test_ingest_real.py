@@ -56,7 +56,7 @@ def test_large_segments_have_the_same_boxes_in_all_eight_orientations(tmp_path: 
     """
     names = [f"Landscape_{n}.jpg" for n in range(1, 9)]
     files = [real_data("library", "exif2", name) for name in names]
-    with new_library(tmp_path) as library:
+    with new_library(tmp_path, points_per_side=8) as library:
         summary, segments = take(library, *files)
         rows = library.ledger().photos(SearchFilter(), limit=10)
     assert summary.photos_ingested == len(names)

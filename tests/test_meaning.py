@@ -52,13 +52,13 @@ def library(sample: Sample) -> Iterator[Library]:
 
 @pytest.fixture(scope="module")
 def coco(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    """Forty photos of COCO."""
+    """Twenty photos of COCO."""
     folder = tmp_path_factory.mktemp("coco")
-    photos = sorted(real_data("coco", "images").glob("*.jpg"))[:40]
+    photos = sorted(real_data("coco", "images").glob("*.jpg"))[:20]
     # half the usual grid: a quarter of the time, and segments enough
     settings = Settings(library=folder / "library", models="starter", points_per_side=8)
     with Library(settings, command="test", create=True) as library:
-        assert ingest(photos, library.workshop(), Quiet()).photos_ingested == 40
+        assert ingest(photos, library.workshop(), Quiet()).photos_ingested == 20
         yield library
 
 

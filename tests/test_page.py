@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import NARROW_WH, Visit, chromium, launched, visiting
-from commands import run_alone, serve
+from commands import serve
 from conftest import SAMPLE_PHOTOS, Sample
 from copies import copied
 from fakes import WORDS, Quiet, make_library
@@ -546,7 +546,8 @@ def test_new_photos_are_brought_in_while_one_looks(chrome: Any, own: Path, sampl
     (own.parent / "segsearch.toml").write_text("points_per_side = 6")  # quick: the child reads it
     photos = own.parent / "new"
     save_drawn(photos / "first.jpg", 70)
-    assert run_alone(["ingest", photos, "--library", own], own.parent).code == 0
+    with Library(Settings(library=own, points_per_side=6), command="test") as library:
+        assert ingest([photos], library.workshop(), Quiet()).photos_ingested == 1
     with serve(own) as server, visiting(chrome, server.address) as visit:
         page = visit.page
         visit.open()
