@@ -42,7 +42,8 @@ class Outlines:
         with self._lock:
             known = {each: self._kept[each] for each in segment_ids if each in self._kept}
         missing = [each for each in segment_ids if each not in known]
-        new = {segment.segment_id: outline(segment) for segment in read(missing)}
+        found = read(missing) if missing else []
+        new = {segment.segment_id: outline(segment) for segment in found}
         with self._lock:
             self._kept |= new
             for oldest in list(self._kept)[: -self._most]:

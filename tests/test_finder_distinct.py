@@ -134,7 +134,7 @@ def test_outlines_are_read_once_and_the_oldest_go_first(sample: Sample) -> None:
     assert set(outlines.of(ids, read)) == set(ids)  # more than are kept
     assert outlines.of(ids[2:], read)[ids[2]].bbox_xywh == segments[ids[2]].bbox_xywh
     outlines.of(ids[:1], read)
-    assert asked == [[*ids[:2], "deleted"], ids[2:], [], ids[:1]]
+    assert asked == [[*ids[:2], "deleted"], ids[2:], ids[:1]]
 
 
 def test_a_page_reads_on_until_it_is_full(
