@@ -27,6 +27,7 @@ if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 8e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 SAMPLE_PHOTOS = 12  # the ones with clear answers
+LONG = ("test_page", "test_watching", "test_owner", "test_segmenter", "test_checkpoints")
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Sample:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the page: its file takes longest, and would leave one of two processes alone."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+    """Begin with the files that take longest: at the end they would leave other processes alone."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope="session")
