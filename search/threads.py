@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from threading import Barrier, local
+from threading import Barrier, Lock, local
 from typing import Any, TypeVar
 
 MOST_WORKERS = 8  # each takes some 100 MB while it decodes points of SAM 2 at 1,024 px
 T = TypeVar("T")
 _here = local()
+_starting = Lock()
 
 
 def shared_map(function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
@@ -25,9 +26,14 @@ def shared_map(function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
     return list(workers().map(function, *parts))
 
 
-@cache
 def workers() -> ThreadPoolExecutor:
-    """Return the threads of `shared_map`."""
+    """Return the threads of `shared_map`; who asks first waits until they are there."""
+    with _starting:
+        return _started_workers()
+
+
+@cache
+def _started_workers() -> ThreadPoolExecutor:
     import torch
 
     threads = max(1, torch.get_num_threads())
@@ -40,10 +46,22 @@ def workers() -> ThreadPoolExecutor:
         torch.get_num_threads()  # or the first use in this thread would set what is set last
         all_started.wait()
 
-    list(pool.map(start, range(count)))
-    torch.set_num_threads(threads)  # it is also what threads begin with that others start
+    try:
+        list(pool.map(start, range(count)))
+    except BaseException:  # the system allows no more threads: those that wait are let go
+        all_started.abort()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        torch.set_num_threads(threads)  # it is also what threads begin with that others start
     return pool
 
 
+def _forget() -> None:
+    global _starting
+    _starting = Lock()  # perhaps somebody holds it who was not copied
+    _started_workers.cache_clear()
+
+
 if hasattr(os, "register_at_fork"):  # a copy of the process has no threads
-    os.register_at_fork(after_in_child=workers.cache_clear)
+    os.register_at_fork(after_in_child=_forget)

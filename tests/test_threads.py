@@ -1,0 +1,59 @@
+"""The threads that share a computation: one set of them, or none and an error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from search.threads import _started_workers, shared_map, workers
+
+
+@pytest.fixture(autouse=True)
+def four_threads() -> Iterator[None]:
+    """Four threads of torch, whatever the machine has; no pool yet, none left."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    _started_workers.cache_clear()
+    yield
+    _started_workers.cache_clear()
+    torch.set_num_threads(before)
+
+
+def test_those_who_ask_first_have_the_same_threads() -> None:
+    for _ in range(8):
+        _started_workers.cache_clear()
+        with ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(lambda wait_s: (time.sleep(wait_s), workers()), n / 2000)
+                     for n in range(3)]  # fmt: skip
+            pools = {id(each.result()[1]) for each in asked}
+        assert len(pools) == 1
+        assert workers()._max_workers == 4
+        assert torch.get_num_threads() == 4
+
+
+def test_threads_that_the_system_refuses_are_an_error_and_leave_none_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def two_at_most(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+        started.append(thread)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(threading.Thread, "start", two_at_most)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            shared_map(abs, [-1, -2, -3])
+    for thread in started:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in started)
+    assert torch.get_num_threads() == 4
+    assert shared_map(abs, [-1, -2, -3]) == [1, 2, 3]
