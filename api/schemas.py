@@ -145,9 +145,12 @@ class SearchRequest(SearchOptions):
         return self
 
     @property
-    def cuts(self) -> bool:
-        """Say whether the segmenter may be needed."""
-        return not all(each.prompt.is_empty for each in (*self.positive, *self.negative))
+    def decodes(self) -> bool:
+        """Say whether pictures have to be decoded, and perhaps cut: slow, and much memory."""
+        return any(
+            each.image_base64 is not None or not each.prompt.is_empty
+            for each in (*self.positive, *self.negative)
+        )
 
 
 class HitOut(Record):

@@ -90,8 +90,19 @@ def examples_from_request(library: Library, request: SearchRequest) -> list[Exam
     examples: list[Example] = []
     if request.text is not None:
         examples.append(TextExample(request.text))
-    examples += [_example(library, each, each.weight) for each in request.positive]
-    examples += [_example(library, each, -each.weight) for each in request.negative]
+    signed = [(each, each.weight) for each in request.positive]
+    signed += [(each, -each.weight) for each in request.negative]
+    pixels, most = 0, library.settings.max_upload_pixels
+    for each, weight in signed:
+        example = _example(library, each, weight)
+        examples.append(example)
+        if isinstance(example, PictureExample):
+            pixels += example.rgb.shape[0] * example.rgb.shape[1]
+        if pixels > most:
+            raise UsageError(
+                f"the pictures of a search have more than {most:,} pixels together "
+                "(max_upload_pixels): send fewer or smaller ones"
+            )
     return examples
 
 

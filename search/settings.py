@@ -249,7 +249,12 @@ class Settings(BaseSettings):
         int, _in("serve", "Largest picture that a client may send.", gt=0)
     ] = 50_000_000
     max_upload_pixels: Annotated[
-        int, _in("serve", "Most pixels of a picture that a client may send.", gt=0)
+        int,
+        _in(
+            "serve",
+            "Most pixels of a picture that a client may send, and of all in one search.",
+            gt=0,
+        ),
     ] = 100_000_000
 
     picture_cache_bytes: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,16 @@ SAMPLE = {
     "trip/large.png": (draw_scene(8, (400, 300)).image, _capture(3, "Two")),
     "gone.png": (draw_scene(11, (64, 64)).image, _capture(4, "One")),
 }
+
+
+def png(rgb: RgbImage) -> bytes:
+    written = BytesIO()
+    Image.fromarray(rgb).save(written, "PNG")
+    return written.getvalue()
+
+
+def in_base64(rgb: RgbImage) -> str:
+    return base64.b64encode(png(rgb)).decode()
 
 
 @dataclass

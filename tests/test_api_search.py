@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
-from io import BytesIO
 from typing import Any
 
 import httpx
@@ -18,10 +16,11 @@ from api_samples import (
     Served,
     assert_problem,
     flat_photo,
+    in_base64,
+    png,
     served_sample,
 )
 from fakes import WORDS
-from PIL import Image
 
 from search.masks import array_from_mask, mask_from_array
 from search.records import Mask, RgbImage
@@ -33,16 +32,6 @@ IN_RED, IN_GREEN = {"x": 12, "y": 22}, {"x": 25, "y": 35}
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served_sample(tmp_path_factory.mktemp("api")) as sample:
         yield sample
-
-
-def png(rgb: RgbImage) -> bytes:
-    written = BytesIO()
-    Image.fromarray(rgb).save(written, "PNG")
-    return written.getvalue()
-
-
-def in_base64(rgb: RgbImage) -> str:
-    return base64.b64encode(png(rgb)).decode()
 
 
 def search(served: Served, **request: Any) -> httpx.Response:
@@ -250,6 +239,13 @@ def test_a_picture_of_too_many_pixels_or_bytes_is_413(served: Served) -> None:
     answer = served.http.post("/v1/search/image", files={"file": ("mug.png", content)})
     assert_problem(answer, 413, "MB")
     assert_problem(search(served, positive=[{"image_base64": in_base64(wide)}]), 413, "pixels")
+
+
+def test_pictures_of_a_search_have_no_more_pixels_together(served: Served) -> None:
+    picture = {"image_base64": in_base64(np.zeros((100, 200, 3), np.uint8))}
+    assert search(served, text="red", positive=[picture] * 2).status_code == 200
+    refused = search(served, text="red", positive=[picture] * 2, negative=[picture])
+    assert_problem(refused, 422, "50,000 pixels together")
 
 
 # cut

@@ -15,7 +15,7 @@ import anyio
 import httpx
 import pytest
 import uvicorn
-from api_samples import assert_problem
+from api_samples import assert_problem, flat_photo, in_base64
 from fastapi import APIRouter, FastAPI
 from locked import WAIT_S, GatedSegmenter, Site, site, wait_until
 from starlette.responses import StreamingResponse
@@ -81,6 +81,21 @@ def test_a_search_by_a_click_waits_its_turn_too(
         clicks = begin_clicks(here, segmenter, pool, 1)
         prompt = {"points": [{"x": 12, "y": 22}]}
         example = {"photo_id": here.photos["flat.png"], "prompt": prompt}
+        asked = pool.submit(here.ask, "POST", "/v1/search", json={"positive": [example]})
+        wait_until(lambda: turns.waiting == 1)
+        segmenter.let.set()
+        assert asked.result(WAIT_S).json()["hits"]
+        assert clicks[0].result(WAIT_S).status_code == 200
+
+
+def test_a_search_that_sends_a_picture_waits_its_turn_too(
+    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    segmenter = GatedSegmenter()
+    with site(stock, tmp_path, segmenter=segmenter) as here:
+        turns = here.app.state.turns = Turns(at_once=1)
+        clicks = begin_clicks(here, segmenter, pool, 1)
+        example = {"image_base64": in_base64(flat_photo())}
         asked = pool.submit(here.ask, "POST", "/v1/search", json={"positive": [example]})
         wait_until(lambda: turns.waiting == 1)
         segmenter.let.set()

@@ -45,7 +45,7 @@ TurnsHere = Annotated[Turns, Depends(_turns)]
 @router.post("/search", summary="Find segments", responses=problems(404, 413, 422, 503))
 async def search(library: LibraryHere, turns: TurnsHere, request: SearchRequest) -> SearchResponse:
     """Find segments by words, by segments, by photos or pictures, or by any mix of them."""
-    run = turns.run if request.cuts else run_in_threadpool
+    run = turns.run if request.decodes else run_in_threadpool
     return await run(search_library, library, request)
 
 
@@ -55,8 +55,8 @@ async def search_batch(
 ) -> BatchResponse:
     """Answer searches one after the other; each has its own results, or its own problem."""
     results: list[BatchResult] = []
-    for cuts, searches in groupby(request.searches, lambda search: search.cuts):
-        if cuts:  # each waits its turn
+    for decodes, searches in groupby(request.searches, lambda search: search.decodes):
+        if decodes:  # each waits its turn
             results += [await _in_turn(library, turns, search) for search in searches]
         else:  # all at once, so that they wait for a thread once
             results += await run_in_threadpool(_results, library, list(searches))
