@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,4 +88,7 @@ def segment_of_cut(stored: Sequence[Segment], cut: CutMask) -> Segment | None:
 
 
 def _mask_iou(full: Mask, stored: Mask) -> float:
-    return iou(resized(array_from_mask(full), stored.size_wh), array_from_mask(stored))
+    """Return how far a cut mask is a stored one; 0 if that is damaged."""
+    with suppress(ValueError):
+        return iou(resized(array_from_mask(full), stored.size_wh), array_from_mask(stored))
+    return 0.0

@@ -99,7 +99,15 @@ def reembed(remaking: Remaking, show: Show = lambda photos, _: photos) -> Reembe
                 if isinstance(decoded, str):
                     done.left_out.append(LeftOut(photo_id=photo.photo_id, reason=decoded))
                     continue
-                _write(photo, decoded, remaking, done)
+                try:
+                    _write(photo, decoded, remaking, done)
+                except ValueError as error:
+                    reason = (
+                        f"a mask of the photo {photo.photo_id} can't be used: {error}. `segsearch "
+                        "verify --repair` has it cut anew by the next ingest"
+                    )
+                    done.left_out.append(LeftOut(photo_id=photo.photo_id, reason=reason))
+                    continue
                 if time.monotonic() - flushed_at >= FLUSH_EVERY_S:
                     index.flush()
                     flushed_at = time.monotonic()

@@ -35,7 +35,7 @@ from api import library as library_module
 from api.app import create_app
 from api.library import Library
 from search.manifest import load_manifest
-from search.records import Vectors
+from search.records import Mask, Vectors
 from search.settings import Settings
 
 HERE = Path(__file__).parent
@@ -158,6 +158,24 @@ def test_photos_whose_files_are_missing_or_changed_are_named_and_the_old_vectors
     assert_alike(vectored(), fresh(run, "--encoder", "other"))
     run("reembed", "--rollback")
     assert_alike(vectored(), first)
+
+
+def test_a_photo_with_a_damaged_mask_is_named_and_the_others_are_made(
+    run: Commands,  # noqa: F811
+) -> None:
+    run("ingest", "photos")
+    with Library(Settings(library=Path("library")), command="test") as library:
+        index = library.index()
+        (photo,) = index.photos([next(index.iter_photos()).photo_id])
+        segments = index.segments_of(photo.photo_id, with_masks=True)
+        vectors = index.segment_vectors([segment.segment_id for segment in segments])
+        mask = Mask(size_wh=(48, 36), counts="damaged!")
+        damaged = segments[0].model_copy(update={"mask": mask})
+        index.put_segments(photo, [damaged, *segments[1:]], vectors)
+    ran = run(*TO_OTHER, code=3)
+    assert photo.photo_id in ran.err
+    assert "verify --repair" in ran.err
+    assert "4 photos" in ran.out
 
 
 def test_a_file_that_another_copy_stands_in_for_is_not_missed(run: Commands) -> None:  # noqa: F811
