@@ -427,6 +427,30 @@ def test_examples_that_cancel_each_other_out_lead_back(chrome: Any, address: str
 
 
 @browser_test
+def test_a_segment_that_slips_to_the_next_page_is_shown_once(chrome: Any, address: str) -> None:
+    """As when better ones come in between: each page begins with the end of the one before."""
+    shown: list[dict[str, Any]] = []
+
+    def overlapping(route: Any) -> None:
+        response = route.fetch()
+        page = response.json()
+        sent = [*shown[-10:], *page["hits"]]
+        shown.extend(page["hits"])
+        route.fulfill(response=response, json=page | {"hits": sent})
+
+    with visiting(chrome, address) as visit:
+        visit.page.route("**/v1/search", overlapping)
+        visit.open("/search?q=red")
+        visit.wait_for_hits()
+        end = visit.page.get_by_text("That is everything")
+        while not end.is_visible():
+            visit.page.keyboard.press("End")
+            visit.page.wait_for_timeout(50)
+        assert len(shown) > 60  # two pages at least
+        assert f"everything: {len(shown)} segments, without repeats." in end.inner_text()
+
+
+@browser_test
 def test_unknown_photos_and_empty_libraries_say_what_to_do(chrome: Any, address: str) -> None:
     with visiting(chrome, address) as visit:
         visit.open("/photo/00000000-0000-4000-8000-000000000000")

@@ -70,6 +70,7 @@ async function show(state, how) {
   if (how === "push") scrollTo(0, 0);
   const y = rememberedScroll();
   await (state.view === "search" ? results : library).show(state);
+  if (base !== state || isViewing) return; // one went on meanwhile
   if (how === "pop" && (!isSame || y)) scrollTo(0, y);
 }
 

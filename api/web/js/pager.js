@@ -47,7 +47,7 @@ export class Pager {
       this.first ??= page;
       this.entries.push(...page.entries);
       this.cursor = page.cursor;
-      this.isDone = page.cursor === null || page.entries.length === 0;
+      this.isDone = page.cursor === null;
     } catch (error) {
       if (isAborted(error)) {
         this.isDone = true;

@@ -18,6 +18,9 @@ const PAGE = { hits: 60, groups: 30 };
 const KEPT = 12; // searches whose results are kept for the way back
 const SLOW_MS = 1500;
 
+/** @param {any} entry a segment, or a photo with its segments @returns {string} */
+const idOf = (entry) => entry.segment_id ?? entry.photo_id;
+
 export class Results {
   /** @param {HTMLElement} root @param {() => void} update go on with bringing the library up to date */
   constructor(root, update) {
@@ -108,7 +111,10 @@ export class Results {
         const body = { ...(await request), limit, ...(cursor ? { cursor } : {}) };
         const page = await ask("POST", "/v1/search", { body, signal });
         const { cursor: next, uncut, coverage } = page;
-        return { entries: page.groups ?? page.hits, cursor: next, uncut, coverage };
+        // what was cut meanwhile pushes others down, from the last page to this one
+        const shown = new Set(pager.entries.map(idOf));
+        const entries = (page.groups ?? page.hits).filter((entry) => !shown.has(idOf(entry)));
+        return { entries, cursor: next, uncut, coverage };
       },
       () => pager === this.pager && this.changed(pager),
     );
@@ -136,7 +142,9 @@ export class Results {
     const { entries, isDone, error } = pager;
     const waiting = isDone || error ? 0 : entries.length ? this.grid.columns * 2 || 12 : 30;
     this.end.hidden = !isDone || !entries.length;
-    this.end.textContent = `That is everything: ${counted(entries.length, this.state?.byPhoto ? "photo" : "segment")}.`;
+    this.end.textContent = this.state?.byPhoto
+      ? `That is everything: ${counted(entries.length, "photo")}.`
+      : `That is everything: ${counted(entries.length, "segment")}, without repeats.`;
     this.grid.setSections([{ id: this.key, title: "", count: entries.length + waiting }]);
     this.showCoverage(pager);
     const found = entries.length + this.uncut.photos.length;
