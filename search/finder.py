@@ -6,15 +6,14 @@ knows files, HTTP or SAM: a picture comes with the mask of what is meant in it.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from search.embedding import photo_vector, segment_vectors
 from search.encoder import Encoder, encode_query
-from search.errors import UsageError
+from search.errors import DamagedError, UsageError
 from search.index import SegmentIndex
 from search.outlines import Outline, Outlines
 from search.query import (
@@ -31,7 +30,7 @@ from search.query import (
     cursor_from_offset,
     offset_from_cursor,
 )
-from search.records import Hit, PhotoHit, Vectors
+from search.records import Hit, PhotoHit, Segment, Vectors
 from search.settings import CropRecipe
 
 # Spread of scores is judged on this many segments: the standard deviation is then known to 4%.
@@ -44,8 +43,9 @@ HITS_A_GROUP = 4
 MAX_READING = 2_000
 # A mix shorter than this is rounding errors: float32 keeps seven digits.
 CANCELLED = 1e-6
-# Hits read for each distinct one that is wanted; twice as many where they do not do.
+# Ranks read at once for each distinct hit that is wanted, and at most for a page of them.
 HITS_A_DISTINCT = 6
+MOST_RANKS = 20_000
 # With diversity, so many times more candidates are looked at than are returned.
 DIVERSITY_POOL = 5
 
@@ -101,54 +101,90 @@ class Finder:
     ) -> tuple[list[Hit], int | None]:
         """Do so without hits that overlap a better one of the same photo.
 
-        What is left out depends on better ranks alone, so that pages fit together.
+        What is left out depends on better ranks alone, so that pages fit together. A page on which
+        MOST_RANKS leave too few is not full.
         """
-        step = (limit + 1) * HITS_A_DISTINCT
-        while True:
-            ranked = self._ranked(query, vector, offset + step)
-            found = self._without_overlaps(ranked, offset)
-            if len(found) > limit or len(ranked) < offset + step:
+        found: list[tuple[int, str, float]] = []  # rank, segment, score
+        better: dict[str, list[Outline]] = {}
+        earlier: list[RankedSegment] = []
+        rank, following = offset, None
+        for block in self._blocks(query, vector, offset, limit + 1):
+            new = {photo_id for _, photo_id, _ in block} - better.keys()
+            if new and offset and not earlier:
+                earlier = self._ranked(query, vector, offset)
+            better |= {photo_id: [] for photo_id in new}
+            self._settle([each for each in earlier if each[1] in new], better)
+            found += [
+                (rank + place, segment_id, score)
+                for place, (segment_id, _, score) in self._settle(block, better)
+            ]
+            rank += len(block)
+            if len(found) > limit or rank >= offset + MOST_RANKS:
+                following = found[limit][0] if len(found) > limit else rank
                 break
-            step *= 2
-        scores = {ranked[rank][0]: ranked[rank][2] for rank in found[:limit]}
+        scores = {segment_id: score for _, segment_id, score in found[:limit]}
         read = self._index.segments(list(scores), with_masks=query.with_masks)
-        hits = [Hit(score=scores[segment.segment_id], segment=segment) for segment in read]
-        return hits, found[limit] if len(found) > limit else None
+        return [Hit(score=scores[each.segment_id], segment=each) for each in read], following
+
+    def _blocks(
+        self, query: Query, vector: Vectors, start: int, size: int
+    ) -> Iterator[list[RankedSegment]]:
+        """Yield segments from a rank on, best first, so many at a time, until there are no more."""
+        step = min(size * HITS_A_DISTINCT, MAX_READING)
+        while True:
+            read = self._index.ranked_segments(
+                vector, query.where, limit=step, offset=start, min_score=query.min_score
+            )
+            yield from (read[at : at + size] for at in range(0, len(read), size))
+            if len(read) < step:
+                return
+            start += step
 
     def _ranked(self, query: Query, vector: Vectors, end: int) -> list[RankedSegment]:
-        """Return so many segments, best first, or all."""
+        """Return so many segments, best first."""
         ranked: list[RankedSegment] = []
-        while len(ranked) < end:
-            step = min(end - len(ranked), MAX_READING)
-            read = self._index.ranked_segments(
-                vector, query.where, limit=step, offset=len(ranked), min_score=query.min_score
+        for start in range(0, end, MAX_READING):
+            ranked += self._index.ranked_segments(
+                vector,
+                query.where,
+                limit=min(end - start, MAX_READING),
+                offset=start,
+                min_score=query.min_score,
             )
-            ranked += read
-            if len(read) < step:
-                break
         return ranked
 
-    def _without_overlaps(self, ranked: Sequence[RankedSegment], start: int) -> list[int]:
-        """Return the ranks from `start` on that overlap no better one of their photo."""
+    def _settle(
+        self, ranked: Sequence[RankedSegment], better: dict[str, list[Outline]]
+    ) -> list[tuple[int, RankedSegment]]:
+        """Return those that overlap no better one of their photo, with their places in `ranked`.
+
+        They become better ones themselves.
+        """
         from search.overlap import overlaps  # it imports numba, which takes half a second
 
-        photos = {photo_id for _, photo_id, _ in ranked[start:]}
-        ranks = [rank for rank, (_, photo_id, _) in enumerate(ranked) if photo_id in photos]
-        read = partial(self._index.segments, with_masks=True)
-        outlines = self._outlines.of([ranked[rank][0] for rank in ranks], read)
-        found: list[int] = []
-        better: dict[str, list[Outline]] = defaultdict(list)
-        for rank in ranks:
-            segment_id, photo_id, _ = ranked[rank]
-            outline = outlines.get(segment_id)
-            if outline is None:  # deleted meanwhile
+        outlines = self._outlines.of([each[0] for each in ranked], self._readable)
+        distinct = []
+        for place, each in enumerate(ranked):
+            outline, others = outlines.get(each[0]), better[each[1]]
+            if outline is None:  # deleted meanwhile, or damaged
                 continue
-            if any(overlaps(outline, other) for other in better[photo_id]):
-                continue
-            better[photo_id].append(outline)
-            if rank >= start:
-                found.append(rank)
-        return found
+            if not any(overlaps(outline, other) for other in others):
+                others.append(outline)
+                distinct.append((place, each))
+        return distinct
+
+    def _readable(self, segment_ids: Sequence[str]) -> list[Segment]:
+        """Return segments with their masks, or without where these are damaged."""
+        try:
+            return self._index.segments(segment_ids, with_masks=True)
+        except DamagedError:  # it says of one only
+            return [segment for each in segment_ids for segment in self._readable_one(each)]
+
+    def _readable_one(self, segment_id: str) -> list[Segment]:
+        for with_masks in (True, False):
+            with suppress(DamagedError):
+                return self._index.segments([segment_id], with_masks=with_masks)
+        return []
 
     def search_grouped(self, query: Query, *, hits_per_photo: int = 3) -> GroupPage:
         """Return `limit` photos with up to `hits_per_photo` hits each.

@@ -95,7 +95,7 @@ class GroupPage:
 
 
 def offset_from_cursor(cursor: str | None) -> int:
-    """Return how many results a cursor skips; None skips none.
+    """Return how many ranks a cursor skips; None skips none.
 
     Raises:
         UsageError: it is not a cursor of ours.

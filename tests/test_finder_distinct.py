@@ -7,15 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
+import qdrant_edge as edge
 from finder_samples import TableEncoder, opened, table_encoder
 from index_samples import Sample, make_sample, ranked_segments
 from numpy.typing import NDArray
 
 from search.edge_index import EdgeIndex
-from search.errors import UsageError
+from search.errors import DamagedError, UsageError
 from search.finder import DIVERSITY_POOL, Finder
 from search.masks import (
     array_from_mask,
@@ -129,12 +131,65 @@ def test_outlines_are_read_once_and_the_oldest_go_first(sample: Sample) -> None:
         asked.append(list(ids))
         return [segments[each] for each in ids if each in segments]
 
-    outlines, ids = Outlines(most=4), list(segments)
+    ids = list(segments)
+    sizes = [ends_of_runs(mask).nbytes for each in ids if (mask := segments[each].mask)]
+    outlines = Outlines(most_bytes=sum(sizes[2:]))
     assert list(outlines.of([*ids[:2], "deleted"], read)) == ids[:2]
     assert set(outlines.of(ids, read)) == set(ids)  # more than are kept
     assert outlines.of(ids[2:], read)[ids[2]].bbox_xywh == segments[ids[2]].bbox_xywh
     outlines.of(ids[:1], read)
     assert asked == [[*ids[:2], "deleted"], ids[2:], ids[:1]]
+
+
+def test_the_outline_of_a_damaged_mask_is_read_again(sample: Sample) -> None:
+    whole = sample.segments[0]
+    damaged = whole.model_copy(update={"mask": Mask(size_wh=(32, 24), counts="oo")})
+    outlines, reads = Outlines(), iter([damaged, whole])
+
+    def ends() -> object:
+        return outlines.of([whole.segment_id], lambda _: [next(reads)])[whole.segment_id].ends
+
+    assert ends() is None
+    assert ends() is not None
+
+
+def test_a_damaged_mask_is_a_hit_that_overlaps_nothing(
+    sample: Sample, encoder: TableEncoder, tmp_path: Path
+) -> None:
+    with opened(tmp_path, sample) as index:
+        finder = Finder(index, lambda: encoder)
+        best = finder.search(replace(MUG, limit=1)).hits[0].segment
+        shard = index._shards["segments"]
+        shard.update(edge.UpdateOperation.set_payload([UUID(best.segment_id)], {"mask_rle": ""}))
+        with pytest.raises(DamagedError):
+            index.segments([best.segment_id], with_masks=True)
+        first, *others = finder.search(replace(MUG, limit=30, distinct=True)).hits
+        assert first.segment == best
+        assert len(others) == 29
+
+
+def test_a_page_reads_so_many_ranks_at_most_and_says_where_the_next_begins(
+    finder: Finder, sample: Sample, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.finder.MOST_RANKS", 20)
+    found = list(pages(finder, replace(MUG, limit=15, distinct=True)))
+    wanted = distinct_by_brute_force(sample, encoder, SearchFilter())
+    assert [segment.segment_id for page in found for segment in page] == wanted
+    assert min(map(len, found)) < 15
+
+
+def test_beyond_the_last_rank_nothing_is_read(
+    index: EdgeIndex, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    ranked = index.ranked_segments
+    monkeypatch.setattr(
+        index, "ranked_segments", lambda *args, **how: asked.append(how) or ranked(*args, **how)
+    )
+    finder = Finder(index, lambda: encoder)
+    page = finder.search(replace(MUG, cursor="after-9999999", distinct=True))
+    assert (page.hits, page.cursor) == ([], None)
+    assert len(asked) == 1
 
 
 def test_a_page_reads_on_until_it_is_full(
