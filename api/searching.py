@@ -92,13 +92,13 @@ def examples_from_request(library: Library, request: SearchRequest) -> list[Exam
         examples.append(TextExample(request.text))
     signed = [(each, each.weight) for each in request.positive]
     signed += [(each, -each.weight) for each in request.negative]
-    pixels, most = 0, library.settings.max_upload_pixels
+    pictures, most = list[RgbImage](), library.settings.max_upload_pixels
     for each, weight in signed:
         example = _example(library, each, weight)
         examples.append(example)
         if isinstance(example, PictureExample):
-            pixels += example.rgb.shape[0] * example.rgb.shape[1]
-        if pixels > most:
+            pictures.append(example.rgb)
+        if len(pictures) > 1 and sum(rgb.shape[0] * rgb.shape[1] for rgb in pictures) > most:
             raise UsageError(
                 f"the pictures of a search have more than {most:,} pixels together "
                 "(max_upload_pixels): send fewer or smaller ones"

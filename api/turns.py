@@ -26,7 +26,7 @@ class Turns:
         waiting_max: int = WAITING_MAX,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._free = anyio.Semaphore(at_once)
+        self._free = anyio.Semaphore(at_once, fast_acquire=True)  # who has it does not wait
         self._threads = anyio.CapacityLimiter(at_once)
         self._at_once, self._waiting_max, self._patience_s = at_once, waiting_max, patience_s
         self.waiting = 0

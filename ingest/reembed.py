@@ -99,15 +99,7 @@ def reembed(remaking: Remaking, show: Show = lambda photos, _: photos) -> Reembe
                 if isinstance(decoded, str):
                     done.left_out.append(LeftOut(photo_id=photo.photo_id, reason=decoded))
                     continue
-                try:
-                    _write(photo, decoded, remaking, done)
-                except ValueError as error:
-                    reason = (
-                        f"a mask of the photo {photo.photo_id} can't be used: {error}. `segsearch "
-                        "verify --repair` has it cut anew by the next ingest"
-                    )
-                    done.left_out.append(LeftOut(photo_id=photo.photo_id, reason=reason))
-                    continue
+                _write(photo, decoded, remaking, done)
                 if time.monotonic() - flushed_at >= FLUSH_EVERY_S:
                     index.flush()
                     flushed_at = time.monotonic()
@@ -181,11 +173,22 @@ def _shows(decoded: DecodedPhoto, photo: Photo, path: Path, stamp: FileStamp) ->
 
 
 def _write(photo: Photo, decoded: DecodedPhoto, remaking: Remaking, done: _Done) -> None:
-    """Embed a photo and its segments and write their vectors, the photo's own last."""
+    """Embed a photo and its segments and write their vectors, the photo's own last.
+
+    A photo with a damaged mask is left out.
+    """
     index, encoder = remaking.index, remaking.encoder
     segments = index.segments_of(photo.photo_id, with_masks=True)
     masks = [(s.mask, s.bbox_xywh) for s in segments if s.mask is not None]
-    vectors = segment_vectors(encoder, decoded.rgb, masks, remaking.crop_recipe)
+    try:
+        vectors = segment_vectors(encoder, decoded.rgb, masks, remaking.crop_recipe)
+    except ValueError as error:  # a mask is damaged
+        reason = (
+            f"a mask of the photo {photo.photo_id} can't be used: {error}. `segsearch verify "
+            "--repair` has it cut anew by the next ingest"
+        )
+        done.left_out.append(LeftOut(photo_id=photo.photo_id, reason=reason))
+        return
     index.put_vectors("segments", [s.segment_id for s in segments], vectors)
     index.put_vectors("photos", [photo.photo_id], photo_vector(encoder, decoded.rgb))
     done.photos += 1

@@ -248,6 +248,16 @@ def test_pictures_of_a_search_have_no_more_pixels_together(served: Served) -> No
     assert_problem(refused, 422, "50,000 pixels together")
 
 
+def test_a_photo_of_the_library_may_have_more_pixels_than_are_sent(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.searching.segment_in_box", lambda *_: None)
+    monkeypatch.setattr("api.searching.segment_of_cut", lambda *_: None)  # nobody has cut it yet
+    example = {"photo_id": served.photos["trip/large.png"], "prompt": {"points": [IN_RED]}}
+    assert search(served, positive=[example]).json()["hits"]
+    assert_problem(search(served, positive=[example] * 2), 422, "50,000 pixels together")
+
+
 # cut
 
 

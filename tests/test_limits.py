@@ -72,31 +72,20 @@ def test_many_slow_cuts_leave_threads_for_what_is_quick(
         assert {click.result(WAIT_S).status_code for click in clicks} == {200}
 
 
-def test_a_search_by_a_click_waits_its_turn_too(
-    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
+@pytest.mark.parametrize("by", ["click", "picture"])
+def test_a_search_that_cuts_or_decodes_waits_its_turn_too(
+    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor, by: str
 ) -> None:
     segmenter = GatedSegmenter()
     with site(stock, tmp_path, segmenter=segmenter) as here:
         turns = here.app.state.turns = Turns(at_once=1)
         clicks = begin_clicks(here, segmenter, pool, 1)
         prompt = {"points": [{"x": 12, "y": 22}]}
-        example = {"photo_id": here.photos["flat.png"], "prompt": prompt}
-        asked = pool.submit(here.ask, "POST", "/v1/search", json={"positive": [example]})
-        wait_until(lambda: turns.waiting == 1)
-        segmenter.let.set()
-        assert asked.result(WAIT_S).json()["hits"]
-        assert clicks[0].result(WAIT_S).status_code == 200
-
-
-def test_a_search_that_sends_a_picture_waits_its_turn_too(
-    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
-) -> None:
-    segmenter = GatedSegmenter()
-    with site(stock, tmp_path, segmenter=segmenter) as here:
-        turns = here.app.state.turns = Turns(at_once=1)
-        clicks = begin_clicks(here, segmenter, pool, 1)
-        example = {"image_base64": in_base64(flat_photo())}
-        asked = pool.submit(here.ask, "POST", "/v1/search", json={"positive": [example]})
+        examples = {
+            "click": {"photo_id": here.photos["flat.png"], "prompt": prompt},
+            "picture": {"image_base64": in_base64(flat_photo())},
+        }
+        asked = pool.submit(here.ask, "POST", "/v1/search", json={"positive": [examples[by]]})
         wait_until(lambda: turns.waiting == 1)
         segmenter.let.set()
         assert asked.result(WAIT_S).json()["hits"]
@@ -117,6 +106,17 @@ def test_beyond_a_number_nobody_waits(
         segmenter.let.set()
         assert {click.result(WAIT_S).status_code for click in clicks} == {200}
         assert here.click().status_code == 200
+
+
+def test_who_has_a_turn_at_once_takes_no_place_among_those_who_wait() -> None:
+    turns = Turns(at_once=1, waiting_max=1)
+
+    async def two_at_once() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(turns.run, time.sleep, 0.01)
+
+    anyio.run(two_at_once)
 
 
 def test_nobody_waits_forever_for_a_turn() -> None:

@@ -443,11 +443,27 @@ def test_a_segment_that_slips_to_the_next_page_is_shown_once(chrome: Any, addres
         visit.open("/search?q=red")
         visit.wait_for_hits()
         end = visit.page.get_by_text("That is everything")
-        while not end.is_visible():
+        for _ in range(600):
+            if end.is_visible():
+                break
             visit.page.keyboard.press("End")
             visit.page.wait_for_timeout(50)
         assert len(shown) > 60  # two pages at least
         assert f"everything: {len(shown)} segments, without repeats." in end.inner_text()
+
+
+@browser_test
+def test_pictures_that_are_scrolled_past_are_not_waited_for(chrome: Any, address: str) -> None:
+    with visiting(chrome, address) as visit:
+        asked: list[str] = []
+        # nobody answers
+        visit.page.route("**/v1/segments/*/*", lambda route: asked.append(route.request.url))
+        visit.open("/search?q=red")
+        visit.wait_for_hits()
+        visit.page.wait_for_timeout(500)
+        first = asked[0]
+        with visit.page.expect_event("requestfailed", lambda request: request.url == first):
+            visit.page.keyboard.press("End")
 
 
 @browser_test

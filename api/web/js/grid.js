@@ -120,6 +120,9 @@ export class Grid {
     for (const [key, { node }] of this.shown) {
       if (wanted.has(key) || key === kept) continue;
       node.remove();
+      for (const image of node.querySelectorAll("img")) {
+        if (!image.complete) image.removeAttribute("src"); // or those in sight would wait for it
+      }
       this.shown.delete(key);
     }
   }
