@@ -4,63 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ingest.browsing import distance_m
+from ingest.ledger_migrations import FORMAT, STEPS, statements
 from search.errors import LibraryError
 
 LEDGER_NAME = "ledger.sqlite"
-FORMAT = 1
 BUSY_S = 30.0  # another command's writes take milliseconds
-
-SCHEMA = """
-CREATE TABLE roots (
-    root_id TEXT PRIMARY KEY,
-    path BLOB NOT NULL UNIQUE
-);
-CREATE TABLE photos (
-    photo_id TEXT PRIMARY KEY,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    sort_at TEXT NOT NULL,          -- RFC 3339, with the photo's own offset
-    sort_utc REAL NOT NULL,         -- the same as seconds since 1970, to order by
-    camera TEXT,
-    lat REAL,
-    lon REAL,
-    segmented_with TEXT,            -- null: begun, not finished
-    segment_count INTEGER NOT NULL,
-    hidden INTEGER NOT NULL DEFAULT 0,
-    stale INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX photos_by_time ON photos (sort_utc DESC, photo_id);
-CREATE INDEX photos_stale ON photos (photo_id) WHERE stale;
-CREATE TABLE files (
-    root_id TEXT NOT NULL REFERENCES roots (root_id),
-    path BLOB NOT NULL,             -- below the root, as the file system spells it
-    folder TEXT NOT NULL,           -- ROOT_ID/sub/folder
-    bytes INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    sha256 TEXT,
-    photo_id TEXT REFERENCES photos (photo_id),
-    state TEXT NOT NULL,            -- waiting, present, vanished, skipped
-    reason TEXT,                    -- why it was skipped
-    noted_at TEXT NOT NULL,
-    PRIMARY KEY (root_id, path)
-) WITHOUT ROWID;
-CREATE INDEX files_by_sha256 ON files (sha256);
-CREATE INDEX files_by_photo ON files (photo_id);
-CREATE INDEX files_by_folder ON files (folder);
-"""
-# What is still to do is counted with every search. Ledgers of before get these when opened.
-TO_DO_INDEXES = (
-    "CREATE INDEX IF NOT EXISTS photos_uncut ON photos (photo_id) "
-    "WHERE segmented_with IS NULL AND NOT hidden",
-    "CREATE INDEX IF NOT EXISTS photos_hidden ON photos (photo_id) WHERE hidden",
-    "CREATE INDEX IF NOT EXISTS files_waiting ON files (root_id, path) WHERE state = 'waiting'",
-)
-
 
 class LedgerFile:
     """An open ledger file; what it says is read by the classes built on it."""
@@ -80,29 +33,41 @@ class LedgerFile:
             self._db.create_function("distance_m", 4, distance_m, deterministic=True)
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                 self._execute(f"PRAGMA {pragma}")
-            self._create()
+            self._migrate()
         except BaseException:
             self._db.close()
             raise
 
-    def _create(self) -> None:
-        version = self._execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._create_tables()
-        elif version != FORMAT:
+    def _migrate(self) -> None:
+        """Bring the ledger to this format; one of an earlier format is copied beside first."""
+        made_as = self._format()
+        if made_as > FORMAT:
             raise LibraryError(
-                f"{self.path} has format {version}, this segsearch reads {FORMAT}. Use the "
+                f"{self.path} has format {made_as}, this segsearch reads {FORMAT}. Use the "
                 "segsearch that made it."
             )
-        for statement in TO_DO_INDEXES:
-            self._execute(statement)
-
-    def _create_tables(self) -> None:
+        if made_as == FORMAT:
+            return
+        if made_as:
+            self._copy_to(self.path.with_name(f"{LEDGER_NAME}.format-{made_as}"))
         with self._transaction():
-            if self._execute("PRAGMA user_version").fetchone()[0] == 0:  # else another was faster
-                for statement in SCHEMA.split(";\n"):
+            for script in STEPS[self._format() :]:  # none if another process was faster
+                for statement in statements(script):
                     self._execute(statement)
-                self._execute(f"PRAGMA user_version = {FORMAT}")
+            self._execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _format(self) -> int:
+        return int(self._execute("PRAGMA user_version").fetchone()[0])
+
+    def _copy_to(self, path: Path) -> None:
+        """Copy the ledger as it stands, all of it or nothing; a copy that is there is kept."""
+        if path.exists():
+            return
+        draft = path.with_name(f"{path.name}.new")
+        draft.unlink(missing_ok=True)
+        with self._telling(), closing(sqlite3.connect(draft)) as copy:
+            self._db.backup(copy)
+        draft.replace(path)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

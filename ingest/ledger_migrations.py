@@ -1,0 +1,66 @@
+"""The ledger's format: the first schema, and the numbered steps from each format to the next.
+
+A new ledger is made by the first schema and all steps, so both ways end in the same tables. A step
+is a script of SQL statements, written for the format before it; once released it never changes.
+"""
+
+from __future__ import annotations
+
+FIRST_SCHEMA = """
+CREATE TABLE roots (
+    root_id TEXT PRIMARY KEY,
+    path BLOB NOT NULL UNIQUE
+);
+CREATE TABLE photos (
+    photo_id TEXT PRIMARY KEY,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    sort_at TEXT NOT NULL,          -- RFC 3339, with the photo's own offset
+    sort_utc REAL NOT NULL,         -- the same as seconds since 1970, to order by
+    camera TEXT,
+    lat REAL,
+    lon REAL,
+    segmented_with TEXT,            -- null: begun, not finished
+    segment_count INTEGER NOT NULL,
+    hidden INTEGER NOT NULL DEFAULT 0,
+    stale INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX photos_by_time ON photos (sort_utc DESC, photo_id);
+CREATE INDEX photos_stale ON photos (photo_id) WHERE stale;
+CREATE TABLE files (
+    root_id TEXT NOT NULL REFERENCES roots (root_id),
+    path BLOB NOT NULL,             -- below the root, as the file system spells it
+    folder TEXT NOT NULL,           -- ROOT_ID/sub/folder
+    bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    sha256 TEXT,
+    photo_id TEXT REFERENCES photos (photo_id),
+    state TEXT NOT NULL,            -- waiting, present, vanished, skipped
+    reason TEXT,                    -- why it was skipped
+    noted_at TEXT NOT NULL,
+    PRIMARY KEY (root_id, path)
+) WITHOUT ROWID;
+CREATE INDEX files_by_sha256 ON files (sha256);
+CREATE INDEX files_by_photo ON files (photo_id);
+CREATE INDEX files_by_folder ON files (folder);
+"""
+
+# What is still to do is counted with every search; ledgers of format 1 may have these already.
+TO_DO_INDEXES = """
+CREATE INDEX IF NOT EXISTS photos_uncut ON photos (photo_id)
+    WHERE segmented_with IS NULL AND NOT hidden;
+CREATE INDEX IF NOT EXISTS photos_hidden ON photos (photo_id) WHERE hidden;
+CREATE INDEX IF NOT EXISTS files_waiting ON files (root_id, path) WHERE state = 'waiting';
+"""
+
+# The library that this ledger belongs to; the manifest and a server's collections name it too.
+LIBRARY_ID = "CREATE TABLE library (library_id TEXT NOT NULL);\n"
+
+# The script at position i leads from format i to format i + 1.
+STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID)
+FORMAT = len(STEPS)
+
+
+def statements(script: str) -> list[str]:
+    """Return the statements of a script; each must end its line with a semicolon."""
+    return [each for each in script.split(";\n") if each.strip()]
