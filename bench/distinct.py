@@ -11,6 +11,7 @@ import argparse
 import json
 import tempfile
 import time
+import uuid
 from contextlib import closing
 from pathlib import Path
 from statistics import median
@@ -31,7 +32,7 @@ from bench.search import (
 from search.finder import Finder
 from search.masks import bbox_xywh_from_array, mask_from_array
 from search.query import Query, TextExample
-from search.records import Box, Mask, Segment, segment_id_from_mask
+from search.records import NAMESPACE, Box, Mask, Segment
 
 CUTS = 5  # of each thing
 THINGS = SEGMENTS_PER_PHOTO // CUTS
@@ -62,7 +63,7 @@ def draw(rng: np.random.Generator) -> list[tuple[Mask, Box, int]]:
 def make_segment(photo_id: str, mask: Mask, bbox_xywh: Box, area_px: int) -> Segment:
     """Make a segment of a photo."""
     return Segment(
-        segment_id=segment_id_from_mask(photo_id, mask),
+        segment_id=str(uuid.uuid5(NAMESPACE, f"{photo_id}:{mask.counts}")),
         photo_id=photo_id,
         bbox_xywh=bbox_xywh,
         area_px=area_px,

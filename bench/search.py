@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -40,6 +41,7 @@ from search.manifest import Manifest, ModelName, save_manifest
 from search.points import Nearest
 from search.query import Query, TextExample
 from search.records import (
+    NAMESPACE,
     Box,
     Mask,
     Photo,
@@ -48,7 +50,6 @@ from search.records import (
     Segment,
     Vectors,
     photo_id_from_digest,
-    segment_id_from_mask,
 )
 from search.server_index import ServerIndex
 from search.settings import Settings
@@ -220,7 +221,7 @@ def make_segment(rng: np.random.Generator, photo_id: str, noise: str) -> Segment
     mask = Mask(size_wh=(1024, 768), counts=noise[start : start + chars])
     area_px = int(rng.integers(6_000, 4_000_000))
     return Segment(
-        segment_id=segment_id_from_mask(photo_id, mask),
+        segment_id=str(uuid.uuid5(NAMESPACE, f"{photo_id}:{mask.counts}")),
         photo_id=photo_id,
         bbox_xywh=Box(10, 20, 300, 400),
         area_px=area_px,

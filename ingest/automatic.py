@@ -64,6 +64,7 @@ class Candidates:
     boxes_xyxy: NDArray[np.int64]  # (n, 4)
     points_xy: NDArray[np.float32]  # (n, 2)
     area_px: NDArray[np.int64]  # (n,)
+    candidate: NDArray[np.int64]  # (n,) which of its point's masks it is
 
     def __len__(self) -> int:
         return len(self.predicted_iou)
@@ -206,11 +207,12 @@ def _covered(
 
 def _decoded(
     sam: Sam, photo: PhotoTokens, points_xy: torch.Tensor, crop: Crop, parameters: MaskParameters
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Decode b points, (b, 2): the masks over the IoU threshold.
 
     Returns:
-        n logits (n, s, s), their predicted IoU (n,), and their points (n, 2).
+        n logits (n, s, s), their predicted IoU (n,), their points (n, 2), and which of its point's
+        masks each is (n,).
     """
     transforms = sam.predictor._transforms
     hw = crop.size_wh[::-1]
@@ -224,6 +226,7 @@ def _decoded(
         pred_iou_thresh=0.0 if parameters.use_m2m else parameters.pred_iou_thresh,
     )
     each = logits.shape[1]
+    candidate = torch.arange(each, device=left.device).repeat(len(left))
     left = left.repeat_interleave(each)
     logits, predicted_iou = logits.flatten(0, 1), predicted_iou.flatten(0, 1)
     if parameters.use_m2m:
@@ -231,7 +234,8 @@ def _decoded(
     if parameters.pred_iou_thresh > 0.0:
         good = predicted_iou > parameters.pred_iou_thresh
         left, logits, predicted_iou = left[good], logits[good], predicted_iou[good]
-    return logits, predicted_iou, points_xy[left]
+        candidate = candidate[good]
+    return logits, predicted_iou, points_xy[left], candidate
 
 
 def _refined(
@@ -264,6 +268,7 @@ def _measured(
     logits: torch.Tensor,
     predicted_iou: torch.Tensor,
     points_xy: torch.Tensor,
+    candidate: torch.Tensor,
     crop: Crop,
     photo_wh: tuple[int, int],
     parameters: MaskParameters,
@@ -286,6 +291,7 @@ def _measured(
         measured.boxes_xyxy[good],
         points_xy[left].cpu().numpy(),
         measured.area_px[good],
+        candidate[left].cpu().numpy(),
     )
 
 
@@ -325,6 +331,7 @@ def _cut(
         stability_score=float(np.nan_to_num(found.stability_score[i])),
         point_xy=(float(point_xy[0]), float(point_xy[1])),
         crop_box_xywh=Box(x0, y0, x1 - x0, y1 - y0),
+        candidate=int(found.candidate[i]),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from search.errors import UsageError
-from search.records import Box, Mask, Record
+from search.records import Box, Mask, MaskOrigin, Record
 from search.settings import Settings
 
 
@@ -47,6 +47,14 @@ class CutMask(Record):
     stability_score: float
     point_xy: tuple[float, float] | None
     crop_box_xywh: Box
+    candidate: int = 0  # which of the masks that the decoder gave for the prompt
+
+    @property
+    def origin(self) -> MaskOrigin:
+        """The question that this mask answers; without a point, its box's corner stands for it."""
+        left, top, right, bottom = (round(edge) for edge in self.crop_box_xywh.xyxy)
+        point_xy = self.point_xy or (self.bbox_xywh.x, self.bbox_xywh.y)
+        return MaskOrigin((left, top, right, bottom), point_xy, self.candidate)
 
     @property
     def area_fraction(self) -> float:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingest.files import PhotoRow, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
@@ -23,7 +26,6 @@ from search.records import (
     Record,
     Segment,
     checked_vectors,
-    segment_id_from_mask,
 )
 
 # Shrinking to the stored size keeps pixels that are half covered: of things as thin as a pixel it
@@ -175,8 +177,6 @@ def _mask_problem(segment: Segment, size_wh: tuple[int, int]) -> str | None:
     """Say what is wrong with a segment's mask; None if nothing is."""
     if segment.mask is None:
         return "it is missing"
-    if segment.segment_id != segment_id_from_mask(segment.photo_id, segment.mask):
-        return "it is another one than its id was made from"
     if segment.mask.size_wh != fitted_size(size_wh, max(segment.mask.size_wh)):
         return "it does not have the photo's shape"
     try:
@@ -186,7 +186,32 @@ def _mask_problem(segment: Segment, size_wh: tuple[int, int]) -> str | None:
     pixels = segment.mask.size_wh[0] * segment.mask.size_wh[1]
     if runs.sum() != pixels:
         return "its runs do not fill its size"
+    if not _within_box(segment, runs, size_wh):
+        return "it lies outside the segment's box"
     return _area_problem(segment, int(runs[1::2].sum()), pixels, size_wh)
+
+
+def _within_box(segment: Segment, runs: NDArray[np.int64], size_wh: tuple[int, int]) -> bool:
+    """Say whether a mask, given as (n,) run lengths by column, lies in the segment's box.
+
+    Stored pixels are those that are half covered, so that none is further out than one pixel.
+    """
+    assert segment.mask is not None
+    width, height = segment.mask.size_wh
+    ends = np.cumsum(runs)
+    starts, stops = ends[:-1:2], ends[1::2]  # of the runs inside the mask
+    starts, stops = starts[stops > starts], stops[stops > starts]
+    if not len(starts):
+        return True  # of things as thin as a pixel nothing may be left
+    x0, y0, x1, y1 = segment.bbox_xywh.xyxy
+    x_scale, y_scale = width / size_wh[0], height / size_wh[1]
+    in_columns = (
+        starts[0] // height >= x0 * x_scale - 1 and (stops[-1] - 1) // height <= x1 * x_scale + 1
+    )
+    one_column = starts // height == (stops - 1) // height
+    tops = np.where(one_column, starts % height, 0)
+    bottoms = np.where(one_column, (stops - 1) % height, height - 1)
+    return bool(in_columns and tops.min() >= y0 * y_scale - 1 and bottoms.max() <= y1 * y_scale + 1)
 
 
 def _area_problem(

@@ -29,7 +29,7 @@ from search.records import (
     RgbImage,
     Segment,
     Vectors,
-    segment_id_from_mask,
+    segment_id_from_origin,
 )
 from search.settings import Settings
 
@@ -114,22 +114,24 @@ def whole_view(uncut: UncutPhoto, workshop: Workshop) -> RgbImage:
 def cut_photo(uncut: UncutPhoto, workshop: Workshop) -> CutPhoto:
     """Segment a decoded photo."""
     cut = workshop.segmenter().automatic(uncut.decoded.rgb, workshop.mask_parameters)
-    segments = segments_from_cut(uncut.photo_id, cut, workshop.settings.mask_long_side)
-    done = {"segmented_with": workshop.segmented_with(), "segment_count": len(segments)}
+    segmented_with, long_side = workshop.segmented_with(), workshop.settings.mask_long_side
+    segments = segments_from_cut(uncut.photo_id, segmented_with, cut, long_side)
+    done = {"segmented_with": segmented_with, "segment_count": len(segments)}
     photo = whole_photo(uncut).model_copy(update=done)
     return CutPhoto(uncut.file, uncut.decoded, photo, segments)
 
 
-def segments_from_cut(photo_id: str, cut: Sequence[CutMask], mask_long_side: int) -> list[Segment]:
+def segments_from_cut(
+    photo_id: str, segmented_with: str, cut: Sequence[CutMask], mask_long_side: int
+) -> list[Segment]:
     """Turn masks into segments, each mask once, stored at `mask_long_side` px at most."""
-    segments: dict[str, Segment] = {}
+    segments: dict[Mask, Segment] = {}
     for found in cut:
         mask = stored_mask(found.mask, mask_long_side)
-        segment_id = segment_id_from_mask(photo_id, mask)
-        if segment_id in segments:
+        if mask in segments:
             continue
-        segments[segment_id] = Segment(
-            segment_id=segment_id,
+        segments[mask] = Segment(
+            segment_id=segment_id_from_origin(photo_id, segmented_with, found.origin),
             photo_id=photo_id,
             bbox_xywh=found.bbox_xywh,
             area_px=found.area_px,

@@ -184,10 +184,29 @@ def photo_id_from_digest(pixel_sha256: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"photo:{pixel_sha256}"))
 
 
-def segment_id_from_mask(photo_id: str, mask: Mask) -> str:
-    """Return the id of the segment with this mask in this photo: the same mask, the same id."""
-    width, height = mask.size_wh
-    return str(uuid.uuid5(NAMESPACE, f"segment:{photo_id}:{width}x{height}:{mask.counts}"))
+class MaskOrigin(NamedTuple):
+    """The question that a mask answers: which crop, which point and which of its candidates.
+
+    Unlike the mask's pixels it does not depend on how a processor rounds.
+    """
+
+    crop_xyxy: tuple[int, int, int, int]  # in pixels of the photo
+    point_xy: tuple[float, float]  # in pixels of the photo
+    candidate: int  # 0: the first mask that the decoder gave for the point
+
+
+def segment_id_from_origin(photo_id: str, segmented_with: str, origin: MaskOrigin) -> str:
+    """Return the id of the segment that this question gave in this photo.
+
+    Args:
+        photo_id: the photo.
+        segmented_with: fingerprint of the segmenter and of all settings that change masks.
+        origin: which crop, point and candidate; the point counts to 1/100 pixel.
+    """
+    crop = ",".join(map(str, origin.crop_xyxy))
+    x, y = origin.point_xy
+    asked = f"{crop}:{x:.2f},{y:.2f}:{origin.candidate}"
+    return str(uuid.uuid5(NAMESPACE, f"segment:{photo_id}:{segmented_with}:{asked}"))
 
 
 def checked_vectors(vectors: NDArray[Any], count: int) -> Vectors:

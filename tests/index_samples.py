@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -12,6 +13,7 @@ import numpy as np
 
 from search.index import SegmentIndex
 from search.records import (
+    NAMESPACE,
     Box,
     GeoCircle,
     Mask,
@@ -23,7 +25,6 @@ from search.records import (
     Vectors,
     folder_chain,
     photo_id_from_digest,
-    segment_id_from_mask,
 )
 
 DIM = 16
@@ -91,7 +92,7 @@ def make_segment(photo: Photo, name: str, rng: np.random.Generator) -> Segment:
     area_px = int(rng.integers(1, 640 * 480))
     x, y, w, h = (float(v) for v in rng.integers(1, 200, size=4))
     return Segment(
-        segment_id=segment_id_from_mask(photo.photo_id, mask),
+        segment_id=str(uuid.uuid5(NAMESPACE, f"{photo.photo_id}:{mask.counts}")),
         photo_id=photo.photo_id,
         bbox_xywh=Box(x, y, w, h),
         area_px=area_px,

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from search.masks import mask_from_array
 from search.records import (
     Box,
-    Mask,
+    MaskOrigin,
     PhotoFacts,
     Place,
     SearchFilter,
@@ -24,17 +24,18 @@ from search.records import (
     checked_vectors,
     folder_chain,
     photo_id_from_digest,
-    segment_id_from_mask,
+    segment_id_from_origin,
 )
 
 PHOTO_ID = photo_id_from_digest("ab" * 32)
 MASK = mask_from_array(np.eye(4, dtype=np.bool_))
+ORIGIN = MaskOrigin((0, 0, 640, 480), (10.5, 20.25), 1)
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
 def segment(**other: object) -> Segment:
     fields = {
-        "segment_id": segment_id_from_mask(PHOTO_ID, MASK),
+        "segment_id": segment_id_from_origin(PHOTO_ID, "f00d", ORIGIN),
         "photo_id": PHOTO_ID,
         "bbox_xywh": (1, 2, 3, 4),
         "area_px": 10,
@@ -90,15 +91,33 @@ def test_ids_are_taken_in_any_spelling_and_kept_in_one() -> None:
 def test_the_same_photo_and_mask_give_the_same_ids_everywhere_and_always() -> None:
     # written down: were these to change, every library would be doubled by its next ingest
     assert photo_id_from_digest("0" * 64) == "95998b92-a616-5507-aac7-5e79f0334914"
-    small = Mask(size_wh=(4, 3), counts="05")
-    assert segment_id_from_mask(PHOTO_ID, small) == "fab54cc5-cb38-58a5-9a0f-8e890300996f"
+    assert segment_id_from_origin(PHOTO_ID, "f00d", ORIGIN) == (
+        "7e96b6ca-0de9-596a-bc0a-a0c3b7eebf60"
+    )
 
 
-def test_another_photo_size_or_shape_gives_another_segment() -> None:
-    masks = [Mask(size_wh=size_wh, counts=c) for size_wh in ((4, 3), (3, 4)) for c in ("05", "06")]
-    ids = {segment_id_from_mask(photo, mask) for photo in (PHOTO_ID, "other") for mask in masks}
-    assert len(ids) == 8
+def test_another_photo_recipe_crop_point_or_candidate_gives_another_segment() -> None:
+    origins = (
+        ORIGIN,
+        ORIGIN._replace(crop_xyxy=(0, 0, 639, 480)),
+        ORIGIN._replace(point_xy=(10.5, 20.26)),
+        ORIGIN._replace(candidate=2),
+    )
+    ids = {
+        segment_id_from_origin(photo, recipe, origin)
+        for photo in (PHOTO_ID, "other")
+        for recipe in ("f00d", "0dd")
+        for origin in origins
+    }
+    assert len(ids) == 16
     assert {uuid.UUID(each).version for each in ids} == {5}
+
+
+def test_a_segment_id_does_not_depend_on_how_a_point_is_rounded() -> None:
+    rounded = ORIGIN._replace(point_xy=(10.500001, 20.249999))
+    assert segment_id_from_origin(PHOTO_ID, "f00d", rounded) == segment_id_from_origin(
+        PHOTO_ID, "f00d", ORIGIN
+    )
 
 
 def test_a_box_knows_its_corners() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from ingest.verify import Health, Repair, repair, verify
 from search import points
 from search.errors import DamagedError
 from search.index import Payload
-from search.records import Photo, SearchFilter, Segment, segment_id_from_mask
+from search.records import Box, Photo, SearchFilter, Segment
 
 PHOTOS = 3
 
@@ -92,13 +93,13 @@ def swap_mask(rig: Rig) -> None:
 
 
 def put_strange_mask(rig: Rig, counts: str, size_wh: tuple[int, int] = (48, 36)) -> None:
-    """Write a segment whose id fits its mask, but whose mask is none of the photo's."""
+    """Write a segment whose mask is none of the photo's."""
     photo = photo_of(rig, "1.png")
     segment = segments_of(rig, photo)[0]
     assert segment.mask is not None
     mask = segment.mask.model_copy(update={"counts": counts, "size_wh": size_wh})
     vectors = rig.index.segment_vectors([segment.segment_id])
-    segment_id = segment_id_from_mask(photo.photo_id, mask)
+    segment_id = str(uuid.uuid4())
     strange = segment.model_copy(update={"mask": mask, "segment_id": segment_id})
     rig.index.delete_segments([segment.segment_id])
     rig.index.put_segments(photo, [strange], vectors)
@@ -134,7 +135,8 @@ def damage(rig: Rig, kind: str, key: str) -> None:
         (lose_segments, "segments of it, and should have"),
         (lose_all, "it is not in the index"),
         (cut_otherwise, "the index has it as cut otherwise"),
-        (swap_mask, "another one than its id was made from"),
+        (swap_mask, "of the photo, not"),
+        (lambda rig: put_changed(rig, bbox_xywh=Box(0, 0, 9, 9)), "outside the segment's box"),
         (lambda rig: put_changed(rig, area_px=7), "7 pixels are not"),
         (lambda rig: put_changed(rig, area_px=864, area_fraction=0.5), "of the photo, not 0.5"),
         (lambda rig: put_strange_mask(rig, "damaged!"), "text of a mask is damaged"),
