@@ -16,6 +16,7 @@ import click
 from api.commands_export import export
 from api.commands_library import ingest, move_root, optimize, remove, show, status
 from api.commands_push import push
+from api.commands_recovery import move_server, rebuild
 from api.commands_reembed import reembed
 from api.commands_search import search
 from api.commands_segment import segment
@@ -55,7 +56,9 @@ COMMANDS = (
     export,
     remove,
     move_root,
+    move_server,
     verify,
+    rebuild,
     optimize,
     reembed,
     push,

@@ -75,8 +75,11 @@ def ingest(
         raise UsageError("--watch is for one machine, --ray for many: leave one of them out")
     with Library(settings, command="ingest", create=True, other_segmenter=resegment) as library:
         with library.only_writer():
+            library.check_store()
             if resegment:
                 library.adopt_segmenter()
+            for change in library.adopt_masks():
+                click.echo(f"photos are segmented with {change} from now on", err=True)
             with (
                 through_workers(ray_address, library) as through,
                 JsonProgress() if as_lines else IngestProgress() as progress,
@@ -89,6 +92,7 @@ def ingest(
                     retry_skipped=retry_skipped,
                     through=through,
                 )
+            library.note_payloads()
         if as_lines:
             print_line(last_line(summary))
         elif as_json:

@@ -79,7 +79,13 @@ def _target(library: Library) -> SegmentIndex:
     made = library.manifest
     assert made is not None
     return open_server_index(
-        library.settings, vector_name=made.vector_name, dim=made.dim, patient=True, add=True
+        library.settings,
+        vector_name=made.vector_name,
+        dim=made.dim,
+        claim=library.claim(),
+        create=True,
+        add=True,
+        patient=True,
     )
 
 

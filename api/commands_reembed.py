@@ -72,6 +72,7 @@ def _make(library: Library, *, partial: bool, as_json: bool) -> int:
     from api.bar import bar
     from ingest.reembed import Remaking, is_whole, reembed
 
+    library.check_store()
     made = _asked_for(library)
     _save(library, _manifest(library).with_others(made))
     index = library.index().beside(made.vector_name, made.dim)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from api.options import settings_options
+from search.errors import UsageError
 from search.settings import Settings
 
 if TYPE_CHECKING:
-    from ingest.files import PhotoRow
-    from ingest.verify import Fault, Health, Repair
+    from api.library import Library
+    from ingest.repair import Repair
+    from ingest.verify import Fault, Health, PhotoCheck
 
 EXIT_FAILED = 1
 SHOWN = 20  # of each kind; --json has all
@@ -21,21 +23,35 @@ SHOWN = 20  # of each kind; --json has all
 
 @click.command()
 @click.option("--repair", "mend", is_flag=True, help="Mend what can be mended.")
+@click.option(
+    "--delete-orphans",
+    is_flag=True,
+    help="With --repair: delete what the ledger does not know, however much it is.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--checks-after", hidden=True)  # how the command starts itself to read an index
 @settings_options("library", "server")
-def verify(settings: Settings, mend: bool, as_json: bool) -> int:
+def verify(
+    settings: Settings, mend: bool, delete_orphans: bool, as_json: bool, checks_after: str | None
+) -> int:
     """Check that all of the library is there and whole: photos, segments, masks, vectors, files.
 
     --repair deletes what belongs to no photo and notes broken photos for the next ingest, which
-    cuts them anew. Photo files are never touched. Exit code 1 if something is wrong and stays so.
+    segments them again. Photo files are never touched. Exit code 1 if something is wrong and stays
+    so.
     """
     from api.library import Library
-    from ingest import verify as checks
 
+    if checks_after is not None:
+        from api.verify_process import print_checks
+
+        with Library(settings, command="verify") as library:
+            print_checks(library, checks_after)
+        return 0
+    if delete_orphans and not mend:
+        raise UsageError("--delete-orphans goes with --repair")
     with Library(settings, command="verify") as library, library.only_writer():
-        ledger, index = library.ledger(), library.index()
-        health = checks.verify(ledger, index, show=_with_bar)
-        repair = checks.repair(health, ledger, index) if mend else None
+        health, repair = _verified(library, mend=mend, delete_orphans=delete_orphans)
     if as_json:
         mended = {"repair": repair.model_dump()} if repair else {}
         whole = {"is_whole": health.is_whole, **health.model_dump(), **mended}
@@ -46,7 +62,27 @@ def verify(settings: Settings, mend: bool, as_json: bool) -> int:
     return EXIT_FAILED if left else 0
 
 
-def _with_bar(photos: Iterable[PhotoRow]) -> Iterable[PhotoRow]:
+def _verified(
+    library: Library, *, mend: bool, delete_orphans: bool
+) -> tuple[Health, Repair | None]:
+    from api.owner import served_owner
+    from api.verify_process import ReadingCrashedError, checks_in_process, unreadable
+    from ingest import repair as mending
+    from ingest import verify as checks
+
+    ledger = library.ledger()
+    in_process = library.settings.qdrant is None and served_owner(library.folder) is None
+    found = checks_in_process(library) if in_process else None
+    try:
+        health = checks.verify(ledger, library.index, found, show=_with_bar)
+    except ReadingCrashedError as error:
+        return unreadable(error, ledger.count_finished()[0]), None
+    if not mend:
+        return health, None
+    return health, mending.repair(health, ledger, library.index(), delete_orphans=delete_orphans)
+
+
+def _with_bar(photos: Iterable[PhotoCheck]) -> Iterable[PhotoCheck]:
     """Hand photos on and show how many there were, on a terminal."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn
@@ -79,7 +115,9 @@ def _tell(health: Health, repair: Repair | None) -> None:
 
 
 def _name(fault: Fault) -> str:
-    return fault.path or (f"photo {fault.photo_id}" if fault.photo_id else "ledger.sqlite")
+    if fault.photo_id is None:
+        return "ledger.sqlite" if fault.kind == "ledger" else "the index"
+    return fault.path or f"photo {fault.photo_id}"
 
 
 def _verdict(health: Health) -> str:
@@ -95,6 +133,13 @@ def _mended(repair: Repair) -> str:
     )
     if not repair.beyond_repair:
         return done
+    orphans = [fault for fault in repair.beyond_repair if fault.kind == "orphan"]
+    if orphans:
+        return (
+            f"{done}; {len(orphans)} photos of the index are unknown to the ledger, which is many. "
+            "If the ledger lost them, move it away and let `segsearch rebuild PHOTOS` make it "
+            "anew; if they are to go, add --delete-orphans"
+        )
     return (
         f"{done}; {len(repair.beyond_repair)} can't be mended: bring the file back and ingest it, "
         "or forget the photo with `segsearch remove PHOTO_ID`"

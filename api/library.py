@@ -5,25 +5,32 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import filelock
 
 from api.encoded import EncodedPhotos
 from api.kept import KeptPictures
+from api.library_checks import compare_index, empty_ledger_of, missing_index, open_ledger_of
 from api.models import devices, load_encoder, load_segmenter, with_preset
-from api.owner import Ownership, current_owner, owned_index, take_ownership
+from api.owner import OwnedIndex, Ownership, current_owner, owned_index, take_ownership
 from api.trace import Timed
 from ingest.ledger import Ledger
 from ingest.workshop import Workshop
 from search.crops import recipe_fingerprint
 from search.encoder import Encoder
-from search.errors import LibraryError, MismatchError, OwnedError, SegsearchError
+from search.errors import (
+    LibraryError,
+    MismatchError,
+    MissingIndexError,
+    OwnedError,
+    SegsearchError,
+)
 from search.finder import Finder
-from search.index import SegmentIndex
+from search.index import PAYLOAD_FORMAT, SegmentIndex
 from search.manifest import (
     Manifest,
     ModelName,
@@ -33,6 +40,7 @@ from search.manifest import (
     save_manifest,
 )
 from search.outlines import Outlines
+from search.ownership import LibraryClaim
 from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, and most commands need no model
@@ -88,10 +96,9 @@ class Library:
                 f"there is no library at {self.folder}. Make one with `segsearch ingest PHOTOS "
                 f"--library {settings.library}`, or name another with --library."
             )
-        known = self.manifest.defaults() if self.manifest else {}
-        if "encoder" in differing and "models" in settings.model_fields_set:
-            known.pop("encoder", None)  # it is the pair's that is meant
         self.asked = settings
+        self._create = create
+        known = self._remembered(differing)
         self._differing = frozenset(differing)
         self.settings = with_preset(settings.with_defaults(known))
         self._command = command
@@ -129,9 +136,7 @@ class Library:
             if self._index is not None:
                 self._index.close()
                 self._index = None
-            if self._ownership is not None:
-                self._ownership.release()
-                self._ownership = None
+            self._release_ownership()
 
     # what it is made with
 
@@ -139,12 +144,13 @@ class Library:
         """Refuse at once what names another encoder, recipe or segmenter than the manifest."""
         if self.manifest is None:
             return
-        made_with = {
+        made_with: dict[str, str | None] = {
             "encoder": self.manifest.encoder.name,
             "crop_recipe": self.manifest.crop_recipe,
-            "qdrant": self.manifest.qdrant,
-            "collection_prefix": self.manifest.collection_prefix,
         }
+        if self.manifest.qdrant is None:  # else the collections say whether they are the library's
+            made_with["qdrant"] = None
+            made_with["collection_prefix"] = self.manifest.collection_prefix
         if not self._other_segmenter:
             made_with["segmenter"] = self.manifest.segmenter.name
         asked = with_preset(self.asked) if "models" in self.asked.model_fields_set else self.asked
@@ -160,6 +166,24 @@ class Library:
                     f"another --library.{hint}"
                 )
 
+    def _remembered(self, differing: Collection[str]) -> dict[str, Any]:
+        """Return what the library was made with, as far as nothing else was asked for."""
+        if self.manifest is None:
+            return {}
+        known, asked = self.manifest.defaults(), self.asked.model_fields_set
+        if "encoder" in differing and "models" in asked:
+            known.pop("encoder", None)  # it is the pair's that is meant
+        if self._asks_for_other_segmenter(self.manifest):  # whose masks need other thresholds
+            known = {name: known[name] for name in known if name not in (self.manifest.masks or {})}
+        if "effort" in asked:
+            known.pop("points_per_side", None)
+        return known
+
+    def _asks_for_other_segmenter(self, manifest: Manifest) -> bool:
+        asked = with_preset(self.asked)
+        named = {"segmenter", "models"} & self.asked.model_fields_set
+        return bool(named) and asked.segmenter != manifest.segmenter.name
+
     def checked_manifest(self) -> Manifest:
         """Return the manifest, written now if this library is new.
 
@@ -170,7 +194,11 @@ class Library:
             encoder = self._encoder_name(self.encoder())
             segmenter = self._segmenter_name(self.segmenter())
             if self.manifest is None:
-                self.manifest = Manifest(
+                with closing(self.open_ledger()) as ledger:  # this thread may end before others
+                    library_id = ledger.library_id()
+                manifest = Manifest(
+                    library_id=library_id,
+                    masks=self.settings.masks(),
                     segmenter=segmenter,
                     encoder=encoder,
                     crop_recipe=self.settings.crop_recipe,
@@ -180,15 +208,73 @@ class Library:
                     collection_prefix=self.settings.collection_prefix,
                     models=self.settings.models,
                 )
-                save_manifest(self.folder, self.manifest)
+                self._index = self._checked_index(manifest)  # before anything is written
+                self._save(manifest)
+                return manifest
             return self.manifest
+
+    def _manifest(self) -> Manifest:
+        """Return the manifest of a library that was made before."""
+        if self.manifest is None:
+            raise LibraryError(f"the library {self.folder} has no manifest yet")
+        return self.manifest
+
+    def _save(self, manifest: Manifest) -> None:
+        save_manifest(self.folder, manifest)
+        self.manifest = manifest
 
     def adopt_segmenter(self) -> None:
         """Make the segmenter in use the library's own (`ingest --resegment`)."""
         manifest, segmenter = self.checked_manifest(), self._segmenter_name(self.segmenter())
         if segmenter != manifest.segmenter:
-            self.manifest = manifest.model_copy(update={"segmenter": segmenter})
-            save_manifest(self.folder, self.manifest)
+            self._save(manifest.model_copy(update={"segmenter": segmenter}))
+
+    def adopt_masks(self) -> tuple[str, ...]:
+        """Remember how photos are segmented from now on; return what was changed, in words."""
+        if self.manifest is None:
+            return ()
+        before, now = self.manifest.masks or {}, self.settings.masks()
+        if before != now:
+            self._save(self.manifest.model_copy(update={"masks": now}))
+        return tuple(
+            f"{name.replace('_', '-')} {now[name]} (was {before[name]})"
+            for name in before
+            if name in now and before[name] != now[name]
+        )
+
+    def adopt_server(self) -> str:
+        """Make the server that was asked for the library's own; return its address.
+
+        Raises:
+            ForeignIndexError: its collections are another library's.
+            MissingIndexError: the collections are not there.
+        """
+        from search.qdrant_connection import server_address
+
+        self.index()
+        address = server_address(self.settings.qdrant or "")
+        where = {"qdrant": address, "collection_prefix": self.settings.collection_prefix}
+        self._save(self._manifest().model_copy(update=where))
+        return address
+
+    def replace_ledger(self) -> None:
+        """Put an empty ledger of this library in the place of one that is missing or empty.
+
+        Raises:
+            LibraryError: the ledger knows photos, or the index can't be opened.
+        """
+        manifest = self._manifest()
+        self._local.ledger = empty_ledger_of(manifest, self.folder, self._save)
+        library_id = self._local.ledger.library_id()
+        self._index = self._open_index(manifest, LibraryClaim(library_id, len))
+
+    def note_payloads(self) -> None:
+        """Note that all points have today's payload, if the index was told of every photo."""
+        manifest = self.manifest
+        if manifest is None or manifest.payload_format == PAYLOAD_FORMAT:
+            return
+        if not self.ledger().count_stale():
+            self._save(manifest.model_copy(update={"payload_format": PAYLOAD_FORMAT}))
 
     def _encoder_name(self, encoder: Encoder) -> ModelName:
         return ModelName(name=self.settings.encoder or "", fingerprint=encoder.fingerprint)
@@ -203,11 +289,25 @@ class Library:
     # its parts
 
     def ledger(self) -> Ledger:
-        """Return this thread's connection to the ledger."""
+        """Return this thread's connection to the ledger.
+
+        Raises:
+            LibraryError: it is missing, damaged, or another library's.
+        """
         if not hasattr(self._local, "ledger"):
-            self._local.ledger = Ledger(self.folder)
+            self._local.ledger = self.open_ledger()
         ledger: Ledger = self._local.ledger
         return ledger
+
+    def open_ledger(self) -> Ledger:
+        """Open the ledger once more; close it when done.
+
+        Raises:
+            LibraryError: it is missing, damaged, or another library's.
+        """
+        if self.manifest is None:
+            return Ledger(self.folder)
+        return open_ledger_of(self.manifest, self.folder, self._save)
 
     def segmenter(self) -> Segmenter:
         """Return the segmenter, loaded once.
@@ -253,10 +353,67 @@ class Library:
         """
         with self._lock:
             if self._index is None:
-                self._index = self._open_index(self.manifest or self.checked_manifest())
+                manifest = self.manifest or self.checked_manifest()
+                self._index = self._index or self._checked_index(manifest)
             return self._index
 
-    def _open_index(self, manifest: Manifest) -> SegmentIndex:
+    def _checked_index(self, manifest: Manifest) -> SegmentIndex:
+        """Open the index, and compare it with what the ledger knows."""
+        with closing(self.open_ledger()) as ledger:
+            try:
+                index = self._open_index(manifest, self._claim(manifest, ledger))
+            except MissingIndexError as error:
+                raise missing_index(error, ledger.count_finished()) from error
+            try:
+                if not isinstance(index, OwnedIndex):  # its owner has compared it
+                    compare_index(index, ledger, self.folder, restoring=self._creates(manifest))
+            except BaseException:
+                index.close()
+                self._release_ownership()
+                raise
+        return index
+
+    def check_store(self) -> None:
+        """Open the index; of a new library ask at least the server. No model is loaded for it.
+
+        Raises:
+            StoreError: the store can't be opened or reached, or its collections are another
+                library's.
+        """
+        if self.manifest is not None:
+            self.index()
+        elif self.settings.qdrant is not None:
+            from search.server_collections import check_server
+
+            with closing(self.open_ledger()) as ledger:
+                claim = LibraryClaim(ledger.library_id(), ledger.count_known)
+                check_server(self.settings, claim)
+
+    def _creates(self, manifest: Manifest) -> bool:
+        """Say whether collections that are missing are to be created.
+
+        Only by a command that fills them, and not at an address that is not the library's own.
+        """
+        return self._create and not self._is_elsewhere(manifest)
+
+    def _is_elsewhere(self, manifest: Manifest) -> bool:
+        """Say whether a server was asked for that is not the one in the manifest."""
+        if manifest.qdrant is None or self.settings.qdrant is None:
+            return False
+        from search.qdrant_connection import server_address
+
+        prefixes = {manifest.collection_prefix, self.settings.collection_prefix}
+        addresses = {server_address(manifest.qdrant), server_address(self.settings.qdrant)}
+        return len(addresses) > 1 or len(prefixes) > 1
+
+    def claim(self) -> LibraryClaim:
+        """Return what a server's collections are asked: whether they are this library's."""
+        return self._claim(self._manifest(), self.ledger())
+
+    def _claim(self, manifest: Manifest, ledger: Ledger) -> LibraryClaim:
+        return LibraryClaim(manifest.library_id or ledger.library_id(), ledger.count_known)
+
+    def _open_index(self, manifest: Manifest, claim: LibraryClaim) -> SegmentIndex:
         if manifest.qdrant:
             from search.server_index import open_server_index
 
@@ -264,6 +421,8 @@ class Library:
                 self.settings,
                 vector_name=manifest.vector_name,
                 dim=manifest.dim,
+                claim=claim,
+                create=self._creates(manifest),
                 patient=self._command not in IMPATIENT_COMMANDS,
             )
         self._ownership = take_ownership(self.folder, self._command)
@@ -274,12 +433,19 @@ class Library:
 
         try:
             return EdgeIndex.open(
-                self.folder / "index", vector_name=manifest.vector_name, dim=manifest.dim
+                self.folder / "index",
+                vector_name=manifest.vector_name,
+                dim=manifest.dim,
+                create=self._creates(manifest),
             )
         except BaseException:
+            self._release_ownership()
+            raise
+
+    def _release_ownership(self) -> None:
+        if self._ownership is not None:
             self._ownership.release()
             self._ownership = None
-            raise
 
     def own_index(self) -> tuple[SegmentIndex, Ownership | None]:
         """Return the index for a process that will serve it, and the ownership (none of a server).
@@ -348,7 +514,7 @@ class Library:
         """Return what ingest works with: one workshop for each device, beside the first."""
         return Workshop(
             settings=self.settings,
-            open_ledger=lambda: Ledger(self.folder),
+            open_ledger=self.open_ledger,
             index=self.index,
             segmenter=self.segmenter,
             encoder=self.encoder,
@@ -369,7 +535,7 @@ class Library:
             with self._lock:
                 return self._given[1] or load_encoder(settings)
 
-        return Workshop(settings, lambda: Ledger(self.folder), self.index, segmenter, encoder)
+        return Workshop(settings, self.open_ledger, self.index, segmenter, encoder)
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:

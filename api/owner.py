@@ -48,6 +48,8 @@ METHODS = frozenset(
         "segment_ids_of",
         "iter_photos",
         "iter_segments",
+        "iter_ids",
+        "add_fields",
         "count",
         "segment_vectors",
         "photo_vectors",

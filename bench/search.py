@@ -333,7 +333,7 @@ def recall(index: SegmentIndex, questions: Vectors, nearest: NearestYet) -> list
 
 def open_edge(folder: Path) -> EdgeIndex:
     """Open the embedded index of a library folder."""
-    return EdgeIndex.open(folder / "index", vector_name=MANIFEST.vector_name, dim=DIM)
+    return EdgeIndex.open(folder / "index", vector_name=MANIFEST.vector_name, dim=DIM, create=True)
 
 
 def write_edge(

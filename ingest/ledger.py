@@ -41,6 +41,33 @@ class Ledger(KnownFiles):
             return False
         return segmented_with in (None, row["segmented_with"])
 
+    def count_finished(self) -> tuple[int, int]:
+        """Return how many photos are finished, hidden ones too, and how many segments they have."""
+        photos, segments = self._execute(
+            "SELECT count(*), coalesce(sum(segment_count), 0) FROM photos "
+            "WHERE segmented_with IS NOT NULL"
+        ).fetchone()
+        return int(photos), int(segments)
+
+    def is_empty(self) -> bool:
+        """Say whether no photo is known, finished or not."""
+        return self._execute("SELECT 1 FROM photos LIMIT 1").fetchone() is None
+
+    def count_known(self, photo_ids: Sequence[str]) -> int:
+        """Return how many of these photos are known."""
+        return sum(
+            self._execute("SELECT 1 FROM photos WHERE photo_id = ?", (each,)).fetchone() is not None
+            for each in photo_ids
+        )
+
+    def mark_unfinished(self, photo_ids: Sequence[str]) -> None:
+        """Note that photos have to be segmented again."""
+        with self._transaction():
+            self._execute_each(
+                "UPDATE photos SET segmented_with = NULL, stale = 1 WHERE photo_id = ?",
+                [(photo_id,) for photo_id in photo_ids],
+            )
+
     def begin_photo(self, photo: Photo) -> None:
         """Note that the index is about to change; until it is finished the photo is to be done.
 
@@ -73,6 +100,11 @@ class Ledger(KnownFiles):
         with self._transaction():
             self._put_photo(photo.model_copy(update={"segmented_with": None, "segment_count": 0}))
             self._put_file(key, stamp, sha256, photo.photo_id, "present", None)
+
+    def put_photo(self, photo: Photo) -> None:
+        """Note a photo as it is, finished or not, without a file that shows it."""
+        with self._transaction():
+            self._put_photo(photo)
 
     def _put_photo(self, photo: Photo) -> None:
         self._execute(

@@ -10,9 +10,10 @@ from typing import Any
 
 from ingest.browsing import distance_m
 from ingest.ledger_migrations import FORMAT, STEPS, statements
-from search.errors import LibraryError
+from search.errors import DamagedLedgerError, LibraryError
 
 LEDGER_NAME = "ledger.sqlite"
+UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 BUSY_S = 30.0  # another command's writes take milliseconds
 
 
@@ -78,10 +79,14 @@ class LedgerFile:
         except sqlite3.DatabaseError as error:
             if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
                 raise  # a mistake in this program
+            if error.sqlite_errorcode & 0xFF in UNREADABLE:  # without its extended part
+                raise DamagedLedgerError(
+                    f"the ledger {self.path} is damaged: {error}. Restore it from a backup, or let "
+                    "`segsearch rebuild PHOTOS` make it anew from what the index holds."
+                ) from error
             raise LibraryError(
-                f"{self.path} can't be used as a ledger: {error}. If the disk is full, make room; "
-                "if the file is damaged, restore it from a backup, or start a new library with "
-                "--library."
+                f"the ledger {self.path} can't be used: {error}. If the disk is full, make room, "
+                "and see that the folder may be written to."
             ) from error
 
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
@@ -102,6 +107,20 @@ class LedgerFile:
             if self._db.in_transaction:
                 self._execute("ROLLBACK")
             raise
+
+    def library_id(self) -> str:
+        """Return the id of the library that this ledger belongs to, 32 hexadecimal digits."""
+        row = self._execute("SELECT library_id FROM library").fetchone()
+        if row is None:
+            raise LibraryError(
+                f"{self.path} does not say which library it belongs to: it is damaged. Restore it "
+                "from a backup, or make it anew with `segsearch rebuild PHOTOS`."
+            )
+        return str(row[0])
+
+    def set_library_id(self, library_id: str) -> None:
+        """Say which library this ledger belongs to."""
+        self._execute("UPDATE library SET library_id = ?", (library_id,))
 
     def damages(self) -> list[str]:
         """Return what SQLite finds wrong with the file; nothing is the rule."""

@@ -54,7 +54,10 @@ CREATE INDEX IF NOT EXISTS files_waiting ON files (root_id, path) WHERE state = 
 """
 
 # The library that this ledger belongs to; the manifest and a server's collections name it too.
-LIBRARY_ID = "CREATE TABLE library (library_id TEXT NOT NULL);\n"
+LIBRARY_ID = """
+CREATE TABLE library (library_id TEXT NOT NULL);
+INSERT INTO library VALUES (lower(hex(randomblob(16))));
+"""
 
 # The script at position i leads from format i to format i + 1.
 STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID)

@@ -20,6 +20,7 @@ from pathlib import Path
 from ingest.files import FileKey, is_gone
 from ingest.lanes import cutting
 from ingest.ledger import Ledger
+from ingest.lost import note_lost_photos
 from ingest.run import Run, decoded_ahead, new_files_of
 from ingest.scan import Again, NewFile, mark_vanished, skip_file
 from ingest.scopes import (
@@ -77,6 +78,7 @@ def ingest(
         again = Again(workshop.segmented_with() if resegment else None, retry_skipped)
         run = Run(workshop, ledger, progress, Tally(), again, glance.busy)
         try:
+            note_lost_photos(run)
             run.tally.found, new = count_files(scopes, ledger)
             progress.start(run.tally.found)
             if through is None and 0 < workshop.settings.whole_first_from <= new:

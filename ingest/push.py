@@ -117,7 +117,7 @@ def _copy(photo: Photo, source: SegmentIndex, target: SegmentIndex) -> int:
 
 def _prune(known: Set[str], target: SegmentIndex) -> int:
     """Delete the photos that the library does not know; return how many there were."""
-    strays = [each.photo_id for each in target.iter_photos() if each.photo_id not in known]
+    strays = [photo_id for photo_id, _ in target.iter_ids("photos") if photo_id not in known]
     for photo_id in strays:
         target.delete_photo(photo_id)
     return len(strays)

@@ -1,40 +1,30 @@
-"""Is a library whole? Every finished photo is looked up in the index, and mended if asked for.
+"""Is a library whole? Every finished photo is looked up in the index, record by record.
 
-A photo that is broken is made unfinished, so that the next ingest does it again; what the index
-has and the ledger does not know is deleted. Files are looked for and never changed.
+Files are looked for and never changed. What is found is mended by `ingest.repair`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from ingest.files import PhotoRow, is_gone
 from ingest.ledger import Ledger
+from ingest.mask_checks import mask_problem
 from ingest.photos import shown_path
-from ingest.telling import tell_index
-from search.errors import DamagedError, UnknownIdError
+from search.errors import StoreError, StoreUnreachableError, UnknownIdError
 from search.index import SegmentIndex
-from search.masks import fitted_size, runs_from_counts
 from search.records import (
     Photo,
     PhotoFacts,
     Record,
-    Segment,
     checked_vectors,
 )
 
-# Shrinking to the stored size keeps pixels that are half covered: of things as thin as a pixel it
-# may keep all or none. Masks come from logits of 256 x 256, so that none is much thinner.
-AREA_DIFFERS = 0.3  # part of the segment's area,
-AREA_DIFFERS_PX = 100  # and pixels of the stored mask
 PLACE_DIGITS = 6  # of degrees, a tenth of a metre: engines keep numbers as JSON
 
-Kind = Literal["broken", "outdated", "orphan", "ledger"]
+Kind = Literal["broken", "outdated", "orphan", "ledger", "index"]
 
 
 class Fault(Record):
@@ -42,7 +32,7 @@ class Fault(Record):
 
     broken: a photo whose segments are not all there and whole. outdated: search knows other facts
     of a photo than the ledger. orphan: the index has a photo, or segments of one, that the ledger
-    does not know. ledger: the ledger's file is damaged.
+    does not know. ledger: the ledger's file is damaged. index: not all of the index can be read.
     """
 
     kind: Kind
@@ -68,13 +58,14 @@ class Health(Record):
         return not self.faults
 
 
-class Repair(Record):
-    """What was mended, and what can't be."""
+class PhotoCheck(Record):
+    """What was found of one photo."""
 
-    photos_again: int  # made unfinished: the next ingest does them
-    photos_told: int
-    orphans_deleted: int
-    beyond_repair: tuple[Fault, ...]
+    photo_id: str
+    is_finished: bool
+    in_index: bool
+    segments: int
+    fault: Fault | None = None
 
 
 @dataclass
@@ -87,27 +78,44 @@ class _Found:
     unfinished: int = 0
     faults: list[Fault] = field(default_factory=list)
 
+    def add(self, check: PhotoCheck) -> None:
+        """Count a photo."""
+        self.photo_ids.add(check.photo_id)
+        self.in_index += check.in_index
+        self.segments += check.segments
+        self.unfinished += not check.is_finished
+        if check.fault is not None:
+            self.faults.append(check.fault)
+
 
 def verify(
     ledger: Ledger,
-    index: SegmentIndex,
+    index: Callable[[], SegmentIndex],
+    checks: Iterable[PhotoCheck] | None = None,
     *,
-    show: Callable[[Iterable[PhotoRow]], Iterable[PhotoRow]] = iter,
+    show: Callable[[Iterable[PhotoCheck]], Iterable[PhotoCheck]] = iter,
 ) -> Health:
     """Look at every photo, segment and file of a library.
 
     Args:
         ledger: what should be there.
-        index: what is there.
-        show: is handed the photos, and hands them on; a place for a progress bar.
+        index: opens what is there; called once the photos were checked.
+        checks: of all photos; None: they are checked here.
+        show: is handed the checks, and hands them on; a place for a progress bar.
+
+    Raises:
+        StoreUnreachableError: no answer from the Qdrant server.
     """
     found = _Found()
     found.faults += [_fault("ledger", None, None, damage) for damage in ledger.damages()]
-    stale = set(ledger.stale_photos())
-    for row in show(ledger.iter_photos()):
-        told = None if row.photo.photo_id in stale else ledger.facts_now(row.photo.photo_id)
-        _look_at(row, told, index, found)
-    found.faults += _orphans(index, found)
+    for check in show(check_photos(ledger, index()) if checks is None else checks):
+        found.add(check)
+    try:
+        found.faults += _orphans(index(), found)
+    except StoreUnreachableError:
+        raise
+    except StoreError as error:
+        found.faults.append(index_fault(f"not all of it can be gone over: {error}"))
     files, gone = _files(ledger)
     return Health(
         photos=len(found.photo_ids),
@@ -120,30 +128,66 @@ def verify(
     )
 
 
+def check_photos(ledger: Ledger, index: SegmentIndex, *, after: str = "") -> Iterator[PhotoCheck]:
+    """Check the photos that the ledger knows, in the order of their ids, from `after` on.
+
+    Raises:
+        StoreUnreachableError: no answer from the Qdrant server.
+    """
+    stale = set(ledger.stale_photos())
+    for row in ledger.iter_photos():
+        photo_id = row.photo.photo_id
+        if photo_id > after:
+            told = None if photo_id in stale else ledger.facts_now(photo_id)
+            yield _checked(row, told, index)
+
+
 def _fault(kind: Kind, photo_id: str | None, row: PhotoRow | None, problem: str) -> Fault:
     path = shown_path(row.path) if row is not None and row.path is not None else None
     return Fault(kind=kind, photo_id=photo_id, path=path, problem=problem)
 
 
-def _look_at(row: PhotoRow, told: PhotoFacts | None, index: SegmentIndex, found: _Found) -> None:
+def index_fault(problem: str) -> Fault:
+    """Return that something is wrong with the index as a whole."""
+    return _fault("index", None, None, problem)
+
+
+def broken_photo(row: PhotoRow, problem: str) -> PhotoCheck:
+    """Return that a photo can't be read from the index."""
+    photo = row.photo
+    fault = _fault("broken", photo.photo_id, row, problem)
+    is_finished = photo.segmented_with is not None
+    return PhotoCheck(
+        photo_id=photo.photo_id, is_finished=is_finished, in_index=True, segments=0, fault=fault
+    )
+
+
+def _checked(row: PhotoRow, told: PhotoFacts | None, index: SegmentIndex) -> PhotoCheck:
     """Look at one photo; `told` are the facts that the index should know, if it was told."""
-    photo_id = row.photo.photo_id
-    found.photo_ids.add(photo_id)
-    found.segments += len(index.segment_ids_of(photo_id))
+    photo_id, is_finished = row.photo.photo_id, row.photo.segmented_with is not None
+    known: list[Photo] = []
+    segments, in_index, fault = 0, True, None
     try:
+        segments = len(index.segment_ids_of(photo_id))
         known = index.photos([photo_id])
-        problems = list(_problems(row.photo, known, index)) if row.photo.segmented_with else []
-        found.in_index += len(known)
-    except DamagedError as error:
-        problems = [str(error)]
-        found.in_index += 1
-    if row.photo.segmented_with is None:
-        found.unfinished += 1
-    elif problems:
-        found.faults.append(_fault("broken", photo_id, row, "; ".join(problems)))
-    elif told is not None and not same_facts(told, known[0].facts):
+        in_index = bool(known)
+        problems = list(_problems(row.photo, known, index)) if is_finished else []
+    except StoreUnreachableError:
+        raise
+    except StoreError as error:
+        problems = [str(error)] if is_finished else []
+    if problems:
+        fault = _fault("broken", photo_id, row, "; ".join(problems))
+    elif is_finished and told is not None and not same_facts(told, known[0].facts):
         problem = "search knows other folders, another date or another place of it"
-        found.faults.append(_fault("outdated", photo_id, row, problem))
+        fault = _fault("outdated", photo_id, row, problem)
+    return PhotoCheck(
+        photo_id=photo_id,
+        is_finished=is_finished,
+        in_index=in_index,
+        segments=segments,
+        fault=fault,
+    )
 
 
 def _problems(photo: Photo, known: list[Photo], index: SegmentIndex) -> Iterator[str]:
@@ -158,7 +202,7 @@ def _problems(photo: Photo, known: list[Photo], index: SegmentIndex) -> Iterator
         yield f"the index has {len(segments)} segments of it, and should have {photo.segment_count}"
     elif known[0].segment_count != photo.segment_count:
         yield f"the index says it has {known[0].segment_count} segments, not {photo.segment_count}"
-    broken = [wrong for each in segments if (wrong := _mask_problem(each, photo.size_wh))]
+    broken = [wrong for each in segments if (wrong := mask_problem(each, photo.size_wh))]
     if broken:
         yield f"{_masks(len(broken))}: {broken[0]}"
     try:
@@ -171,63 +215,6 @@ def _problems(photo: Photo, known: list[Photo], index: SegmentIndex) -> Iterator
 
 def _masks(count: int) -> str:
     return "a mask is broken" if count == 1 else f"{count} masks are broken"
-
-
-def _mask_problem(segment: Segment, size_wh: tuple[int, int]) -> str | None:
-    """Say what is wrong with a segment's mask; None if nothing is."""
-    if segment.mask is None:
-        return "it is missing"
-    if segment.mask.size_wh != fitted_size(size_wh, max(segment.mask.size_wh)):
-        return "it does not have the photo's shape"
-    try:
-        runs = runs_from_counts(segment.mask.counts)
-    except ValueError as error:
-        return str(error)
-    pixels = segment.mask.size_wh[0] * segment.mask.size_wh[1]
-    if runs.sum() != pixels:
-        return "its runs do not fill its size"
-    if not _within_box(segment, runs, size_wh):
-        return "it lies outside the segment's box"
-    return _area_problem(segment, int(runs[1::2].sum()), pixels, size_wh)
-
-
-def _within_box(segment: Segment, runs: NDArray[np.int64], size_wh: tuple[int, int]) -> bool:
-    """Say whether a mask, given as (n,) run lengths by column, lies in the segment's box.
-
-    Stored pixels are those that are half covered, so that none is further out than one pixel.
-    """
-    assert segment.mask is not None
-    width, height = segment.mask.size_wh
-    ends = np.cumsum(runs)
-    starts, stops = ends[:-1:2], ends[1::2]  # of the runs inside the mask
-    starts, stops = starts[stops > starts], stops[stops > starts]
-    if not len(starts):
-        return True  # of things as thin as a pixel nothing may be left
-    x0, y0, x1, y1 = segment.bbox_xywh.xyxy
-    x_scale, y_scale = width / size_wh[0], height / size_wh[1]
-    in_columns = (
-        starts[0] // height >= x0 * x_scale - 1 and (stops[-1] - 1) // height <= x1 * x_scale + 1
-    )
-    one_column = starts // height == (stops - 1) // height
-    tops = np.where(one_column, starts % height, 0)
-    bottoms = np.where(one_column, (stops - 1) % height, height - 1)
-    return bool(in_columns and tops.min() >= y0 * y_scale - 1 and bottoms.max() <= y1 * y_scale + 1)
-
-
-def _area_problem(
-    segment: Segment, mask_px: int, pixels: int, size_wh: tuple[int, int]
-) -> str | None:
-    whole = size_wh[0] * size_wh[1]
-    if abs(segment.area_px / whole - segment.area_fraction) > 1e-6:
-        return f"{segment.area_px} pixels are not {segment.area_fraction:.4g} of the photo"
-    if pixels == whole:
-        agrees = mask_px == segment.area_px
-    else:
-        should = segment.area_fraction * pixels
-        agrees = abs(mask_px - should) <= max(AREA_DIFFERS_PX, AREA_DIFFERS * should)
-    if agrees:
-        return None
-    return f"it covers {mask_px / pixels:.4g} of the photo, not {segment.area_fraction:.4g}"
 
 
 def same_facts(one: PhotoFacts, other: PhotoFacts) -> bool:
@@ -252,12 +239,12 @@ def _orphans(index: SegmentIndex, found: _Found) -> list[Fault]:
     """
     strays: dict[str, int] = {}
     if index.count("photos") != found.in_index:
-        ids = (photo.photo_id for photo in index.iter_photos())
+        ids = (photo_id for photo_id, _ in index.iter_ids("photos"))
         strays = {photo_id: 0 for photo_id in ids if photo_id not in found.photo_ids}
     if index.count("segments") != found.segments:
-        for segment in index.iter_segments():
-            if segment.photo_id not in found.photo_ids:
-                strays[segment.photo_id] = strays.get(segment.photo_id, 0) + 1
+        for _, photo_id in index.iter_ids("segments"):
+            if photo_id not in found.photo_ids:
+                strays[photo_id] = strays.get(photo_id, 0) + 1
     return [
         _fault("orphan", photo_id, None, f"the ledger does not know it ({segments} segments)")
         for photo_id, segments in sorted(strays.items())
@@ -273,27 +260,3 @@ def _files(ledger: Ledger) -> tuple[int, tuple[str, ...]]:
         if key.root.root_id not in absent and is_gone(key.path):
             gone.append(shown_path(key.path))
     return count, tuple(gone)
-
-
-def repair(health: Health, ledger: Ledger, index: SegmentIndex) -> Repair:
-    """Mend what can be mended: delete orphans, tell the index, make broken photos unfinished."""
-    again, beyond = 0, []
-    of_kind = {kind: [f for f in health.faults if f.kind == kind] for kind in get_args(Kind)}
-    for fault in of_kind["orphan"]:
-        index.delete_photo(str(fault.photo_id))
-    index.flush()
-    ledger.mark_stale(fault.photo_id for fault in of_kind["outdated"])
-    for fault in of_kind["broken"]:
-        photo = ledger.photo(str(fault.photo_id)).photo
-        if all(is_gone(key.path) for key in ledger.files_of(photo.photo_id)):
-            beyond.append(fault)
-        else:
-            ledger.begin_photo(photo)
-            again += 1
-    tell_index(ledger, lambda: index)
-    return Repair(
-        photos_again=again,
-        photos_told=len(of_kind["outdated"]),
-        orphans_deleted=len(of_kind["orphan"]),
-        beyond_repair=(*beyond, *of_kind["ledger"]),
-    )

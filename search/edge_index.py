@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import qdrant_edge as edge
 
-from search.errors import MismatchError, StoreError
+from search.errors import MismatchError, MissingIndexError, StoreError
 from search.index import (
     FIELDS,
     MASK_KEYS,
@@ -33,7 +33,7 @@ SCROLL_PAGE = 512  # points; masks and all it is a few MB
 # 50,000 x 512 all of the true top 10 are among them; without the ranking 95% are.
 INT8_QUANTILE = 0.99  # from Qdrant's documentation: outliers must not stretch the 256 steps
 OVERSAMPLING = 2.0
-GRAPH_LINKS, GRAPH_CARE = 16, 100  # Qdrant's own defaults for m and ef_construct
+HNSW_M, HNSW_EF_CONSTRUCT = 16, 100  # Qdrant's own defaults
 # Qdrant links the points of each value of each indexed field once more, so that filtered searches
 # find their way. With nine fields that made the graph six times as slow to build and a search three
 # times as slow. ACORN, which looks at neighbors of neighbors, finds its way without; and few points
@@ -75,6 +75,7 @@ class Limits(NamedTuple):
 
 
 DEFAULT_LIMITS = Limits()
+PANIC = "PanicException"  # what pyo3 raises where Rust panics, as on damaged files
 
 
 class EdgeIndex(PointIndex):
@@ -103,16 +104,33 @@ class EdgeIndex(PointIndex):
 
     @classmethod
     def open(
-        cls, folder: Path, *, vector_name: str, dim: int, limits: Limits = DEFAULT_LIMITS
+        cls,
+        folder: Path,
+        *,
+        vector_name: str,
+        dim: int,
+        create: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> EdgeIndex:
-        """Open the collections in a folder, creating what is not there yet.
+        """Open the collections in a folder.
+
+        Args:
+            folder: where they are.
+            vector_name: which vectors are written and searched.
+            dim: numbers of a vector.
+            create: create the collections that are missing.
+            limits: when to hold back.
 
         Raises:
+            MissingIndexError: a collection is missing and is not to be created.
             StoreError: another process has the folder open, the disk is full, or the folder can't
                 be used.
             MismatchError: the folder keeps vectors of another name or length.
         """
         config = _config(vector_name, dim)
+        missing = [each for each in FIELDS if not (folder / each).exists()]
+        if missing and not create:
+            raise MissingIndexError(f"{folder} lacks the collections {' and '.join(missing)}")
         with _telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
         _check_room(folder, limits)
@@ -144,6 +162,18 @@ class EdgeIndex(PointIndex):
             limits=self._limits,
             beside=self,
         )
+
+    def add_fields(self) -> None:
+        """Index the payload keys that filters use and that are not indexed yet."""
+        for collection, fields in FIELDS.items():
+            with self._using(collection) as shard:
+                known = shard.info().payload_schema
+            for field in fields:
+                if field.key not in known:
+                    kind = _INDEXES[field.kind]
+                    self._update(
+                        collection, edge.UpdateOperation.create_field_index(field.key, kind)
+                    )
 
     def optimize(self) -> bool:
         """Build the nearest-neighbor graph where it pays; True if anything was done.
@@ -277,7 +307,7 @@ def _config(vector_name: str, dim: int) -> edge.EdgeConfig:
     int8 = edge.ScalarQuantizationConfig(
         edge.ScalarType.Int8, quantile=INT8_QUANTILE, memory=edge.Memory.Cold
     )
-    graph = edge.HnswIndexConfig(GRAPH_LINKS, GRAPH_CARE, FULL_SCAN_KB, payload_m=LINKS_BY_FIELD)
+    graph = edge.HnswIndexConfig(HNSW_M, HNSW_EF_CONSTRUCT, FULL_SCAN_KB, payload_m=LINKS_BY_FIELD)
     return edge.EdgeConfig(
         vectors={vector_name: params},
         quantization_config=int8,
@@ -346,8 +376,9 @@ def _telling(folder: Path) -> Iterator[None]:
     """Turn what Edge raises (a plain Exception, whatever it is) into an error that helps."""
     try:
         yield
-    except Exception as error:
-        if type(error) is not Exception and not isinstance(error, OSError):
+    except BaseException as error:
+        is_panic = type(error).__name__ == PANIC  # no Exception, so that nobody catches it
+        if type(error) is not Exception and not isinstance(error, OSError) and not is_panic:
             raise  # ours, or a mistake in this program
         raise _error_from_text(folder, str(error)) from error
 
@@ -364,8 +395,9 @@ def _error_from_text(folder: Path, text: str) -> StoreError | MismatchError:
             "Use the models that made it, or choose another --library."
         )
     return StoreError(
-        f"the vectors in {folder} can't be used: {text}. Run the command again; if that does not "
-        "help, restore the library from a backup or ingest into another --library."
+        f"the vectors in {folder} can't be used: {text}. `segsearch verify` says what is damaged. "
+        "Restore the library from a backup; or move that folder away and run `segsearch ingest`, "
+        "which segments the photos again."
     )
 
 

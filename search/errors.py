@@ -13,9 +13,12 @@
     │   └── HubError          the model hub can't be reached and the cache has no copy
     ├── LibraryError          the library folder can't be used as asked
     │   ├── MismatchError     its models or settings differ from those asked for
+    │   ├── DamagedLedgerError  its ledger can't be read
     │   └── OwnedError        another process owns it and can't be spoken to
     ├── StoreError            the vector store failed
     │   ├── StoreUnreachableError  no answer from the Qdrant server
+    │   ├── MissingIndexError  the collections of the library are not there
+    │   ├── ForeignIndexError  the collections belong to another library
     │   └── DamagedError      what it keeps of a photo or segment makes no sense
     ├── AccessError           a key is missing, is wrong, or allows less than was asked
     └── BusyError             too much is going on now; a moment later it can be done
@@ -68,6 +71,10 @@ class MismatchError(LibraryError):
     """The library was made with other models or settings than those asked for."""
 
 
+class DamagedLedgerError(LibraryError):
+    """The ledger's file can't be read as one."""
+
+
 class OwnedError(LibraryError):
     """Another process owns the library and can't be spoken to."""
 
@@ -78,6 +85,14 @@ class StoreError(SegsearchError):
 
 class StoreUnreachableError(StoreError):
     """No answer came from the Qdrant server."""
+
+
+class MissingIndexError(StoreError):
+    """The collections of a library are not there, and were not to be created."""
+
+
+class ForeignIndexError(StoreError):
+    """The collections belong to another library."""
 
 
 class DamagedError(StoreError):

@@ -29,6 +29,8 @@ from search.records import (
 
 Collection = Literal["photos", "segments"]
 Payload = dict[str, Any]
+# 1: no key for local time. Points of an earlier format get theirs by the next ingest.
+PAYLOAD_FORMAT = 2
 MASK_KEYS = ("mask_rle", "mask_size_wh")  # most of a payload's bytes; left out unless asked for
 # Words, not a boolean: qdrant-edge-py 0.9.0 sends MatchValue(False) as the integer 0, which matches
 # no boolean, so a filter on one would find nothing.
@@ -130,6 +132,9 @@ class SegmentIndex(Protocol):
     def iter_photos(self) -> Iterator[Photo]:
         """Go over all photos in the order of their ids, hidden ones too."""
 
+    def iter_ids(self, collection: Collection) -> Iterator[tuple[str, str]]:
+        """Go over the ids of all points, each with its photo's; "" where it names none."""
+
     def iter_segments(self, *, with_masks: bool = False) -> Iterator[Segment]:
         """Go over all segments in the order of their ids, hidden ones too."""
 
@@ -160,6 +165,9 @@ class SegmentIndex(Protocol):
         Raises:
             UsageError: these are the vectors of that name.
         """
+
+    def add_fields(self) -> None:
+        """Index the payload keys that filters use and that are not indexed yet."""
 
     def optimize(self) -> bool:
         """Build the nearest-neighbor graph where it pays; True if anything was done. Slow."""

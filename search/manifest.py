@@ -11,11 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from search.errors import LibraryError, MismatchError
+from search.index import PAYLOAD_FORMAT
 from search.records import Record
 from search.settings import CropRecipe
 
 MANIFEST_NAME = "segsearch.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class ModelName(Record):
@@ -42,12 +43,15 @@ class MadeWith(Record):
 
 
 class Manifest(MadeWith):
-    """What a library was made with. Masks settings may change; new photos then get the new ones.
+    """What a library was made with, and how photos that are added are segmented.
 
     What its vectors were made with stands in its own fields: those are the active ones.
     """
 
     format: int = FORMAT
+    library_id: str | None = None  # as the ledger and a server's collections have it
+    payload_format: int = PAYLOAD_FORMAT  # of the points in the index
+    masks: dict[str, Any] | None = None  # settings of the group masks; None: not known yet
     segmenter: ModelName
     qdrant: str | None = None  # None: vectors are in the library folder
     collection_prefix: str = "segsearch"
@@ -89,6 +93,7 @@ class Manifest(MadeWith):
             "crop_recipe": self.crop_recipe,
             "qdrant": self.qdrant,
             "collection_prefix": self.collection_prefix,
+            **(self.masks or {}),
         }
 
 
@@ -117,18 +122,39 @@ def load_manifest(library: Path) -> Manifest | None:
         raise _unreadable(path, error.strerror or str(error)) from error
     except ValueError as error:
         raise _unreadable(path, str(error)) from error
-    made_as = stored.get("format") if isinstance(stored, dict) else None
-    if isinstance(made_as, int) and made_as != FORMAT:  # its other keys may differ, too
+    made_as = _format_of(stored)
+    if made_as is not None and made_as > FORMAT:  # its other keys may differ, too
         raise LibraryError(
             f"{path} has format {made_as}, this segsearch reads {FORMAT}. "
             "Use the segsearch that made it, or start a new library with --library."
         )
     try:
-        return Manifest.model_validate(stored)
+        return Manifest.model_validate(_migrated(stored, made_as or FORMAT))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _unreadable(path, f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def _format_of(stored: Any) -> int | None:  # noqa: ANN401  (any JSON)
+    """Return the format that a manifest says it has; None where it says none that makes sense."""
+    made_as = stored.get("format") if isinstance(stored, dict) else None
+    return made_as if isinstance(made_as, int) and made_as > 0 else None
+
+
+def _migrated(stored: dict[str, Any], made_as: int) -> dict[str, Any]:
+    """Return a manifest of an earlier format as one of today's."""
+    for step in STEPS[made_as - 1 :]:
+        stored = step(stored)
+    return stored
+
+
+def _from_1_to_2(stored: dict[str, Any]) -> dict[str, Any]:
+    """Add the library's id, which comes from its ledger, and what is known of its points."""
+    return {**stored, "format": 2, "library_id": None, "payload_format": 1, "masks": None}
+
+
+STEPS = (_from_1_to_2,)  # the step at position i leads from format i + 1 to the next
 
 
 def _unreadable(path: Path, reason: str) -> LibraryError:
@@ -139,14 +165,27 @@ def _unreadable(path: Path, reason: str) -> LibraryError:
 
 
 def save_manifest(library: Path, manifest: Manifest) -> None:
-    """Write the manifest, all of it or nothing."""
+    """Write the manifest, all of it or nothing; one of an earlier format is kept beside."""
     library.mkdir(parents=True, exist_ok=True)
+    _keep_earlier_format(library)
     draft = library / f"{MANIFEST_NAME}.new"
     with draft.open("w") as file:
         file.write(manifest.model_dump_json(indent=2) + "\n")
         file.flush()
         os.fsync(file.fileno())  # else a power cut may leave the name and not the text
     draft.replace(library / MANIFEST_NAME)
+
+
+def _keep_earlier_format(library: Path) -> None:
+    """Copy a manifest of an earlier format beside, once, before it is replaced."""
+    try:
+        text = (library / MANIFEST_NAME).read_bytes()
+        made_as = _format_of(json.loads(text))
+    except (OSError, ValueError):
+        return  # there is none, or none that says anything
+    kept = library / f"{MANIFEST_NAME}.format-{made_as}"
+    if made_as is not None and made_as < FORMAT and not kept.exists():
+        kept.write_bytes(text)
 
 
 def check_same_encoder(

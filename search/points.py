@@ -134,6 +134,10 @@ class PointIndex(ABC):
         """Return the same points with other vectors, which are kept beside these."""
 
     @abstractmethod
+    def add_fields(self) -> None:
+        """Index the payload keys that filters use and that are not indexed yet."""
+
+    @abstractmethod
     def optimize(self) -> bool:
         """Build the nearest-neighbor graph where it pays; True if anything was done. Slow."""
 
@@ -303,6 +307,11 @@ class PointIndex(ABC):
         """Go over all photos in the order of their ids, hidden ones too."""
         for point in self._scroll("photos", [], "all"):
             yield photo_from_payload(point.payload)
+
+    def iter_ids(self, collection: Collection) -> Iterator[tuple[str, str]]:
+        """Go over the ids of all points, each with its photo's; "" where it names none."""
+        for point in self._scroll(collection, [], "photo"):
+            yield point.point_id, str(point.payload.get("photo_id", ""))
 
     def iter_segments(self, *, with_masks: bool = False) -> Iterator[Segment]:
         """Go over all segments in the order of their ids, hidden ones too."""

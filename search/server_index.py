@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
 
-import grpc  # type: ignore[import-untyped]
-import httpx
 import numpy as np
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import (
-    ApiException,
-    ResponseHandlingException,
-    UnexpectedResponse,
-)
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    stop_before_delay,
-    wait_random_exponential,
-)
 
-from search.errors import MismatchError, StoreError, StoreUnreachableError
 from search.index import (
     FIELDS,
     MASK_KEYS,
@@ -37,26 +18,21 @@ from search.index import (
     TimeRange,
     Vector,
 )
+from search.ownership import LibraryClaim
 from search.points import GRAPH_CANDIDATES, UNREAD, Nearest, Point, PointIndex, Reading
+from search.qdrant_connection import QdrantConnection, RequestTooLargeError
+from search.server_collections import ServerCollections
 from search.settings import Settings
 
-# Somebody waits for a search: it is asked again only if the answer may come at once, as when the
-# server was started anew and kept-alive connections lead nowhere.
-READ_WAIT_S = 1.0
-FIRST_PAUSE_S = 0.25  # doubled with each try, and a random part of it is waited
-LONGEST_PAUSE_S = 8.0
 SCROLL_PAGE = 512  # points; masks and all it is a few MB
-INT8_QUANTILE = 0.99  # from Qdrant's documentation: outliers must not stretch the 256 steps
+# A server takes 32 MB at once by default; a proxy before it often 1 MB.
+WRITE_BYTES = 8_000_000
+NUMBER_BYTES = 22  # a float32 as JSON
+PAYLOAD_BYTES = 1_000  # without the mask
 # Candidates that are rescored with the full vectors, as a multiple of the hits asked for; Qdrant's
-# documentation gives 2 to 4, the more the coarser the quantisation.
+# documentation gives 2 to 4, the more the coarser the quantization.
 OVERSAMPLING = {"int8": 2.0, "binary": 4.0}
 
-_SCHEMA = {
-    "keyword": models.PayloadSchemaType.KEYWORD,
-    "float": models.PayloadSchemaType.FLOAT,
-    "datetime": models.PayloadSchemaType.DATETIME,
-    "geo": models.PayloadSchemaType.GEO,
-}
 _PAYLOAD: dict[Reading, bool | models.PayloadSelector] = {
     "ids": False,
     "vectors": False,
@@ -64,93 +40,71 @@ _PAYLOAD: dict[Reading, bool | models.PayloadSelector] = {
     "light": models.PayloadSelectorExclude(exclude=list(MASK_KEYS)),
     "all": True,
 }
-_FAILURES = (ApiException, QdrantException, grpc.RpcError)
-_PASSING_STATUS = (408, 429)  # and all from 500 on
-_PASSING_GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "ABORTED")
-_logger = logging.getLogger(__name__)
-Answer = TypeVar("Answer")
 
 
 def open_server_index(
-    settings: Settings, *, vector_name: str, dim: int, patient: bool = False, add: bool = False
+    settings: Settings,
+    *,
+    vector_name: str,
+    dim: int,
+    claim: LibraryClaim | None = None,
+    create: bool = False,
+    add: bool = False,
+    patient: bool = False,
 ) -> ServerIndex:
-    """Connect to the server at `settings.qdrant`, creating the collections that are not there yet.
+    """Connect to the server at `settings.qdrant` and open the library's collections.
 
     Args:
         settings: where it is, and how collections are made.
         vector_name: which vectors are written and searched.
         dim: numbers of a vector.
-        patient: ask again for as long as writes are tried, also when reading.
+        claim: the library that the collections should belong to; None: any.
+        create: create the collections that are missing.
         add: make such vectors where the collections have others only.
+        patient: ask again for as long as writes are tried, also when reading.
 
     Raises:
         StoreUnreachableError: no answer from the server.
-        StoreError: the server refuses, or its URL is not one.
+        StoreError: the server refuses, its URL is not one, or no Qdrant server is there.
+        MissingIndexError: a collection is missing and is not to be created.
+        ForeignIndexError: the collections belong to another library.
         MismatchError: the collections keep vectors of another name or length.
     """
+    connection = QdrantConnection.to_server(settings, patient=patient)
+    index = ServerIndex(connection, settings, vector_name=vector_name, dim=dim)
     try:
-        with warnings.catch_warnings():
-            # Between two containers of one machine a key goes without TLS.
-            warnings.filterwarnings("ignore", "Api key is used with an insecure connection")
-            client = QdrantClient(
-                url=settings.qdrant,
-                api_key=settings.qdrant_api_key,
-                prefer_grpc=settings.grpc,
-                timeout=settings.qdrant_timeout_s,
-                check_compatibility=False,  # it warns from a thread of its own, and only warns
-            )
-    except ValueError as error:
-        raise StoreError(
-            f"{settings.qdrant!r} is not the URL of a Qdrant server ({error}). "
-            "Give one like --qdrant http://localhost:6333."
-        ) from error
-    try:
-        return ServerIndex.open(
-            client, settings, vector_name=vector_name, dim=dim, patient=patient, add=add
-        )
+        index.collections.open(claim, create=create, add=add)
     except BaseException:
-        client.close()
+        connection.close()
         raise
+    return index
 
 
 class ServerIndex(PointIndex):
     """A SegmentIndex on a server. Threads and processes may share it."""
 
     def __init__(
-        self,
-        client: QdrantClient,
-        settings: Settings,
-        *,
-        vector_name: str,
-        dim: int,
-        patient: bool = False,
+        self, connection: QdrantConnection, settings: Settings, *, vector_name: str, dim: int
     ) -> None:
+        """Use a connection whose collections were opened, or will be, by `collections`."""
         super().__init__(vector_name, dim)
-        self._client = client
+        self._connection, self._client = connection, connection.client
         self._settings = settings
-        self._patient = patient
-        self._url = settings.qdrant or "memory"
+        self._write_bytes = WRITE_BYTES
+        self.collections = ServerCollections(connection, settings, vector_name, dim)
 
     @classmethod
     def open(
-        cls,
-        client: QdrantClient,
-        settings: Settings,
-        *,
-        vector_name: str,
-        dim: int,
-        patient: bool = False,
-        add: bool = False,
+        cls, client: QdrantClient, settings: Settings, *, vector_name: str, dim: int
     ) -> ServerIndex:
-        """Use a client that is ready, creating the collections that are not there yet.
+        """Use a client that is ready, creating the collections that are missing.
 
         Raises:
             StoreUnreachableError: no answer from the server.
             MismatchError: the collections keep vectors of another name or length.
         """
-        index = cls(client, settings, vector_name=vector_name, dim=dim, patient=patient)
-        for collection in FIELDS:
-            index._prepare(collection, add=add)
+        index = cls(QdrantConnection(client, settings), settings, vector_name=vector_name, dim=dim)
+        index.collections.open(None, create=True, add=False)
         return index
 
     def beside(self, vector_name: str, dim: int) -> ServerIndex:
@@ -160,12 +114,14 @@ class ServerIndex(PointIndex):
             MismatchError: vectors of that name have another length.
             StoreError: the server is too old for it.
         """
-        other = ServerIndex(
-            self._client, self._settings, vector_name=vector_name, dim=dim, patient=self._patient
-        )
+        other = ServerIndex(self._connection, self._settings, vector_name=vector_name, dim=dim)
         for collection in FIELDS:
-            other._add_vectors(collection)
+            other.collections.add_vectors(collection)
         return other
+
+    def add_fields(self) -> None:
+        """Index the payload keys that filters use and that are not indexed yet."""
+        self.collections.add_fields()
 
     def optimize(self) -> bool:
         """Do nothing, False: a server builds its graphs by itself, beside its other work."""
@@ -176,25 +132,50 @@ class ServerIndex(PointIndex):
 
     def close(self) -> None:
         """Let go of the connections; closing twice is no error."""
-        self._client.close()
+        self._connection.close()
 
     def _upsert(self, collection: Collection, points: Sequence[Point]) -> None:
-        size = self._settings.write_batch
-        for start in range(0, len(points), size):
-            batch = [self._struct(point) for point in points[start : start + size]]
-            self._write(self._client.upsert, collection, batch)
+        self._write_points(collection, points, self._send_points)
 
     def _update_vectors(self, collection: Collection, points: Sequence[Point]) -> None:
-        size = self._settings.write_batch
-        for start in range(0, len(points), size):
-            batch = [
-                models.PointVectors(id=p.point_id, vector={self.vector_name: p.vector.tolist()})
-                for p in points[start : start + size]
-            ]
-            self._write(self._client.update_vectors, collection, batch)
+        self._write_points(collection, points, self._send_vectors)
+
+    def _send_points(self, collection: Collection, points: Sequence[Point]) -> None:
+        structs = [self._struct(point) for point in points]
+        self._write(self._client.upsert, collection, structs)
+
+    def _send_vectors(self, collection: Collection, points: Sequence[Point]) -> None:
+        vectors = [
+            models.PointVectors(id=p.point_id, vector={self.vector_name: p.vector.tolist()})
+            for p in points
+        ]
+        self._write(self._client.update_vectors, collection, vectors)
+
+    def _write_points(
+        self,
+        collection: Collection,
+        points: Sequence[Point],
+        send: Callable[[Collection, Sequence[Point]], None],
+    ) -> None:
+        """Write points in requests of bounded size, smaller ones where that is refused.
+
+        Raises:
+            RequestTooLargeError: a single point is refused for its size.
+        """
+        waiting = list(points)
+        while waiting:
+            count = _fitting(waiting, self._settings.write_batch, self._write_bytes)
+            try:
+                send(collection, waiting[:count])
+            except RequestTooLargeError:
+                if count == 1:
+                    raise
+                self._write_bytes = sum(map(_size_bytes, waiting[:count])) // 2
+                continue
+            del waiting[:count]
 
     def _drop_vectors(self, collection: Collection, vector_name: str) -> None:
-        if vector_name in _sizes(self._info(collection)):
+        if vector_name in self.collections.sizes(collection):
             self._write(self._client.delete_vector_name, collection, vector_name)
 
     def _delete(self, collection: Collection, ids: Sequence[str]) -> None:
@@ -212,7 +193,7 @@ class ServerIndex(PointIndex):
     def _retrieve(
         self, collection: Collection, ids: Sequence[str], reading: Reading
     ) -> list[Point]:
-        records = self._read(
+        records = self._connection.read(
             self._client.retrieve,
             self._name(collection),
             list(ids),
@@ -226,7 +207,7 @@ class ServerIndex(PointIndex):
     ) -> Iterator[Point]:
         page_start = None
         while True:
-            records, page_start = self._read(
+            records, page_start = self._connection.read(
                 self._client.scroll,
                 self._name(collection),
                 scroll_filter=_server_filter(conditions),
@@ -240,7 +221,7 @@ class ServerIndex(PointIndex):
                 return
 
     def _nearest(self, collection: Collection, question: Nearest) -> list[Point]:
-        answer = self._read(
+        answer = self._connection.read(
             self._client.query_points,
             self._name(collection),
             query=question.vector.tolist(),
@@ -256,63 +237,14 @@ class ServerIndex(PointIndex):
 
     def _count(self, collection: Collection, conditions: Sequence[Condition]) -> int:
         chosen = _server_filter(conditions)
-        return self._read(self._client.count, self._name(collection), chosen, exact=True).count
-
-    def _prepare(self, collection: Collection, *, add: bool) -> None:
         name = self._name(collection)
-        if not self._read(self._client.collection_exists, name):
-            self._read(self._create, name)
-        if add:
-            self._add_vectors(collection)
-        info = self._info(collection)
-        self._check_vectors(name, info)
-        with warnings.catch_warnings():
-            # A client in memory, as tests use it, keeps no payload indexes and warns of it.
-            warnings.filterwarnings("ignore", "Payload indexes have no effect in the local Qdrant")
-            for field in FIELDS[collection]:
-                if field.key not in info.payload_schema:  # also after a start that was cut short
-                    schema = _SCHEMA[field.kind]
-                    self._write(self._client.create_payload_index, collection, field.key, schema)
+        return self._connection.read(self._client.count, name, chosen, exact=True).count
 
-    def _info(self, collection: Collection) -> models.CollectionInfo:
-        return self._read(self._client.get_collection, self._name(collection))
-
-    def _create(self, name: str) -> None:
-        try:
-            self._client.create_collection(
-                name, **_collection_parameters(self._settings, self.vector_name, self.dim)
-            )
-        except _FAILURES:
-            if not self._client.collection_exists(name):  # another process may have been faster
-                raise
-
-    def _add_vectors(self, collection: Collection) -> None:
-        name = self._name(collection)
-        if self.vector_name not in _sizes(self._info(collection)):
-            dense = models.DenseVectorConfig(size=self.dim, distance=models.Distance.COSINE)
-            config = models.DenseVectorNameConfig(dense=dense)  # quantised as the collection is
-            try:
-                self._write(self._client.create_vector_name, collection, self.vector_name, config)
-            except StoreUnreachableError:
-                raise
-            except StoreError as error:
-                raise StoreError(f"{error} Vectors beside others need Qdrant 1.18.") from error
-            if self._settings.vectors_on_disk:  # it can't be said when they are added
-                kept = {self.vector_name: models.VectorParamsDiff(on_disk=True)}
-                self._read(self._client.update_collection, name, vectors_config=kept)
-        self._check_vectors(name, self._info(collection))
-
-    def _check_vectors(self, name: str, info: models.CollectionInfo) -> None:
-        sizes = _sizes(info)
-        if sizes.get(self.vector_name) != self.dim:
-            raise MismatchError(
-                f"the collection {name} at {self._url} keeps vectors {sizes}, not "
-                f"{self.vector_name!r} of {self.dim} numbers. Use the models and the crop recipe "
-                "that made it, or choose another --collection-prefix."
-            )
+    def _write(self, send: Callable[..., object], collection: Collection, *what: object) -> None:
+        self._connection.write(send, self._name(collection), *what)
 
     def _name(self, collection: Collection) -> str:
-        return f"{self._settings.collection_prefix}_{collection}"
+        return self.collections.name(collection)
 
     def _with_vectors(self, reading: Reading) -> bool | list[str]:
         return [self.vector_name] if reading == "vectors" else False
@@ -327,78 +259,17 @@ class ServerIndex(PointIndex):
             vector = np.asarray(record.vector[self.vector_name], dtype=np.float32)
         return Point(str(record.id), record.payload or {}, vector)
 
-    def _write(self, send: Callable[..., object], collection: Collection, *what: object) -> None:
-        """Send a write until it is taken; all of them can be repeated without harm."""
-        wait_s = self._settings.retry_wait_s
-        self._ask(wait_s, send, self._name(collection), *what, wait=True)
 
-    def _read(self, ask: Callable[..., Answer], *what: Any, **how: Any) -> Answer:  # noqa: ANN401
-        wait_s = self._settings.retry_wait_s if self._patient else READ_WAIT_S
-        return self._ask(wait_s, ask, *what, **how)
-
-    def _ask(
-        self,
-        wait_s: float,
-        ask: Callable[..., Answer],
-        *what: Any,  # noqa: ANN401
-        **how: Any,  # noqa: ANN401
-    ) -> Answer:
-        """Ask until there is an answer, for about `wait_s`; errors become ones that help."""
-        retrying = Retrying(
-            retry=retry_if_exception(_is_passing),
-            wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-            stop=stop_before_delay(wait_s),
-            before_sleep=self._note,
-            reraise=True,
-        )
-        try:
-            return retrying(ask, *what, **how)
-        except _FAILURES as error:
-            if _is_passing(error):
-                raise StoreUnreachableError(
-                    f"no answer from Qdrant at {self._url}: {_reason(error)}. Check that it runs "
-                    "and that the URL is right. Everything written so far is kept: the command "
-                    "can be run again."
-                ) from error
-            raise StoreError(
-                f"Qdrant at {self._url} refused: {_reason(error)}. Check --qdrant, "
-                "--qdrant-api-key and the server's log."
-            ) from error
-
-    def _note(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        reason = _reason(error) if error else ""
-        _logger.info("no answer from Qdrant at %s (%s); trying again", self._url, reason)
+def _fitting(points: Sequence[Point], at_most: int, max_bytes: int) -> int:
+    """Return how many of the points, one at least, fit into a request."""
+    sizes = np.cumsum([_size_bytes(point) for point in points[:at_most]])
+    return max(1, int(np.searchsorted(sizes, max_bytes, side="right")))
 
 
-def _sizes(info: models.CollectionInfo) -> dict[str, int]:
-    """Return the numbers of a vector by name; a vector without a name is left out."""
-    kept = info.config.params.vectors
-    return {name: each.size for name, each in kept.items()} if isinstance(kept, dict) else {}
-
-
-def _collection_parameters(settings: Settings, vector_name: str, dim: int) -> dict[str, Any]:
-    params = models.VectorParams(
-        size=dim, distance=models.Distance.COSINE, on_disk=settings.vectors_on_disk
-    )
-    return {
-        "vectors_config": {vector_name: params},
-        "shard_number": settings.shard_number,
-        "replication_factor": settings.replication_factor,
-        "quantization_config": _quantization(settings),
-        "on_disk_payload": True,  # masks are most of it; what filters need is indexed in memory
-    }
-
-
-def _quantization(settings: Settings) -> models.QuantizationConfig | None:
-    if settings.quantization == "int8":
-        int8 = models.ScalarQuantizationConfig(
-            type=models.ScalarType.INT8, quantile=INT8_QUANTILE, always_ram=True
-        )
-        return models.ScalarQuantization(scalar=int8)
-    if settings.quantization == "binary":
-        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True))
-    return None
+def _size_bytes(point: Point) -> int:
+    """Estimate a point's size as JSON."""
+    mask = point.payload.get("mask_rle", "")
+    return PAYLOAD_BYTES + len(mask) + NUMBER_BYTES * point.vector.size
 
 
 def _search_params(settings: Settings) -> models.SearchParams:
@@ -432,23 +303,3 @@ def _server_condition(
     center = models.GeoPoint(lat=condition.circle.center.lat, lon=condition.circle.center.lon)
     circle = models.GeoRadius(center=center, radius=condition.circle.radius_m)
     return models.FieldCondition(key=condition.key, geo_radius=circle)
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Return whether the same request may do later: no answer, too busy, or the server's fault."""
-    if isinstance(error, ResponseHandlingException):
-        return isinstance(error.source, httpx.TransportError)
-    if isinstance(error, UnexpectedResponse):
-        status = error.status_code or 0
-        return status >= 500 or status in _PASSING_STATUS
-    if isinstance(error, grpc.RpcError):
-        return error.code().name in _PASSING_GRPC
-    return isinstance(error, ResourceExhaustedResponse)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ResponseHandlingException):
-        return str(error.source) or type(error.source).__name__
-    if isinstance(error, grpc.RpcError):
-        return f"{error.code().name}: {error.details()}"
-    return " ".join(str(error).split())

@@ -23,6 +23,8 @@ CropRecipe = Literal["fusion", "context", "tight", "masked", "blur"]
 Precision = Literal["float32", "float16", "bfloat16"]
 Group = Literal["library", "models", "masks", "ingest", "server", "serve"]
 
+# Of the settings of masks: a matter of memory, and one that only stands for a number of points.
+NOT_REMEMBERED = frozenset(("points_per_batch", "effort"))
 DEFAULT_SEGMENTER = "facebook/sam2.1-hiera-small"
 DEFAULT_ENCODER = "openai/clip-vit-base-patch32"
 
@@ -278,6 +280,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then segsearch.toml."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def masks(self) -> dict[str, Any]:
+        """Return the settings that decide which masks a photo gets, by name."""
+        names = [
+            name
+            for name, field in type(self).model_fields.items()
+            if isinstance(field.json_schema_extra, dict)
+            and field.json_schema_extra["group"] == "masks"
+        ]
+        return self.model_dump(include=set(names) - NOT_REMEMBERED)
 
     def with_defaults(self, defaults: dict[str, Any]) -> Settings:
         """Return a copy in which `defaults` hold wherever nothing was set on purpose."""

@@ -59,7 +59,7 @@ def table_encoder() -> TableEncoder:
 @contextmanager
 def opened(folder: Path, sample: Sample) -> Iterator[EdgeIndex]:
     """An embedded index that holds a sample."""
-    index = EdgeIndex.open(folder, vector_name=VECTOR_NAME, dim=DIM)
+    index = EdgeIndex.open(folder, vector_name=VECTOR_NAME, dim=DIM, create=True)
     fill(index, sample)
     yield index
     index.close()

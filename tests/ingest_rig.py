@@ -118,7 +118,9 @@ class Rig:
     @cached_property
     def index(self) -> EdgeIndex:
         """The index, open until `close`."""
-        return EdgeIndex.open(self.library / "index", vector_name=VECTOR_NAME, dim=self.encoder.dim)
+        return EdgeIndex.open(
+            self.library / "index", vector_name=VECTOR_NAME, dim=self.encoder.dim, create=True
+        )
 
     def close(self) -> None:
         """Close the index; it is opened again when it is asked for."""

@@ -23,6 +23,7 @@ from qdrant_client import QdrantClient, models
 Mood = Literal["well", "stalls", "resets", "forgets", "busy"]
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 Call = Callable[[str, Any], Any]
+ABOUT = {"version": "1.18.3"}
 
 
 @dataclass
@@ -96,6 +97,7 @@ class QdrantServer:
             self.asked.append((method, path))
             if self._after is not None and len(self.asked) > self._after[0]:
                 what, self._after = self._after[1], None
+                self.mood = "resets"  # at once: the thread may take a while to begin
                 threading.Thread(target=what, daemon=True).start()
             _, _, name, *rest = path.split("/")
             try:
@@ -113,10 +115,12 @@ def _result(client: QdrantClient, method: str, name: str, rest: list[str], body:
         case "GET", []:
             return client.get_collection(name)
         case "PUT", []:
-            vectors = models.CreateCollection(**body).vectors
-            return client.create_collection(name, vectors_config=vectors)
+            asked = models.CreateCollection(**body)
+            return client.create_collection(
+                name, vectors_config=asked.vectors, metadata=asked.metadata
+            )
         case "PATCH", []:
-            return client.collection_exists(name)
+            return client.update_collection(name, metadata=body.get("metadata"))
         case "PUT", ["index"]:
             return {"operation_id": 1, "status": "completed"}
         case "PUT", ["vectors", vector_name]:
@@ -199,6 +203,8 @@ def _handler(server: QdrantServer) -> type[BaseHTTPRequestHandler]:
                 super().handle()
 
         def _answer(self) -> None:
+            if self.path == "/" and server.mood == "well":
+                return self._send(200, {"title": "qdrant - vector search engine", **ABOUT})
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"null")
             path = self.path.partition("?")[0]
@@ -213,7 +219,10 @@ def _handler(server: QdrantServer) -> type[BaseHTTPRequestHandler]:
                 return self._hang_up()
             status, result = found
             said = "ok" if status == 200 else result or {"error": "try again later"}
-            text = json.dumps({"result": _plain(result), "status": said, "time": 0.0}).encode()
+            self._send(status, {"result": _plain(result), "status": said, "time": 0.0})
+
+        def _send(self, status: int, answer: Any) -> None:
+            text = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()

@@ -34,7 +34,9 @@ STARTUP_S = 60  # a child imports numpy and pydantic first, on a busy machine
 
 
 def open_edge(folder: Path, dim: int = DIM, limits: Limits | None = None) -> EdgeIndex:
-    return EdgeIndex.open(folder, vector_name=VECTOR_NAME, dim=dim, limits=limits or Limits())
+    return EdgeIndex.open(
+        folder, vector_name=VECTOR_NAME, dim=dim, create=True, limits=limits or Limits()
+    )
 
 
 def _open_and_tell(folder: Path, pipe: Connection) -> None:
@@ -150,7 +152,7 @@ def test_vectors_of_another_name_or_length_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="choose another --library"):
         open_edge(tmp_path, dim=DIM + 1)
     with pytest.raises(MismatchError, match="choose another --library"):
-        EdgeIndex.open(tmp_path, vector_name="other", dim=DIM)
+        EdgeIndex.open(tmp_path, vector_name="other", dim=DIM, create=True)
     open_edge(tmp_path).close()  # and the refusals left nothing locked
 
 

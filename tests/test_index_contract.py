@@ -44,7 +44,9 @@ Maker = Callable[[], SegmentIndex]
 
 
 def _edge_maker(folder: Path) -> Maker:
-    return lambda: EdgeIndex.open(folder / uuid.uuid4().hex, vector_name=VECTOR_NAME, dim=DIM)
+    return lambda: EdgeIndex.open(
+        folder / uuid.uuid4().hex, vector_name=VECTOR_NAME, dim=DIM, create=True
+    )
 
 
 def _memory_maker() -> Maker:
@@ -55,7 +57,7 @@ def _memory_maker() -> Maker:
 
 def _server_index(url: str, prefix: str) -> SegmentIndex:
     settings = Settings(qdrant=url, collection_prefix=prefix, write_batch=7)
-    return open_server_index(settings, vector_name=VECTOR_NAME, dim=DIM)
+    return open_server_index(settings, vector_name=VECTOR_NAME, dim=DIM, create=True)
 
 
 def _remove_collections(url: str, prefix: str) -> None:

@@ -109,8 +109,8 @@ def test_a_file_where_the_library_should_be_is_told(tmp_path: Path) -> None:
 
 
 def test_a_later_format_is_told_as_such_whatever_else_it_holds(tmp_path: Path) -> None:
-    (tmp_path / MANIFEST_NAME).write_text('{"format": 2, "engines": []}')
-    with pytest.raises(LibraryError, match="has format 2, this segsearch reads 1"):
+    (tmp_path / MANIFEST_NAME).write_text('{"format": 99, "engines": []}')
+    with pytest.raises(LibraryError, match="has format 99, this segsearch reads 2"):
         load_manifest(tmp_path)
 
 

@@ -92,7 +92,7 @@ def test_a_second_run_reads_no_photo_and_makes_no_model(rig: Rig) -> None:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     summary = rig.ingest()
     assert counts(summary) == {"seen": 4, "unchanged": 4}
-    assert (rig.made.segmenters, rig.made.encoders, rig.made.indexes) == (0, 0, 0)
+    assert (rig.made.segmenters, rig.made.encoders) == (0, 0)
 
 
 def test_an_empty_folder_makes_nothing(empty_rig: Rig) -> None:
@@ -100,7 +100,7 @@ def test_an_empty_folder_makes_nothing(empty_rig: Rig) -> None:
     summary = rig.ingest()
     assert counts(summary) == {}
     assert summary.notices == ()
-    assert (rig.made.segmenters, rig.made.encoders, rig.made.indexes) == (0, 0, 0)
+    assert (rig.made.segmenters, rig.made.encoders) == (0, 0)
 
 
 def test_a_path_that_is_not_there_is_refused(rig: Rig) -> None:
@@ -130,7 +130,7 @@ def test_a_touched_file_is_hashed_and_no_more(rig: Rig, no_inference: None) -> N
     (rig.photos / "trip/b.png").chmod(0o600)
     for _ in range(2):
         assert counts(rig.ingest()) == {"seen": 4, "unchanged": 4}
-        assert rig.made.indexes == 0
+        assert (rig.made.segmenters, rig.made.encoders) == (0, 0)
 
 
 def test_new_content_is_a_new_photo_and_the_old_one_is_hidden(rig: Rig) -> None:

@@ -20,6 +20,7 @@ from qdrant_client import QdrantClient, models
 
 from search.errors import MismatchError, StoreError, StoreUnreachableError
 from search.index import FIELDS
+from search.qdrant_connection import QdrantConnection
 from search.records import SearchFilter
 from search.server_index import ServerIndex, open_server_index
 from search.settings import Settings
@@ -36,6 +37,7 @@ class FakeQdrant:
         self.collections: dict[str, dict[str, Any]] = {}
         self.failures = 0
         self.status = 500
+        self.about = {"version": "1.18.3"}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.thread = Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
@@ -76,6 +78,8 @@ class FakeQdrant:
 def _handler(fake: FakeQdrant) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
+            if self.path == "/":
+                return self._send(200, {"title": "qdrant - vector search engine", **fake.about})
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"null")
             status, result = fake.answer(self.command, self.path, body)
@@ -83,7 +87,10 @@ def _handler(fake: FakeQdrant) -> type[BaseHTTPRequestHandler]:
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
             said = "ok" if status == 200 else {"error": "out of luck"}
-            text = json.dumps({"result": result, "status": said, "time": 0.0}).encode()
+            self._send(status, {"result": result, "status": said, "time": 0.0})
+
+        def _send(self, status: int, answer: Any) -> None:
+            text = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -127,7 +134,7 @@ def open_index(qdrant: FakeQdrant) -> Iterator[OpenIndex]:
 
     def open_with(**settings: Any) -> ServerIndex:
         given = Settings.model_validate({"qdrant": qdrant.url, **settings})
-        opened.append(open_server_index(given, vector_name=VECTOR_NAME, dim=DIM))
+        opened.append(open_server_index(given, vector_name=VECTOR_NAME, dim=DIM, create=True))
         return opened[-1]
 
     yield open_with
@@ -192,7 +199,7 @@ def test_what_is_there_already_is_left_as_it_is(qdrant: FakeQdrant, open_index: 
         qdrant.collections[f"segsearch_{collection}"]["payload_schema"] = schema
     qdrant.asked.clear()
     open_index(shard_number=5)
-    assert [method for method, _, _ in qdrant.asked] == ["GET"] * 4
+    assert {method for method, _, _ in qdrant.asked} == {"GET"}
 
 
 def test_payload_indexes_that_a_cut_short_start_left_out_are_added(
@@ -271,7 +278,8 @@ def test_writing_to_a_server_that_stays_away_ends_in_time_and_says_how_to_go_on(
     client = QdrantClient(
         url=qdrant.url, prefer_grpc=grpc, grpc_port=_free_port(), check_compatibility=False
     )
-    index = ServerIndex(client, settings, vector_name=VECTOR_NAME, dim=DIM)
+    connection = QdrantConnection(client, settings)
+    index = ServerIndex(connection, settings, vector_name=VECTOR_NAME, dim=DIM)
     qdrant.failures = 10_000
     started = time.monotonic()
     with pytest.raises(StoreUnreachableError, match="kept: the command can be run again") as caught:

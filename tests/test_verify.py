@@ -16,7 +16,8 @@ from ingest_rig import Rig, snapshot, write
 from test_ingest_crash import assert_equal
 
 from ingest.ledger_file import LEDGER_NAME
-from ingest.verify import Health, Repair, repair, verify
+from ingest.repair import Repair, repair
+from ingest.verify import Health, verify
 from search import points
 from search.errors import DamagedError
 from search.index import Payload
@@ -38,12 +39,12 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 def checked(rig: Rig) -> Health:
     with rig.ledger() as ledger:
-        return verify(ledger, rig.index)
+        return verify(ledger, lambda: rig.index)
 
 
 def mended(rig: Rig) -> Repair:
     with rig.ledger() as ledger:
-        return repair(verify(ledger, rig.index), ledger, rig.index)
+        return repair(verify(ledger, lambda: rig.index), ledger, rig.index)
 
 
 def photo_of(rig: Rig, name: str) -> Photo:

@@ -1,0 +1,130 @@
+"""Manifest, ledger and index have to belong together: what is compared when a library is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ingest.ledger import Ledger
+from ingest.ledger_file import LEDGER_NAME
+from ingest.photos import shown_path
+from search.errors import DamagedLedgerError, LibraryError, MissingIndexError
+from search.index import SegmentIndex
+from search.manifest import Manifest
+
+REBUILD = (
+    "Restore it from a backup, or let `segsearch rebuild PHOTOS` make it anew from what the index "
+    "holds: no photo is segmented for it."
+)
+
+
+def open_ledger_of(manifest: Manifest, folder: Path, save: Callable[[Manifest], None]) -> Ledger:
+    """Open the ledger of a library that was made before.
+
+    Args:
+        manifest: of the library.
+        folder: where both are.
+        save: is handed the manifest with the library's id, if it was made before there were ids.
+
+    Raises:
+        LibraryError: the ledger is missing, damaged or another library's.
+    """
+    path = folder / LEDGER_NAME
+    if not path.exists():
+        raise LibraryError(f"the ledger {shown_path(path)} is missing. {REBUILD}")
+    ledger = Ledger(folder)
+    try:
+        library_id = ledger.library_id()
+        if manifest.library_id is None:
+            save(manifest.model_copy(update={"library_id": library_id}))
+        elif manifest.library_id != library_id:
+            what = "is empty" if ledger.is_empty() else "belongs to another library"
+            raise LibraryError(f"the ledger {shown_path(path)} {what}. {REBUILD}")
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+def empty_ledger_of(manifest: Manifest, folder: Path, save: Callable[[Manifest], None]) -> Ledger:
+    """Return an empty ledger of a library, made now if there is none.
+
+    Args:
+        manifest: of the library.
+        folder: where both are.
+        save: is handed the manifest with the library's id, if it was made before there were ids.
+
+    Raises:
+        LibraryError: the ledger knows photos, or is damaged.
+    """
+    ledger = _opened_or_replaced(folder)
+    try:
+        if not ledger.is_empty():
+            raise LibraryError(
+                f"the ledger {shown_path(folder / LEDGER_NAME)} knows photos, so that nothing is "
+                "to be made anew. `segsearch verify` says whether it is whole; one that is another "
+                "library's has to be moved away first."
+            )
+        if manifest.library_id is None:
+            save(manifest.model_copy(update={"library_id": ledger.library_id()}))
+        else:
+            ledger.set_library_id(manifest.library_id)
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+def _opened_or_replaced(folder: Path) -> Ledger:
+    """Open the ledger; one that SQLite can't read is moved aside first."""
+    try:
+        return Ledger(folder)
+    except DamagedLedgerError:
+        for path in folder.glob(f"{LEDGER_NAME}*"):  # its write-ahead log, too
+            if path.name.removeprefix(LEDGER_NAME) in ("", "-wal", "-shm"):
+                path.replace(path.with_name(f"{path.name}.damaged"))
+        return Ledger(folder)
+
+
+def missing_index(error: MissingIndexError, finished: tuple[int, int]) -> MissingIndexError:
+    """Return the error with what the ledger knows, and what to do."""
+    photos, segments = finished
+    return MissingIndexError(
+        f"{error}, though the library knows {photos} photos with {segments} segments. If they are "
+        "elsewhere, restore them from a backup, or name the server with --qdrant; if they are "
+        "lost, `segsearch ingest PHOTOS` segments the photos again."
+    )
+
+
+def compare_index(index: SegmentIndex, ledger: Ledger, folder: Path, *, restoring: bool) -> None:
+    """Compare how much the index holds with how much the ledger knows.
+
+    Args:
+        index: was opened.
+        ledger: of the library.
+        folder: of the library.
+        restoring: photos that the index lacks are about to be segmented again.
+
+    Raises:
+        LibraryError: the ledger is empty, and the index is not.
+        MissingIndexError: the index is empty, and the ledger is not.
+    """
+    photos, segments = ledger.count_finished()
+    held = index.count("photos"), index.count("segments")
+    if ledger.is_empty() and any(held):
+        raise LibraryError(
+            f"the ledger {shown_path(folder / LEDGER_NAME)} is empty, though the index holds "
+            f"{held[0]} photos with {held[1]} segments. {REBUILD}"
+        )
+    if restoring or (held[0] >= photos and held[1] >= segments):
+        return
+    if photos and not held[0]:
+        raise missing_index(MissingIndexError("the index holds no photo"), (photos, segments))
+    click.echo(
+        f"the index holds {held[0]} photos with {held[1]} segments, though the library knows "
+        f"{photos} with {segments}. `segsearch verify` says which are missing; `segsearch ingest` "
+        "segments them again.",
+        err=True,
+    )
