@@ -18,9 +18,10 @@ import pytest
 from index_samples import DIM, VECTOR_NAME, make_sample, unit_vectors
 from qdrant_client import QdrantClient, models
 
+from search import server_index
 from search.errors import MismatchError, StoreError, StoreUnreachableError
 from search.index import FIELDS
-from search.qdrant_connection import QdrantConnection
+from search.qdrant_connection import QdrantConnection, server_address
 from search.records import SearchFilter
 from search.server_index import ServerIndex, open_server_index
 from search.settings import Settings
@@ -38,6 +39,9 @@ class FakeQdrant:
         self.failures = 0
         self.status = 500
         self.about = {"version": "1.18.3"}
+        self.page: bytes | None = None  # what answers everything instead
+        self.most_points, self.too_large = 1_000_000, 413
+        self.error = "out of luck"
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.thread = Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
@@ -59,6 +63,8 @@ class FakeQdrant:
         """Return the status (0: hang up) and the result."""
         self.asked.append((method, path, body))
         path = path.partition("?")[0]
+        if method == "PUT" and "/points" in path and len(body["points"]) > self.most_points:
+            return self.too_large, None
         if "/points" in path and self.failures:
             self.failures -= 1
             return self.status, None
@@ -78,6 +84,8 @@ class FakeQdrant:
 def _handler(fake: FakeQdrant) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
+            if fake.page is not None:
+                return self._send_bytes(200, fake.page)
             if self.path == "/":
                 return self._send(200, {"title": "qdrant - vector search engine", **fake.about})
             length = int(self.headers.get("Content-Length") or 0)
@@ -86,11 +94,15 @@ def _handler(fake: FakeQdrant) -> type[BaseHTTPRequestHandler]:
             if status == 0:
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            said = "ok" if status == 200 else {"error": "out of luck"}
+            too_large = "JSON payload (9 bytes) is larger than allowed (limit: 8 bytes)."
+            why = too_large if status in (400, 413) else fake.error
+            said = "ok" if status == 200 else {"error": why}
             self._send(status, {"result": result, "status": said, "time": 0.0})
 
         def _send(self, status: int, answer: Any) -> None:
-            text = json.dumps(answer).encode()
+            self._send_bytes(status, json.dumps(answer).encode())
+
+        def _send_bytes(self, status: int, text: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -287,6 +299,122 @@ def test_writing_to_a_server_that_stays_away_ends_in_time_and_says_how_to_go_on(
     assert time.monotonic() - started < 15  # the default would wait for a minute
     assert qdrant.url in str(caught.value)
     index.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://localhost", "http://localhost:6333"),
+        ("http://localhost/", "http://localhost:6333"),
+        ("https://qdrant.example.org", "https://qdrant.example.org:6333"),
+        ("https://example.org/qdrant", "https://example.org:443/qdrant"),
+        ("http://example.org/qdrant/", "http://example.org:80/qdrant"),
+        ("http://[::1]:6334/", "http://[::1]:6334"),
+        (" http://localhost:1 ", "http://localhost:1"),
+    ],
+)
+def test_an_address_names_the_port_that_is_asked(url: str, address: str) -> None:
+    assert server_address(url) == address
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:6333", "ftp://localhost", "http://", "http://x:port", "http://x:99999", ""]
+)
+def test_what_is_no_address_is_refused_in_a_sentence(url: str) -> None:
+    with pytest.raises(StoreError, match="is not the URL of a Qdrant server"):
+        server_address(url)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html><title>Sign in</title></html>",
+        b"\xff\xfe\x00broken",
+        b"",
+        b"[]",
+        b'{"hello": "world"}',
+        b'{"title": "another database", "version": "9.9.9"}',
+    ],
+)
+def test_an_address_where_something_else_answers_is_named_before_anything_is_written(
+    qdrant: FakeQdrant, open_index: OpenIndex, page: bytes
+) -> None:
+    qdrant.page = page
+    with pytest.raises(StoreError, match="no Qdrant server answers at") as caught:
+        open_index()
+    assert qdrant.url in str(caught.value)
+    assert not qdrant.asked
+
+
+def test_a_server_that_is_too_old_is_told_before_anything_is_written(
+    qdrant: FakeQdrant, open_index: OpenIndex
+) -> None:
+    qdrant.about["version"] = "1.9.2"
+    with pytest.raises(StoreError, match=r"is version 1\.9\.2; segsearch needs 1\.16 or newer"):
+        open_index()
+    assert not qdrant.asked
+
+
+@pytest.mark.parametrize("status", [413, 400])
+def test_a_request_that_is_refused_for_its_size_is_split(
+    qdrant: FakeQdrant, open_index: OpenIndex, status: int
+) -> None:
+    sample = make_sample(photo_count=1, segments_each=40)
+    index = open_index()
+    qdrant.most_points, qdrant.too_large = 6, status
+    index.put_segments(sample.photos[0], sample.segments, sample.segment_vectors)
+    taken = [len(body["points"]) for body in qdrant.bodies("PUT", POINTS)]
+    assert sum(count for count in taken if count <= 6) == 40
+    before = len(taken)
+    index.put_segments(sample.photos[0], sample.segments, sample.segment_vectors)
+    taken = [len(body["points"]) for body in qdrant.bodies("PUT", POINTS)][before:]
+    assert max(taken) <= 6  # it is remembered
+    assert sum(taken) == 40
+
+
+def test_a_single_point_that_is_too_large_is_an_error_that_names_the_limit(
+    qdrant: FakeQdrant, open_index: OpenIndex
+) -> None:
+    sample = make_sample(photo_count=1)
+    index = open_index()
+    qdrant.most_points, qdrant.too_large = 0, 413
+    with pytest.raises(StoreError, match="refuses a request for its size"):
+        index.put_segments(sample.photos[0], sample.segments, sample.segment_vectors)
+
+
+def test_requests_are_bounded_by_bytes_too(
+    qdrant: FakeQdrant, open_index: OpenIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_index, "WRITE_BYTES", 5_000)
+    sample = make_sample(photo_count=1, segments_each=20)
+    index = open_index()
+    index.put_segments(sample.photos[0], sample.segments, sample.segment_vectors)
+    sizes = [len(json.dumps(body)) for body in qdrant.bodies("PUT", POINTS)]
+    assert len(sizes) > 4
+    assert max(sizes) < 5_000
+
+
+def test_a_full_disk_of_the_server_is_told_at_once_and_as_such(
+    qdrant: FakeQdrant, open_index: OpenIndex
+) -> None:
+    sample = make_sample(photo_count=1)
+    index = open_index(retry_wait_s=60)
+    qdrant.failures, qdrant.error = 1_000, "Service internal error: No space left on device"
+    with pytest.raises(StoreError, match=r"the disk of Qdrant at .* is full") as caught:
+        index.put_segments(sample.photos[0], sample.segments, sample.segment_vectors)
+    assert "no answer" not in str(caught.value)
+    assert len(qdrant.bodies("PUT", POINTS)) == 1
+
+
+def test_a_server_that_answers_with_an_error_did_answer(
+    qdrant: FakeQdrant, open_index: OpenIndex
+) -> None:
+    sample = make_sample(photo_count=1)
+    index = open_index(retry_wait_s=0.1)
+    qdrant.failures = 1_000
+    with pytest.raises(StoreUnreachableError, match="can't do it now") as caught:
+        index.put_segments(sample.photos[0], sample.segments, sample.segment_vectors)
+    assert "no answer" not in str(caught.value)
 
 
 def _free_port() -> int:

@@ -1,0 +1,92 @@
+"""Libraries that earlier versions made: they open, search, verify and ingest.
+
+Each archive in tests/fixtures holds `photos` and `library`, as the version in its name left them:
+five small photos, of which one has a copy, one is gone, and one more file is no photo.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from commands import Commands
+
+from ingest.ledger_migrations import FORMAT as LEDGER_FORMAT
+from search.index import PAYLOAD_FORMAT
+from search.manifest import FORMAT as MANIFEST_FORMAT
+
+FIXTURES = Path(__file__).parent / "fixtures"
+MADE_AT = "/mnt/pictures/photos"  # where the photos were
+LIBRARY = ("--library", "library")
+
+
+@pytest.fixture(params=sorted(path.name for path in FIXTURES.glob("library-*.tar.xz")))
+def old(request: pytest.FixtureRequest, run: Commands) -> Commands:
+    """Commands in a folder with an old library and its photos."""
+    with tarfile.open(FIXTURES / request.param) as archive:
+        archive.extractall(filter="data")
+    return run
+
+
+def format_of_ledger(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def manifest() -> dict[str, object]:
+    stored: dict[str, object] = json.loads(Path("library/segsearch.json").read_text())
+    return stored
+
+
+def test_an_old_library_opens_and_what_it_was_is_kept_beside(old: Commands) -> None:
+    before = manifest()
+    status = old("status", *LIBRARY, "--json").json
+    assert (status["photos"], status["photos_hidden"], status["segments"]) == (4, 1, 91)
+    assert manifest()["format"] == MANIFEST_FORMAT
+    kept = json.loads(Path(f"library/segsearch.json.format-{before['format']}").read_text())
+    assert kept == before
+    assert format_of_ledger(Path("library/ledger.sqlite")) == LEDGER_FORMAT
+    assert format_of_ledger(Path("library/ledger.sqlite.format-1")) == 1
+
+
+def test_an_old_library_is_searched_before_anything_is_ingested(old: Commands) -> None:
+    old("move-root", MADE_AT, "photos", *LIBRARY)
+    hits = old("search", "red", *LIBRARY, "--limit", "100", "--json").json["hits"]
+    assert len(hits) == 91
+    assert hits[0]["segment_id"] == "8fda1f10-bd5f-5dcf-a2e8-12b8c08c57eb"
+    again = old("search", "--segment", hits[0]["segment_id"], *LIBRARY, "--json").json["hits"]
+    assert again
+    assert old("verify", *LIBRARY).out.splitlines()[-1] == "all is well"
+
+
+def test_an_old_library_goes_on_without_segmenting_anything_again(
+    old: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old("move-root", MADE_AT, "photos", *LIBRARY)
+    monkeypatch.setattr("api.library.load_segmenter", None)  # nothing is to be segmented
+    ran = old("ingest", "photos", *LIBRARY, "--json", code=3).json
+    assert (ran["photos_unchanged"], ran["photos_ingested"]) == (5, 0)
+    ids = {hit["segment_id"] for hit in found(old)}
+    assert len(ids) == 91
+    assert "8fda1f10-bd5f-5dcf-a2e8-12b8c08c57eb" in ids
+    assert manifest()["payload_format"] == PAYLOAD_FORMAT
+    assert old("verify", *LIBRARY).out.splitlines()[-1] == "all is well"
+
+
+def test_an_old_library_is_found_again_in_another_folder(
+    old: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.library.load_segmenter", None)
+    ran = old("ingest", "photos", *LIBRARY, "--json", code=3).json
+    assert (ran["photos_updated"], ran["photos_ingested"]) == (5, 0)
+    assert {Path(hit["path"]).parts[-1] for hit in found(old)} >= {"DSC02040.jpg"}
+
+
+def found(old: Commands) -> list[dict[str, str]]:
+    hits: list[dict[str, str]]
+    hits = old("search", "red", *LIBRARY, "--limit", "100", "--json").json["hits"]
+    return hits
