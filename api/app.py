@@ -12,7 +12,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.access import describe_access
+from api.access import ASKING, SESSION_PATH, describe_access
 from api.door import Door, KeysOnly
 from api.guard import (
     BodyLimit,
@@ -44,6 +44,7 @@ from search.settings import Settings
 THREADS = min(8, max(4, os.cpu_count() or 1))
 BASE64_GROWTH = 4 / 3
 MAX_JSON_BYTES = 1_000_000  # what a request may hold besides its picture
+MAX_KEY_BYTES = 4_000  # what signing in takes
 MAX_CALL_BYTES = 256_000_000  # of another command of this user: a photo's segments and vectors
 # Recent versions of FastAPI speak OpenTelemetry if the environment says so; this one is silent.
 NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -105,11 +106,17 @@ def create_app(
 
 def _guard(app: FastAPI, settings: Settings) -> None:
     """Put the middleware around the routes; the last one added is the outermost."""
-    max_bytes = int(settings.max_upload_bytes * BASE64_GROWTH) + MAX_JSON_BYTES
+    upload = int(settings.max_upload_bytes * BASE64_GROWTH) + MAX_JSON_BYTES
+    limits = {**dict.fromkeys(ASKING, upload), SESSION_PATH: MAX_KEY_BYTES}
     names = (settings.host, *names_from_text(settings.allowed_hosts))
     app.add_middleware(TimeLimit, timeout_s=settings.request_timeout_s, exempt=CALL_PATH)
     app.add_middleware(KeysOnly, door=app.state.door)
-    app.add_middleware(BodyLimit, max_bytes=max_bytes, by_prefix=[(CALL_PATH, MAX_CALL_BYTES)])
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=MAX_JSON_BYTES,
+        by_path=limits,
+        by_prefix={f"{CALL_PATH}/": MAX_CALL_BYTES},
+    )
     app.add_middleware(OwnHostOnly, names=names)
     app.add_middleware(NoSurprises)
     app.add_middleware(SecurityHeaders)

@@ -19,7 +19,7 @@ from api.searching import photo_out
 from ingest.ledger import sort_key
 from search.errors import FilterError, UsageError
 from search.query import MAX_LIMIT
-from search.records import Fraction, GeoCircle, Place, Record, SearchFilter
+from search.records import CANONICAL, Fraction, GeoCircle, Place, Record, SearchFilter
 
 MAX_PHOTOS = 1000
 
@@ -152,8 +152,8 @@ def key_from_cursor(cursor: str) -> tuple[float, str]:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         seconds, photo_id = json.loads(base64.urlsafe_b64decode(padded.encode()))
-        if isinstance(photo_id, str) and math.isfinite(seconds):
+        if CANONICAL.fullmatch(photo_id) and math.isfinite(seconds):
             return float(seconds), photo_id
-    except (ValueError, TypeError, binascii.Error, RecursionError):
+    except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError):
         """Said below."""
     raise UsageError(f"{cursor!r} is not a cursor; pass on the one of the page before")

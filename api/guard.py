@@ -12,7 +12,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
@@ -113,10 +113,17 @@ def authority(text: str) -> tuple[str, str] | None:
 class BodyLimit:
     """Refuses bodies over a limit: by their announced length at once, else when they reach it."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, by_prefix: Iterable[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        by_path: Mapping[str, int],
+        by_prefix: Mapping[str, int],
+    ) -> None:
+        """Limit bodies to `max_bytes`, but for these paths and what begins with these prefixes."""
         self.app = app
         self.max_bytes = max_bytes
-        self.by_prefix = tuple(by_prefix)
+        self.by_path, self.by_prefix = dict(by_path), dict(by_prefix)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as long as the body stays within the limit."""
@@ -132,7 +139,9 @@ class BodyLimit:
         await self.app(scope, _counted(receive, limit), send)
 
     def _limit(self, path: str) -> int:
-        own = (limit for prefix, limit in self.by_prefix if path.startswith(prefix))
+        if path in self.by_path:
+            return self.by_path[path]
+        own = (limit for prefix, limit in self.by_prefix.items() if path.startswith(prefix))
         return next(own, self.max_bytes)
 
 

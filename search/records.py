@@ -154,6 +154,10 @@ class SearchFilter(Record):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> SearchFilter:
+        for name in ("folder", "camera"):
+            text = getattr(self, name)
+            if text is not None and not _is_unicode(text):
+                raise ValueError(f"{name} holds what is no Unicode text")
         for name in ("taken_from", "taken_before"):
             moment = getattr(self, name)
             if moment is not None and moment.tzinfo is None:
@@ -177,6 +181,15 @@ class SearchFilter(Record):
                 self.min_stability_score,
             )
         )
+
+
+def _is_unicode(text: str) -> bool:
+    """Say whether a text can be stored: one with half a surrogate pair can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def photo_id_from_digest(pixel_sha256: str) -> str:

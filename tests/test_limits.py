@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from api_samples import assert_problem, flat_photo, in_base64
 from fastapi import APIRouter, FastAPI
-from locked import WAIT_S, GatedSegmenter, Site, site, wait_until
+from locked import KEYRING, WAIT_S, GatedSegmenter, Site, site, wait_until
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -48,6 +48,57 @@ def begin_clicks(
     turns: Turns = here.app.state.turns
     wait_until(lambda: turns.waiting + turns.running == count)
     return clicks
+
+
+# what a body may hold
+
+HOSTILE = {
+    "unknown fields": b"{" + b",".join(b'"f%d":0' % n for n in range(300_000)) + b"}",
+    "bad list items": b'{"positive":[' + b",".join([b"0"] * 1_500_000) + b"]}",
+    "many keys": b"{" + b",".join(b'"f%d":0' % n for n in range(2_000)) + b"}",
+    "deep": b'{"positive":' + b"[" * 500_000,
+    "long texts": b'{"positive":[' + b",".join([b'"' + b"x" * 90_000 + b'"'] * 30) + b"]}",
+    "half a surrogate": b'{"text":"red","filter":{"camera":"\\ud800"}}',
+    "no text": b'{"text":"\xff"}',
+}
+
+
+@pytest.mark.parametrize("route", ["/v1/search", "/v1/search/batch", "/v1/segment", "/v1/ingest"])
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_hostile_body_is_refused_and_nobody_waits_for_it(
+    stock: Path, tmp_path: Path, pool: ThreadPoolExecutor, route: str, hostile: str
+) -> None:
+    with site(stock, tmp_path) as here:
+        headers = {"Content-Type": "application/json"}
+        sent = [
+            pool.submit(here.ask, "POST", route, content=HOSTILE[hostile], headers=headers)
+            for _ in range(4)
+        ]
+        assert here.http.get("/health", timeout=10.0).status_code == 200
+        for answer in sent:
+            assert answer.result(timeout=WAIT_S).status_code in (413, 422)
+
+
+def test_signing_in_takes_a_key_and_no_more(stock: Path, tmp_path: Path) -> None:
+
+    with site(stock, tmp_path, KEYRING) as here:
+        long = {"key": "a" * 32, **{f"f{n}": n for n in range(1_000)}}
+        assert_problem(here.ask("POST", "/v1/session", json=long), 413, "MB")
+        assert_problem(here.ask("POST", "/v1/session", json={"key": "b" * 32}), 401)
+
+
+def test_only_routes_that_take_pictures_take_long_bodies(stock: Path, tmp_path: Path) -> None:
+    with site(stock, tmp_path) as here:
+        long = b'{"paths":["' + b"x" * 1_100_000 + b'"]}'
+        headers = {"Content-Type": "application/json"}
+        for method, route in (("POST", "/v1/ingest"), ("DELETE", "/v1/photos/missing")):
+            assert_problem(here.ask(method, route, content=long, headers=headers), 413, "1.0 MB")
+
+
+def test_masks_may_hold_what_separates_values_elsewhere(stock: Path, tmp_path: Path) -> None:
+    with site(stock, tmp_path) as here:
+        answer = here.ask("POST", "/v1/search", json={"text": "red" + ",:[{" * 200})
+        assert answer.status_code == 200
 
 
 # taking turns
@@ -258,15 +309,9 @@ def test_a_mask_that_takes_long_to_unpack_is_refused_before(stock: Path, tmp_pat
     [
         b'{"key": "a"}',
         b'{"key": "a", "key": "b"}',
-        b'{"key": "\\ud800"}',
-        '{"key": "\xe4"}'.encode("utf-16"),
         b'{"key": NaN}',
         b'{"key": "a"',
         b'{"key": "a"} x',
-        b"[" * 100_000,
-        b'{"key": ' * 300 + b"1" + b"}" * 300,
-        b"1" * 5_000,
-        b"\xff",
         b"",
     ],
     ids=lambda body: ascii(body[:20]),
@@ -275,16 +320,40 @@ def test_json_that_is_read_quickly_says_the_same(body: bytes) -> None:
     async def shown(sent: KeyIn) -> str:
         return ascii(sent.key)
 
-    app = FastAPI()
-    answer_with_problems(app)
-    for path, router in (("/", APIRouter()), ("/quick", APIRouter(route_class=QuickJson))):
-        router.post(path)(shown)
-        app.include_router(router)
     plain, quick = (
-        ask_app(app, "POST", path, content=body, headers={"Content-Type": "application/json"})
-        for path in ("/", "/quick")
+        post_json(shown, body, APIRouter()),
+        post_json(shown, body, APIRouter(route_class=QuickJson)),
     )
     assert (quick.status_code, quick.text) == (plain.status_code, plain.text)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"key": "\\ud800"}', "no Unicode"),
+        ('{"key": "\xe4"}'.encode("utf-16"), "can't decode byte"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"key": ' * 300 + b"1" + b"}" * 300, "nested too deeply"),
+        (b"1" * 5_000, "4300 digits"),
+        (b"\xff", "can't decode byte"),
+    ],
+    ids=lambda body: ascii(body[:20]),
+)
+def test_json_that_no_text_field_could_hold_is_refused_with_the_reason(
+    body: bytes, why: str
+) -> None:
+    async def shown(sent: KeyIn) -> str:
+        return ascii(sent.key)
+
+    assert_problem(post_json(shown, body, APIRouter(route_class=QuickJson)), 422, why)
+
+
+def post_json(endpoint: Any, body: bytes, router: APIRouter) -> httpx.Response:
+    app = FastAPI()
+    answer_with_problems(app)
+    router.post("/")(endpoint)
+    app.include_router(router)
+    return ask_app(app, "POST", "/", content=body, headers={"Content-Type": "application/json"})
 
 
 def test_base64_in_pieces_is_base64() -> None:

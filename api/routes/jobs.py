@@ -10,11 +10,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.jobs import Job, Jobs, paths_to_ingest
-from api.routes.shared import LibraryHere, problems
+from api.routes.shared import LibraryHere, QuickJson, problems
 from api.schemas import IngestRequest, JobOut, JobsOut
 from search.records import Id
 
-router = APIRouter(prefix="/v1", tags=["jobs"])
+router = APIRouter(prefix="/v1", tags=["jobs"], route_class=QuickJson)
 
 
 async def _jobs(request: Request) -> Jobs:

@@ -10,11 +10,11 @@ from starlette.responses import Response
 from api.access import COOKIE, SESSION_PATH
 from api.door import SESSION_S, Door, address_of_client, session_from_headers
 from api.problems import ProblemResponse
-from api.routes.shared import problems
+from api.routes.shared import QuickJson, problems
 from api.schemas import KeyIn
 from search.errors import UsageError
 
-router = APIRouter(tags=["session"])
+router = APIRouter(tags=["session"], route_class=QuickJson)
 
 
 async def _door(request: Request) -> Door:

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from pydantic_core import from_json
 from starlette.responses import Response
 
 from api.library import Library
 from api.problems import MEDIA_TYPE
+from api.request_json import values_from_json
 from search.errors import UnknownIdError
 from search.records import Id, Segment
 
@@ -90,10 +90,7 @@ def _written_at_once(endpoint: Callable[..., Any], status: int) -> Callable[...,
 
 class _QuickRequest(Request):
     async def json(self) -> Any:  # noqa: ANN401  (whatever was sent)
-        try:
-            return from_json(await self.body())
-        except ValueError:
-            return await super().json()  # which says where it goes wrong
+        return values_from_json(await self.body())
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
