@@ -15,6 +15,7 @@ from search.errors import LibraryError
 LEDGER_NAME = "ledger.sqlite"
 BUSY_S = 30.0  # another command's writes take milliseconds
 
+
 class LedgerFile:
     """An open ledger file; what it says is read by the classes built on it."""
 

@@ -197,7 +197,7 @@ def test_missing_photos_are_forgotten_when_asked_for_only(run: Run, photos: Path
     (photos / "a.png").unlink()
     assert "1 vanished" in run("ingest", "photos").out
     assert run("status", "--json").document["photos_hidden"] == 1
-    assert len(run("remove", "--missing", "--json").document["photos_removed"]) == 1
+    assert len(run("remove", "--missing", "--yes", "--json").document["photos_removed"]) == 1
     assert run("remove", "--missing").out == "0 photos forgotten\n"
     status = run("status", "--json").document
     assert (status["photos"], status["photos_hidden"]) == (1, 0)
@@ -226,7 +226,7 @@ def test_a_folder_that_is_gone_for_good_can_be_forgotten(run: Run, photos: Path)
     assert ran.code == 0
     assert f"segsearch remove --root {photos}" in ran.err
     assert run("remove", "--missing").out == "0 photos forgotten\n"
-    assert run("remove", "--root", str(photos)).out == "2 photos forgotten\n"
+    assert run("remove", "--root", str(photos), "--yes").out == "2 photos forgotten\n"
     status = run("status", "--json").document
     assert [root["path"] for root in status["roots"]] == [str(photos.parent / "other")]
     assert status["photos"] == 1

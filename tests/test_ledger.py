@@ -172,7 +172,7 @@ def test_forgetting_a_root_names_the_photos_that_are_only_there(ledger: Ledger, 
     photo = finish(ledger, root, "a.jpg")
     both = finish(ledger, root, "b.jpg")
     ledger.put_file(FileKey(other, b"copy.jpg"), STAMP, "sha of b.jpg", both.photo_id)
-    assert ledger.forget_root(root) == [photo.photo_id]
+    assert ledger.forget_below(root, b"") == [photo.photo_id]
     assert ledger.roots() == [other]
     assert ledger.facts_now(both.photo_id).folders == (other.root_id,)
 
@@ -367,10 +367,13 @@ def test_counts_tell_shown_from_hidden(ledger: Ledger, root: Root) -> None:
         "photos": 1,
         "photos_segmented": 1,
         "photos_hidden": 1,
+        "photos_excluded": 0,
         "segments": 3,
         "files": 1,
         "files_waiting": 0,
         "files_vanished": 1,
+        "files_excluded": 0,
+        "files_unread": 0,
         "files_skipped": 1,
     }
 

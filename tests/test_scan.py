@@ -16,10 +16,11 @@ import pytest
 from ingest.files import FileKey, FileStamp, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import bytes_sha256
-from ingest.scan import Again, NewFile, iter_new_files, mark_vanished
+from ingest.scan import Again, NewFile, iter_new_files
 from ingest.scopes import count_files, scopes_from_paths
 from ingest.seen import Seen
 from ingest.tally import Tally
+from ingest.vanished import mark_vanished
 from search.errors import UsageError
 from search.records import Photo, PhotoFacts, photo_id_from_digest
 
@@ -211,9 +212,9 @@ def test_what_an_ignore_file_names_later_is_gone_until_it_no_longer_does(scan: S
     ignore = scan.folder / ".segsearchignore"
     ignore.write_text("t/\n")
     assert scan.new() == []
-    assert (scan.tally.unchanged, scan.tally.vanished) == (2, 1)
+    assert (scan.tally.unchanged, scan.tally.vanished, scan.tally.excluded) == (2, 0, 1)
     assert scan.new() == []
-    assert scan.tally.vanished == 0
+    assert (scan.tally.vanished, scan.tally.excluded) == (0, 0)
     ignore.unlink()
     assert scan.new() == []
     assert (scan.tally.unchanged, scan.tally.updated) == (2, 1)
@@ -223,7 +224,7 @@ def test_patterns_count_from_the_outermost_root_whatever_is_named(scan: Scan) ->
     finished(scan)
     (scan.folder / ".segsearchignore").write_text("/s/t/\n")
     assert scan.new(scan.folder / "s") == []
-    assert scan.tally.vanished == 1
+    assert scan.tally.excluded == 1
     assert scan.new(scan.folder / "s/t") == []
     assert "is left out by a pattern" in scan.tally.notices[0]
 
@@ -234,7 +235,7 @@ def test_an_inner_root_obeys_the_patterns_of_the_folders_around_it(scan: Scan) -
     scan.new()
     (scan.folder / "s/.segsearchignore").write_text("t/\n")
     assert scan.new() == ["a.jpg", "s/b.jpg"]
-    assert scan.tally.vanished == 1
+    assert scan.tally.excluded == 1
 
 
 def test_a_file_that_is_named_is_taken_although_a_pattern_leaves_it_out(scan: Scan) -> None:
