@@ -415,7 +415,7 @@ class LibraryOut(Record):
     files_vanished: int
     files_excluded: int = 0
     files_unread: int = 0  # pictures and videos in formats that are not read
-    unread: dict[str, int] = {}  # of those, how many of each extension, most first
+    unread: dict[str, int] = Field(default_factory=dict)  # how many of each extension, most first
     files_skipped: int
     roots: tuple[RootOut, ...]
     may_change: bool = True  # whether who asks may add and remove; a read-only key may not

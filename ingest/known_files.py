@@ -259,6 +259,14 @@ class KnownFiles(KnownRoots):
         )
         return ((row["path"], row["state"]) for row in rows)
 
+    def present_below(self, root: Root, folder: bytes) -> Iterator[tuple[bytes, int]]:
+        """Go over the files below a folder that show photos, each with its size in bytes."""
+        below, values = below_as_sql(root, folder)
+        rows = self._execute(
+            f"SELECT path, bytes FROM files WHERE {below} AND state = 'present'", values
+        )
+        return ((row["path"], row["bytes"]) for row in rows)
+
     def knows_of(self, root: Root, path: bytes) -> bool:
         """Say whether anything is or was known of a file, or of files below a folder."""
         below, values = below_as_sql(root, path)

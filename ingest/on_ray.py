@@ -237,7 +237,10 @@ def _note(written: Written, seen: Seen, run: Run) -> None:
     file, photo = written.file, written.outcome
     if isinstance(photo, PhotoError):
         skip_new_file(file, photo, seen, run)
-    elif written.stated is not None:
-        if not link_known_photo(file, photo.photo_id, written.stated, run):
-            lanes.finish_photos([lanes.Written(file, photo, written.stated)], run.ledger, run)
+        run.progress.show(run.tally)
+        return
+    stated = written.stated
+    assert stated is not None  # it comes with every photo
+    if not link_known_photo(file, photo.photo_id, stated, run):
+        lanes.finish_photos([lanes.Written(file, photo, stated)], run.ledger, run)
     run.progress.show(run.tally)

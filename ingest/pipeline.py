@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from ingest.absent import SeenDevices
 from ingest.file_facts import StatedFacts
 from ingest.files import is_gone
 from ingest.lanes import cutting
@@ -34,7 +35,7 @@ from ingest.seen import Seen
 from ingest.stages import Stage
 from ingest.tally import IngestSummary, Progress, Tally
 from ingest.telling import tell_index
-from ingest.vanished import mark_vanished
+from ingest.vanished import Absent, mark_vanished
 from ingest.whole_first import show_whole_photos
 from ingest.workshop import UncutPhoto, Workshop, stated_from_decoded
 from search.errors import PhotoError, TooLargeError, UndecodableError
@@ -81,13 +82,15 @@ def ingest(
         again = Again(workshop.segmented_with() if resegment else None, retry_skipped, reread)
         run = Run(workshop, ledger, progress, Tally(), again, glance.busy)
         try:
-            run.tally.found, new = count_files(scopes, ledger)
+            devices = dict[str, SeenDevices]()
+            run.tally.found, new = count_files(scopes, ledger, devices)
+            absent = Absent.of(scopes, ledger, devices)
             progress.start(run.tally.found)
             if through is None and 0 < workshop.settings.whole_first_from <= new:
                 run.tally.new = new
                 show_whole_photos(scopes, run)
             looked_through = [(scope, (through or ingest_scope)(scope, run)) for scope in scopes]
-            mark_vanished(looked_through, ledger, run.tally, asks=glance.asks)
+            mark_vanished(looked_through, ledger, run.tally, asks=glance.asks, absent=absent)
         except KeyboardInterrupt:
             interrupted = True
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.devices import is_other_device
+from ingest.absent import absent_folders
 from ingest.files import FileKey, Root, is_below, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
@@ -42,7 +42,7 @@ class Missing:
 
 def missing_photos(ledger: Ledger) -> Missing:
     """Return the photos whose files are gone, apart from those of which that is a guess."""
-    absent = {root.root_id: _absent_folders(root, ledger) for root in ledger.roots()}
+    absent = {root.root_id: absent_folders(root, ledger) for root in ledger.roots()}
 
     def is_kept(key: FileKey) -> bool:
         folders = absent[key.root.root_id]
@@ -52,25 +52,6 @@ def missing_photos(ledger: Ledger) -> Missing:
     kept = {photo_id for photo_id in missing if any(map(is_kept, ledger.vanished_files(photo_id)))}
     gone = tuple(photo_id for photo_id in missing if photo_id not in kept)
     return Missing(gone, tuple(sorted(kept)))
-
-
-def _absent_folders(root: Root, ledger: Ledger) -> list[bytes]:
-    """Return the folders of a root whose disk is not there now; b"" is the root itself."""
-    if root.is_absent:
-        return [b""]
-    before = ledger.devices(root)
-    return [
-        below
-        for below in before
-        if is_other_device(root.path, below, before) and not _is_any_there(root, below, ledger)
-    ]
-
-
-def _is_any_there(root: Root, folder: bytes, ledger: Ledger) -> bool:
-    known = ledger.states_below(root, folder)
-    return any(
-        state == "present" and not is_gone(FileKey(root, path).path) for path, state in known
-    )
 
 
 def only_below(folder: Path, ledger: Ledger) -> list[str]:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest.devices import device_of
 from ingest.files import LOOK_AGAIN, FileKey, FileRow, FileStamp, is_gone
 from ingest.ignore_file import IGNORE_NAME
 from ingest.ledger import Ledger
@@ -96,16 +95,7 @@ class _PassedOver:
     outside: list[Path] = field(default_factory=list)  # links
 
     def told(self) -> Told:
-        for around in reversed(self.scope.path.parents):
-            if around.is_relative_to(self.scope.root.path):
-                self.note_device(around, device_of(around))
-        return Told(
-            self.note_unreadable,
-            self.note_left_out,
-            self.outside.append,
-            self.note_unread,
-            self.note_device,
-        )
+        return Told(self.note_unreadable, self.note_left_out, self.outside.append, self.note_unread)
 
     def _key(self, path: Path) -> FileKey:
         return FileKey(self.scope.root, below_root(self.scope.root, path))
@@ -129,10 +119,6 @@ class _PassedOver:
         self.unread.append(key)
         if len(self.unread) >= NOTED_AT_ONCE:
             self._write_unread()
-
-    def note_device(self, folder: Path, device: int | None) -> None:
-        if device is not None:
-            self.seen.devices.note(below_root(self.scope.root, folder), device)
 
     def _write_unread(self) -> None:
         if self.unread:

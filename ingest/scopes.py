@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from ingest.absent import SeenDevices, device_of
 from ingest.files import FileKey, Root, is_below, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
@@ -33,7 +34,7 @@ class Scope:
     outermost: Path | None = None  # the root around all others: where patterns count from
     exclude: tuple[str, ...] = ()  # patterns of what is left out
     deep: bool = True  # else the folders in it are not looked into
-    links: Links = Links()
+    links: Links = field(default_factory=Links)
 
     @property
     def below(self) -> bytes:
@@ -90,8 +91,9 @@ def scopes_from_paths(
     """Return what to look through; folders not known yet become roots.
 
     So does a folder in one that is left out by default (a bin, say): it was named, and is looked
-    through from now on. A path below another one adds nothing. Roots below a path are looked through
-    as scopes of their own, so that each file has one name and an unmounted one hides nothing.
+    through from now on. A path below another one adds nothing. Roots below a path are looked
+    through as scopes of their own, so that each file has one name and an unmounted one hides
+    nothing.
 
     Raises:
         UsageError: a path that is neither there nor known.
@@ -193,10 +195,12 @@ def _told_of_own(told: Told, scope: Scope) -> Told:
     return Told(unreadable, own(told.left_out), own(told.outside), own(told.not_read), device)
 
 
-def count_files(scopes: Sequence[Scope], ledger: Ledger) -> tuple[int, int]:
+def count_files(
+    scopes: Sequence[Scope], ledger: Ledger, devices: dict[str, SeenDevices] | None = None
+) -> tuple[int, int]:
     """Return how many photo files there are to look at, and how many of them never were.
 
-    The latter are noted as waiting.
+    The latter are noted as waiting. `devices` grows, by root id, by where devices begin.
     """
 
     def quiet(path: Path, reason: str) -> None:
@@ -204,7 +208,8 @@ def count_files(scopes: Sequence[Scope], ledger: Ledger) -> tuple[int, int]:
 
     files = 0
     for scope in scopes:
-        paths = iter_scope_files(scope, Told(quiet))
+        told = Told(quiet, device=_noting_devices(scope, devices if devices is not None else {}))
+        paths = iter_scope_files(scope, told)
         while some := list(islice(paths, NOTED_AT_ONCE)):
             files += len(some)
             ledger.note_waiting(FileKey(scope.root, below_root(scope.root, p)) for p in some)
@@ -213,6 +218,20 @@ def count_files(scopes: Sequence[Scope], ledger: Ledger) -> tuple[int, int]:
         below = ledger.iter_waiting(scope.root, scope.below)
         waiting.update((scope.root.root_id, path) for path in below if scope.covers(path))
     return files, len(waiting)
+
+
+def _noting_devices(scope: Scope, devices: dict[str, SeenDevices]) -> Callable[[Path, int], None]:
+    """Return what notes the devices of the folders that are walked, and of those around them."""
+    seen = devices.setdefault(scope.root.root_id, SeenDevices())
+
+    def note(folder: Path, device: int | None) -> None:
+        if device is not None:
+            seen.note(below_root(scope.root, folder), device)
+
+    for around in reversed(scope.path.parents):
+        if around.is_relative_to(scope.root.path):
+            note(around, device_of(around))
+    return note
 
 
 def below_root(root: Root, path: Path) -> bytes:

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ingest.devices import SeenDevices
-
 WRITTEN_AT_ONCE = 1000
 
 
@@ -98,4 +96,3 @@ class Seen:
     unreadable: SeenFiles = field(default_factory=SeenFiles)
     left_out: SeenFiles = field(default_factory=SeenFiles)  # files and folders
     not_read: SeenFiles = field(default_factory=SeenFiles)  # of formats that are not read
-    devices: SeenDevices = field(default_factory=SeenDevices)

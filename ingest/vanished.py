@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ingest.devices import device_of, is_other_device
+from ingest.absent import SeenDevices, absent_folders, note_devices
 from ingest.files import FileKey, FileState, Root, is_below, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
@@ -16,6 +16,37 @@ from ingest.seen import Seen
 from ingest.tally import Tally
 
 NAMED_FOLDERS = 5  # emptied ones, in the summary
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The folders whose disks were not there when a run began, and where devices began; by root."""
+
+    folders: Mapping[str, list[bytes]]
+    devices: Mapping[str, SeenDevices]
+
+    @classmethod
+    def of(
+        cls, scopes: Iterable[Scope], ledger: Ledger, devices: Mapping[str, SeenDevices]
+    ) -> Absent:
+        """Look which disks are not there: before new photos are noted, which are."""
+        found = cls({}, devices)
+        roots = {scope.root.root_id: scope.root for scope in scopes}
+        folders = {
+            root_id: absent_folders(root, ledger, found.begins(root))
+            for root_id, root in roots.items()
+        }
+        return cls(folders, devices)
+
+    def begins(self, root: Root) -> Iterable[bytes]:
+        """Return the folders of a root at which another device begins."""
+        seen = self.devices.get(root.root_id)
+        return seen.begins if seen else ()
+
+    def until_now(self, root: Root, ledger: Ledger) -> list[bytes]:
+        """Return the folders of a root that were absent at the beginning or are by now."""
+        now = absent_folders(root, ledger, self.begins(root))
+        return sorted({*now, *self.folders.get(root.root_id, ())})
 
 
 @dataclass
@@ -32,6 +63,7 @@ def mark_vanished(
     tally: Tally,
     *,
     asks: Caution | None = None,
+    absent: Absent | None = None,
 ) -> None:
     """Note which files are gone, after all was looked through: a file may have moved.
 
@@ -45,15 +77,19 @@ def mark_vanished(
         ledger: notes what is gone.
         tally: counts the photos that no file shows any more.
         asks: change nothing where a large part of a root is gone in a while, and say so.
+        absent: what was not there before anything was looked at.
     """
     gone = defaultdict[Root, _Gone](_Gone)
+    absent = absent or Absent({}, {})
+    away = {scope.root.root_id: absent.until_now(scope.root, ledger) for scope, _ in looked_through}
     for scope, seen in looked_through:
-        _collect(scope, ledger, seen, tally, gone[scope.root])
+        _collect(scope, ledger, seen, tally, gone[scope.root], away[scope.root.root_id])
     for root, files in gone.items():
         if files.excluded:
             tally.excluded += ledger.mark_excluded(root, files.excluded)
         if files.vanished:
             _mark(root, files.vanished, ledger, tally, asks)
+        note_devices(root, ledger, away[root.root_id], absent.begins(root))
 
 
 def _mark(
@@ -71,22 +107,26 @@ def _mark(
         asks.note(root, hidden)
 
 
-def _collect(scope: Scope, ledger: Ledger, seen: Seen, tally: Tally, gone: _Gone) -> None:
+def _collect(
+    scope: Scope, ledger: Ledger, seen: Seen, tally: Tally, gone: _Gone, absent: list[bytes]
+) -> None:
     """Sort the known files of a scope that were not seen."""
     if scope.root.is_absent or _holds_nothing(scope, seen):
         if next(_unseen(scope, ledger, seen), None) is not None:
             tally.notices.append(_nothing_forgotten(scope.root))
         return
-    absent = _absent_folders(scope, ledger, seen)
-    tally.notices.extend(_not_mounted(scope.root, folder) for folder in absent)
+    kept = set[bytes]()
     for path, state in _unseen(scope, ledger, seen):
-        if any(is_below(path, folder) for folder in absent):
+        folder = next((each for each in absent if is_below(path, each)), None)
+        if folder is not None:
+            kept.add(folder)
             continue
         key = FileKey(scope.root, path)
         if _is_no_more(key, state, seen):
             gone.vanished.append(path)
         elif state != "excluded" and seen.left_out.hold_around(path):
             gone.excluded.append(path)
+    tally.notices.extend(_not_mounted(scope.root, folder) for folder in sorted(kept))
 
 
 def _unseen(scope: Scope, ledger: Ledger, seen: Seen) -> Iterator[tuple[bytes, FileState]]:
@@ -124,44 +164,6 @@ def _holds_nothing(scope: Scope, seen: Seen) -> bool:
         return False
     was_all_looked_at = scope.deep and not scope.below and not (seen.left_out or seen.unreadable)
     return was_all_looked_at or _is_empty(FileKey(scope.root, b""))
-
-
-def _absent_folders(scope: Scope, ledger: Ledger, seen: Seen) -> list[bytes]:
-    """Return the folders whose disk is not there, outermost first; note the devices of the others.
-
-    b"" is the root itself.
-    """
-    root, before = scope.root, ledger.devices(scope.root)
-    absent: list[bytes] = []
-    for below in sorted({*before, *seen.devices.begins}):
-        is_in_scope = is_below(below, scope.below) or is_below(scope.below, below)
-        if not is_in_scope or any(is_below(below, folder) for folder in absent):
-            continue
-        if is_other_device(root.path, below, before) and _lacks_all(below, scope, ledger, seen):
-            absent.append(below)
-        else:
-            _note_device(root, below, ledger)
-    return absent
-
-
-def _lacks_all(folder: bytes, scope: Scope, ledger: Ledger, seen: Seen) -> bool:
-    """Say whether photos are known below a folder and none of them was seen."""
-    shown = (
-        path
-        for path, state in ledger.states_below(scope.root, folder)
-        if state == "present" and scope.covers(path)
-    )
-    first = next(shown, None)
-    return first is not None and first not in seen.files and all(p not in seen.files for p in shown)
-
-
-def _note_device(root: Root, below: bytes, ledger: Ledger) -> None:
-    path = FileKey(root, below).path
-    now = device_of(path)
-    if now is None or (below and now == device_of(path.parent)):
-        ledger.note_devices(root, {}, no_longer=[below])
-    else:
-        ledger.note_devices(root, {below: now})
 
 
 def _is_empty(key: FileKey) -> bool:

@@ -121,12 +121,18 @@ def test_a_skipped_photo_is_named_and_the_exit_code_is_3(run: Run, photos: Path)
     ran = run("ingest", "photos", "--json")
     assert ran.code == 3
     [skipped] = ran.document["skipped"]
-    assert skipped.keys() == {"path", "reason"}
+    assert skipped.keys() == {"path", "reason", "is_new"}
     assert skipped["path"] == str(photos / "bad.jpg")
     again = run("ingest", "photos")
-    assert again.code == 3
-    assert again.err.count("bad.jpg") == 1
+    assert again.code == 0  # nothing new
+    assert "bad.jpg" not in again.err
+    assert "1 more (1 of them known from before): see `segsearch status --skipped`" in again.err
     assert "1 skipped" in again.out
+    strict = run("ingest", "photos", "--strict", "--json")
+    assert strict.code == 3
+    assert [each["is_new"] for each in strict.document["skipped"]] == [False]
+    assert strict.document["skipped_new"] == 0
+    del skipped["is_new"]
     [listed] = run("status", "--skipped", "--json").document["skipped"]
     age = datetime.now(UTC) - datetime.fromisoformat(listed.pop("noted_at"))
     assert listed == skipped
@@ -151,7 +157,7 @@ def test_patterns_and_the_ignore_file_leave_photos_out(run: Run, photos: Path) -
     assert run("ingest", "photos", "--exclude", "a.*, *.tif", "--json").document["photos_seen"] == 1
     (photos / ".segsearchignore").write_text("trip/\n")
     ran = run("ingest", "photos", "--json")
-    assert (ran.document["photos_ingested"], ran.document["photos_vanished"]) == (1, 1)
+    assert (ran.document["photos_ingested"], ran.document["photos_excluded"]) == (1, 1)
     assert "exclude" in run("ingest", "photos", "--exclude", "!").err
 
 
