@@ -80,7 +80,7 @@ def _make(library: Library, *, partial: bool, as_json: bool) -> int:
         Remaking(index, library.ledger(), library.encoder(), made.crop_recipe, library.settings),
         bar("reembed"),
     )
-    usable = not done.interrupted and may_be_used(index, library.ledger())
+    usable = not done.interrupted and may_be_used(index, library.ledger(), after_trying=True)
     whole = usable and not done.left_out
     was_active = made.vector_name == _manifest(library).vector_name
     if usable or (partial and not done.interrupted):
@@ -128,7 +128,7 @@ def _use(library: Library, name: str | None, *, partial: bool) -> int:
     manifest = _manifest(library)
     made = _named(manifest, name or manifest.before)
     index = library.index().beside(made.vector_name, made.dim)
-    if not partial and not may_be_used(index, library.ledger()):
+    if not partial and not may_be_used(index, library.ledger(), after_trying=False):
         raise UsageError(
             f"not all photos have the vectors {made.vector_name}: some came in later, or a run was "
             f"stopped. `segsearch reembed --encoder {made.encoder.name} --crop-recipe "

@@ -195,9 +195,11 @@ def _watched(roots: Sequence[Path], stop: threading.Event) -> Iterator[set[Path]
         f"{POLL_S:g} s instead. On Linux, `sysctl fs.inotify.max_user_watches=1000000` allows more",
         err=True,
     )
-    yield set(roots)  # what changed meanwhile
+    meanwhile = set(roots)  # nobody saw what changed until now
     try:
-        yield from _changes(roots, stop, polling=True)
+        for changes in _changes(roots, stop, polling=True):
+            yield changes | meanwhile
+            meanwhile = set()
     except FileNotFoundError:
         return
     except OSError as error:

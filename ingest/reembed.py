@@ -116,14 +116,14 @@ def reembed(remaking: Remaking, show: Show = lambda photos, _: photos) -> Reembe
     )
 
 
-def may_be_used(index: SegmentIndex, ledger: Ledger) -> bool:
+def may_be_used(index: SegmentIndex, ledger: Ledger, *, after_trying: bool) -> bool:
     """Say whether searches may use the vectors of this index.
 
-    Hidden photos, which no search returns, may lack them, and few others: an unreachable photo
-    does not hold back all the rest.
+    Hidden photos, which no search returns, may lack them. After a run that tried to make them all,
+    few others may, too: an unreachable photo does not hold back all the rest.
     """
     shown = ledger.counts()["photos"]
-    may_lack = max(1, int(shown * MAY_LACK))
+    may_lack = max(1, int(shown * MAY_LACK)) if after_trying else 0
     lacking = 0
     for photo_id in _photos_left(index):
         row = ledger.paths([photo_id]).get(photo_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -210,6 +211,68 @@ def test_missing_photos_are_forgotten_when_asked_for_only(run: Run, photos: Path
     with Library(Settings(library=Path("library")), command="test") as library:
         assert library.index().count("photos") == 1
         assert library.index().count("segments") == status["segments"]
+
+
+def test_remove_says_what_would_go_and_asks(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("ingest", "photos")
+    (photos / "a.png").unlink()
+    run("ingest", "photos")
+    for answer, code, left in (("", 2, 2), ("n\n", 1, 2), ("y\n", 0, 1)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        ran = run("remove", "--missing")
+        assert ran.code == code
+        assert str(photos / "a.png") in ran.err
+        assert "forget 1 photos" in ran.err
+        status = run("status", "--json").document
+        assert status["photos"] + status["photos_hidden"] == left
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    ran = run("remove", "--root", str(photos))
+    assert ran.code == 2
+    assert "--yes" in ran.err
+    assert run("status", "--json").document["photos"] == 1
+    assert run("remove", "--missing").out == "0 photos forgotten\n"  # nothing to ask about
+
+
+def test_photos_that_are_left_out_are_not_missing(run: Run, photos: Path) -> None:
+    run("ingest", "photos")
+    (photos / ".segsearchignore").write_text("a.png\n")
+    ran = run("ingest", "photos")
+    assert "0 vanished, 1 left out" in ran.out
+    assert run("remove", "--missing", "--yes").out == "0 photos forgotten\n"
+    assert "0 hidden: file missing, 1 hidden: left out" in run("status").out
+    assert run("status", "--json").document["photos_excluded"] == 1
+    (photos / "a.png").unlink()
+    assert run("ingest", "photos", "--json").document["photos_vanished"] == 0
+    assert run("status", "--json").document["photos_excluded"] == 0
+    assert run("remove", "--missing", "--yes").out == "1 photos forgotten\n"
+
+
+def test_status_names_files_in_formats_that_are_not_read(run: Run, photos: Path) -> None:
+    for name in ("a.psd", "b.psd", "c.jxl"):
+        (photos / name).touch()
+    run("ingest", "photos")
+    assert "3 files in formats that are not read: .psd 2, .jxl 1" in run("status").out
+    document = run("status", "--json").document
+    assert (document["files_unread"], document["unread"]) == (3, {".psd": 2, ".jxl": 1})
+
+
+def test_a_folder_that_cannot_be_read_is_told_of_once(run: Run, photos: Path) -> None:
+    (photos / "s").mkdir()
+    (photos / "s/.segsearchignore").write_text("!\n")
+    ran = run("ingest", "photos")
+    assert ran.code == 3
+    assert "is not taken in" in ran.err
+    ran = run("ingest", "photos")
+    assert ran.code == 0
+    assert "is not taken in" not in ran.err
+    assert "is not taken in" in run("status", "--skipped").out
+    (photos / "s/.segsearchignore").unlink()
+    run("ingest", "photos")
+    assert run("status", "--skipped", "--json").document["skipped"] == []
+    (photos / "s/.segsearchignore").write_text("!\n")
+    assert run("ingest", "photos").code == 3  # news again
 
 
 def test_a_removed_photo_comes_back_with_the_next_ingest(run: Run, photos: Path) -> None:

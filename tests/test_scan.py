@@ -309,3 +309,63 @@ def test_where_both_spellings_name_one_file_only_the_one_that_is_listed_counts(
         b"s/b.jpg",
         b"s/t/c.jpg",
     }
+
+
+@pytest.mark.parametrize("how", ["gone", "left out", "other spelling"])
+def test_much_that_is_gone_or_left_out_costs_steps_in_proportion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Counted, not timed: statements that SQLite runs, and files that are looked at."""
+    steps = [steps_for(tmp_path / str(files), files, how, monkeypatch) for files in (50, 200)]
+    assert steps[1] < 4.5 * steps[0]
+
+
+def steps_for(folder: Path, files: int, how: str, patch: pytest.MonkeyPatch) -> int:
+    """The steps of a scan after all files of a folder but one were lost."""
+    photos = folder / "photos"
+    photos.mkdir(parents=True)
+    (photos / "stays.jpg").write_text("stays")
+    for number in range(files):
+        (photos / f"{number}.jpg").write_text(str(number))
+    with closing(Ledger(folder / "library")) as ledger:
+        scan = Scan(photos, ledger)
+        for name in scan.new():
+            scan.finish(name)
+        exclude = ()
+        for number in range(files):
+            path = photos / f"{number}.jpg"
+            if how == "gone":
+                path.unlink()
+            elif how == "other spelling":
+                path.rename(photos / f"{number}.JPG")
+        if how == "left out":
+            exclude = tuple(f"{number}.jpg" for number in range(files))
+            patch.setattr("ingest.walk.LeftOut.__call__", lambda _, path, **__: "stays" not in path)
+        counted = 0
+        stat = os.stat
+
+        def step(*_: object) -> None:
+            nonlocal counted
+            counted += 1
+
+        def counting(*args: Any, **options: Any) -> os.stat_result:
+            step()
+            return stat(*args, **options)
+
+        ledger._db.set_progress_handler(step, 100)  # each hundred instructions of SQLite
+        with patch.context() as within:
+            within.setattr(os, "stat", counting)
+            scan.new(exclude=exclude)
+        ledger._db.set_progress_handler(None, 0)
+        taken_away = scan.tally.vanished + scan.tally.excluded + scan.tally.updated
+        assert taken_away == files
+    return counted
+
+
+def test_a_file_of_unknown_content_that_went_away_is_no_photo_lost(scan: Scan) -> None:
+    (scan.folder / "bad.jpg").write_text("bad")
+    scan.new()
+    assert scan.ledger.counts()["files_waiting"] == 0
+    (scan.folder / "bad.jpg").unlink()
+    scan.new()
+    assert scan.tally.vanished == 0
