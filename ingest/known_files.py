@@ -192,7 +192,9 @@ class KnownFiles(KnownRoots):
             ),
         )
         photo_before = before.photo_id if before else None
-        self.mark_stale({photo_id, photo_before})
+        was_shown = before is not None and before.state == state == "present"
+        if not was_shown or photo_before != photo_id:
+            self.mark_stale({photo_id, photo_before})
         if photo_id is not None:
             said_before = before.stated if before and photo_before == photo_id else None
             corrected = said_before is not None and said_before != stated

@@ -65,7 +65,7 @@ def ingest(
         progress: is told how far it is.
         resegment: cut photos anew that were cut with other settings.
         retry_skipped: look again at files that were skipped before.
-        reread: read files again that have the size and times they had.
+        reread: read and decode files again that have the size and times they had; cut nothing.
         glance: how a watcher looks, when only a few files have changed.
         through: brings in what is new in one folder; None: this process does.
 
@@ -140,8 +140,12 @@ def link_known_photo(file: NewFile, photo_id: str, stated: StatedFacts, run: Run
     """Link a file with known pixels (re-tagged, or saved anew); False if they are not known."""
     if not run.ledger.is_finished(photo_id, run.again.segmented_otherwise_than):
         return False
+    known = run.ledger.file(file.key) if run.again.unchanged else None
     run.ledger.put_file(file.key, file.stamp, file.sha256, photo_id, stated)
-    run.tally.updated += 1
+    if known is not None and (known.photo_id, known.stated) == (photo_id, stated):
+        run.tally.unchanged += 1  # it was read again, and says the same
+    else:
+        run.tally.updated += 1
     return True
 
 

@@ -151,13 +151,13 @@ def _new_file(key: FileKey, ledger: Ledger, tally: Tally, again: Again) -> NewFi
             return None
     known_sha256 = known.sha256 if known is not None and is_still else None
     new = NewFile(key, stamp, known_sha256 or bytes_sha256(key.path))
-    if known is not None and known.sha256 == new.sha256:
-        if again.unchanged and known.stated is None:  # then what it says is read, too
-            return new
-        if _shows_finished_photo(known, ledger, again):
-            _note_unchanged(key, known, stamp, ledger)
-            tally.unchanged += 1
-            return None
+    if again.unchanged:  # what it says is read, too: maybe more of that is understood by now
+        return new
+    only_touched = known is not None and known.sha256 == new.sha256
+    if known is not None and only_touched and _shows_finished_photo(known, ledger, again):
+        _note_unchanged(key, known, stamp, ledger)
+        tally.unchanged += 1
+        return None
     if link_known_content(new, ledger, again):
         tally.updated += 1
         return None

@@ -160,6 +160,7 @@ def test_all_is_read_again_when_asked_for_and_nothing_cut(
     assert (summary.photos_updated, summary.photos_ingested) == (2, 0)
     assert (facts(rig).year_month, facts(rig).camera) == ("2001-01", "Test One")
     assert rig.ingest(reread=True).photos_unchanged == 2
+    assert rig.made.indexes == 0
 
 
 def test_files_with_impossible_times_are_taken_and_known_again(rig: Rig) -> None:
