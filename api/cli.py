@@ -1,7 +1,7 @@
 """The command `segsearch`.
 
 Results go to stdout, progress and messages to stderr. Exit code 0: done, 1: failed, 2: wrong
-usage, 3: done, but some photos were skipped.
+usage, 3: done, but some files were skipped (of ingest: that no run told of before).
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import sys
 import click
 
 from api.commands_export import export
-from api.commands_library import ingest, move_root, optimize, remove, show, status
+from api.commands_library import ingest, move_root, optimize, show, status
 from api.commands_push import push
 from api.commands_recovery import move_server, rebuild
 from api.commands_reembed import reembed
+from api.commands_remove import remove
 from api.commands_search import search
 from api.commands_segment import segment
 from api.commands_serve import demo, serve

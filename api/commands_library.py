@@ -1,4 +1,4 @@
-"""Commands about what is in a library: ingest, status, show, remove, move-root, optimize."""
+"""Commands about what is in a library: ingest, status, show, move-root, optimize."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from api.options import settings_options
+from api.options import checked_id, settings_options
 from search.errors import UnknownIdError, UsageError
 from search.settings import Settings
 
 if TYPE_CHECKING:
     from api.library import Library
-    from ingest.ledger import Ledger
+    from api.schemas import LibraryOut
     from ingest.tally import IngestSummary
 
 EXIT_FAILED = 1
@@ -38,6 +38,14 @@ SHOWN_SKIPPED = 20  # the rest is in `segsearch status --skipped`
     "--resegment", is_flag=True, help="Cut photos anew that were cut with other settings."
 )
 @click.option("--retry-skipped", is_flag=True, help="Look again at files that were skipped before.")
+@click.option(
+    "--reread",
+    is_flag=True,
+    help="Read files again that seem to be what they were; nothing is cut.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Exit code 3 also where all skipped files were known before."
+)
 @click.option("--watch", is_flag=True, help="Go on with what changes there, until Ctrl-C.")
 @click.option(
     "--ray",
@@ -53,13 +61,16 @@ def ingest(
     shown: str,
     resegment: bool,
     retry_skipped: bool,
+    reread: bool,
+    strict: bool,
     watch: bool,
     ray_address: str | None,
 ) -> int:
     """Add the photos below PATHS to the library, and follow what moved, changed or vanished.
 
     Only new or changed photos cost time; a moved, copied or re-tagged file costs none. Stop it at
-    any moment: the next run goes on where this one stopped.
+    any moment: the next run goes on where this one stopped. Exit code 3: files were skipped that no
+    run told of before.
     """
     from api.library import Library
     from api.progress import IngestProgress, JsonProgress, last_line, print_line
@@ -90,6 +101,7 @@ def ingest(
                     progress,
                     resegment=resegment,
                     retry_skipped=retry_skipped,
+                    reread=reread,
                     through=through,
                 )
             library.note_payloads()
@@ -106,24 +118,28 @@ def ingest(
             return 0
     if summary.interrupted:
         return EXIT_FAILED
-    return EXIT_SKIPPED if summary.skipped else 0
+    is_news = summary.skipped if strict or retry_skipped else summary.skipped_new
+    return EXIT_SKIPPED if is_news else 0
 
 
 def _tell(summary: IngestSummary) -> None:
     for notice in summary.notices:
         click.echo(notice, err=True)
-    for skipped in summary.skipped[:SHOWN_SKIPPED]:
+    new = [skipped for skipped in summary.skipped if skipped.is_new]
+    for skipped in new[:SHOWN_SKIPPED]:
         click.echo(f"skipped {skipped.reason}", err=True)
-    if len(summary.skipped) > SHOWN_SKIPPED:
-        more = len(summary.skipped) - SHOWN_SKIPPED
-        click.echo(f"and {more} more: see `segsearch status --skipped`", err=True)
+    if more := len(summary.skipped) - len(new[:SHOWN_SKIPPED]):
+        known = len(summary.skipped) - len(new)
+        note = f" ({known} of them known from before)" if known else ""
+        click.echo(f"and {more} more{note}: see `segsearch status --skipped`", err=True)
     if summary.interrupted:
         click.echo("stopped; run the same command again to go on", err=True)
     click.echo(
         f"{summary.photos_seen} photos seen: {summary.photos_ingested} ingested "
         f"({summary.segments} segments), {summary.photos_unchanged} unchanged, "
         f"{summary.photos_updated} moved or re-tagged, {summary.photos_vanished} vanished, "
-        f"{summary.photos_skipped} skipped; {summary.seconds:.1f} s"
+        + (f"{summary.photos_excluded} left out, " if summary.photos_excluded else "")
+        + f"{summary.photos_skipped} skipped; {summary.seconds:.1f} s"
     )
     if summary.slowest is not None:
         click.echo(_speeds(summary), err=True)
@@ -161,7 +177,7 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
         + (note if overview.starter_models else "")
     )
     click.echo(f"vectors    {overview.engine}")
-    click.echo(f"photos     {overview.photos} ({overview.photos_hidden} hidden: file missing)")
+    click.echo(f"photos     {overview.photos} ({_hidden(overview)})")
     if overview.photos_segmented < overview.photos or overview.files_waiting:
         click.echo(
             f"covered    {overview.photos_segmented} of {overview.photos} photos are cut, the "
@@ -172,10 +188,21 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
         f"files      {overview.files} present, {overview.files_vanished} vanished, "
         f"{overview.files_skipped} skipped"
     )
+    if overview.files_unread:
+        counted = ", ".join(f"{extension} {files}" for extension, files in overview.unread.items())
+        click.echo(
+            f"unread     {overview.files_unread} files in formats that are not read: {counted}"
+        )
     for root in overview.roots:
         click.echo(f"root       {root.root_id}  {root.path}{'' if root.present else '  (absent)'}")
     for each in bad:
         click.echo(f"skipped    {each.noted_at:%Y-%m-%d %H:%M} UTC  {each.path}: {each.reason}")
+
+
+def _hidden(overview: LibraryOut) -> str:
+    missing = overview.photos_hidden - overview.photos_excluded
+    left_out = f", {overview.photos_excluded} hidden: left out" if overview.photos_excluded else ""
+    return f"{missing} hidden: file missing{left_out}"
 
 
 @click.command()
@@ -185,7 +212,7 @@ def show(settings: Settings, record_id: str) -> None:
     """Print a photo (with its segments) or a segment (with its mask) as JSON, by its id."""
     from api.library import Library
 
-    checked = _checked_id(record_id)
+    checked = checked_id(record_id)
     with Library(settings, command="show") as library:
         click.echo(json.dumps(_record(library, checked), indent=2))
 
@@ -207,59 +234,6 @@ def _record(library: Library, record_id: str) -> dict[str, Any]:
         "photo": photo.model_dump(mode="json"),
         "segments": [segment_out(s).model_dump(mode="json", exclude={"mask"}) for s in segments],
     }
-
-
-def _checked_id(text: str) -> str:
-    import uuid
-
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as error:
-        raise UsageError(f"{text!r} is not an id: ids are UUIDs, as search prints them") from error
-
-
-@click.command()
-@click.argument("photo_ids", nargs=-1, metavar="[PHOTO_ID]...")
-@click.option("--missing", is_flag=True, help="Forget all photos whose files are gone.")
-@click.option(
-    "--root",
-    "roots",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Forget a folder that was ingested (`status` lists them), there or not, and its photos.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@settings_options("library", "server")
-def remove(
-    settings: Settings,
-    photo_ids: tuple[str, ...],
-    missing: bool,
-    roots: tuple[Path, ...],
-    as_json: bool,
-) -> None:
-    """Forget photos and their segments. Files are never touched.
-
-    A photo whose file is still there comes back with the next ingest.
-    """
-    from api.library import Library
-    from api.removing import forget
-    from ingest.removal import forget_root
-
-    if not photo_ids and not missing and not roots:
-        raise UsageError("name photo ids to forget, or use --missing or --root")
-
-    def chosen(ledger: Ledger) -> list[str]:
-        ids = [ledger.photo(_checked_id(photo_id)).photo.photo_id for photo_id in photo_ids]
-        for folder in roots:
-            ids += forget_root(folder, ledger)
-        return [*ids, *ledger.missing_photos()] if missing else ids
-
-    with Library(settings, command="remove") as library:
-        removed = forget(library, chosen)
-    if as_json:
-        click.echo(removed.model_dump_json(indent=2))
-    else:
-        click.echo(f"{len(removed.photos_removed)} photos forgotten")
 
 
 @click.command("move-root")

@@ -47,10 +47,11 @@ def reembed(
     segsearch reembed --models starter --crop-recipe tight
     segsearch reembed --rollback
 
-    Searches go on with the vectors in use until every photo has the new ones; then those are used.
+    Searches go on with the vectors in use until the photos have the new ones; then those are used.
+    A single photo that can't be reached (or one in a hundred) does not hold them back.
     The old ones are kept, to go back to, until --drop deletes them. Stop it at any moment: the next
-    run goes on. Exit code 3: photos were left out, and the vectors in use are still the old ones,
-    unless --partial is given.
+    run goes on. Exit code 3: photos were left out; if they were many, the vectors in use are still
+    the old ones, unless --partial is given.
     """  # noqa: D301  (click wants the backspace itself before lines that are not to be joined)
     from api.library import Library
 
@@ -70,7 +71,7 @@ def reembed(
 def _make(library: Library, *, partial: bool, as_json: bool) -> int:
     """Make the vectors that the settings ask for, and use them once all are there."""
     from api.bar import bar
-    from ingest.reembed import Remaking, is_whole, reembed
+    from ingest.reembed import Remaking, may_be_used, reembed
 
     library.check_store()
     made = _asked_for(library)
@@ -80,9 +81,10 @@ def _make(library: Library, *, partial: bool, as_json: bool) -> int:
         Remaking(index, library.ledger(), library.encoder(), made.crop_recipe, library.settings),
         bar("reembed"),
     )
-    whole = not done.interrupted and is_whole(index)
+    usable = not done.interrupted and may_be_used(index, library.ledger(), after_trying=True)
+    whole = usable and not done.left_out
     was_active = made.vector_name == _manifest(library).vector_name
-    if whole or (partial and not done.interrupted):
+    if usable or (partial and not done.interrupted):
         _save(library, _manifest(library).with_active(made))
     used = made.vector_name == _manifest(library).vector_name
     if as_json:
@@ -122,12 +124,12 @@ def _asked_for(library: Library) -> MadeWith:
 
 def _use(library: Library, name: str | None, *, partial: bool) -> int:
     """Use vectors that are there, those before if none are named."""
-    from ingest.reembed import is_whole
+    from ingest.reembed import may_be_used
 
     manifest = _manifest(library)
     made = _named(manifest, name or manifest.before)
     index = library.index().beside(made.vector_name, made.dim)
-    if not partial and not is_whole(index):
+    if not partial and not may_be_used(index, library.ledger(), after_trying=False):
         raise UsageError(
             f"not all photos have the vectors {made.vector_name}: some came in later, or a run was "
             f"stopped. `segsearch reembed --encoder {made.encoder.name} --crop-recipe "
@@ -187,6 +189,12 @@ def _tell(done: Reembedded, name: str, *, used: bool, was_active: bool) -> None:
         click.echo(
             "they are not in use: bring the files back or forget the photos (`segsearch remove`) "
             "and run it again, or say --partial: searches then leave these photos out",
+            err=True,
+        )
+    elif done.left_out:
+        click.echo(
+            f"{name} is in use; searches leave these photos out until they have its vectors: run "
+            "the same command again when their files are back",
             err=True,
         )
     elif not was_active:

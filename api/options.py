@@ -21,6 +21,20 @@ ALL_SETTINGS = tuple(Settings.model_fields)
 SECRETS = ("qdrant_api_key", "api_keys", "read_keys")
 
 
+def checked_id(text: str) -> str:
+    """Return the id that a person typed, as it is stored.
+
+    Raises:
+        UsageError: it is no UUID.
+    """
+    import uuid
+
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not an id: ids are UUIDs, as search prints them") from error
+
+
 def settings_options(*groups: str) -> Callable[[Command], Command]:
     """Give a command a flag for each setting of these groups; it is called with `settings`."""
     names = [

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePath
+
 from api.library import Library
 from api.models import STARTER
 from api.schemas import LibraryOut, RootOut
@@ -23,8 +28,15 @@ def library_out(library: Library) -> LibraryOut:
             RootOut(root_id=root.root_id, path=shown_path(root.path), present=root.path.is_dir())
             for root in ledger.roots()
         ),
+        unread=_by_extension(ledger.unread()),
         **ledger.counts(),
     )
+
+
+def _by_extension(names: Iterable[bytes]) -> dict[str, int]:
+    """Count files by extension, most first."""
+    found = Counter(PurePath(os.fsdecode(name)).suffix.lower() for name in names)
+    return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
 
 
 def skipped_files(library: Library) -> list[SkippedBefore]:

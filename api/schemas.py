@@ -408,10 +408,14 @@ class LibraryOut(Record):
     photos: int  # found as whole photos, those with segments among them
     photos_segmented: int
     photos_hidden: int
+    photos_excluded: int = 0  # of those: their files are there and left out, by patterns or default
     segments: int
     files: int
     files_waiting: int  # not looked at yet
     files_vanished: int
+    files_excluded: int = 0
+    files_unread: int = 0  # pictures and videos in formats that are not read
+    unread: dict[str, int] = Field(default_factory=dict)  # how many of each extension, most first
     files_skipped: int
     roots: tuple[RootOut, ...]
     may_change: bool = True  # whether who asks may add and remove; a read-only key may not

@@ -18,12 +18,14 @@ import watchfiles
 from api.jobs import environment_of
 from api.library import Library
 from api.progress import IngestProgress
+from ingest.inotify import can_watch_more
 from ingest.pipeline import ingest
 from ingest.scopes import Caution, Glance
 from ingest.tally import IngestSummary, Skipped
 from ingest.watching import Settling, is_watched, where_to_look
 from search.errors import LibraryError, OwnedError, UsageError
 
+POLL_S = 4.0  # between two looks at all files, where the system can't watch
 TICK_S = 1.0  # how often it is looked whether files have settled, and whether roots are there
 STOPS_WITHIN_S = 30.0  # a photo in hand is written first
 # -P: a folder named `api` where the command was started is none of ours.
@@ -74,7 +76,7 @@ def watch(
         SegsearchError: a model or the store failed; all that was finished stays.
     """
     roots = [Path(os.path.realpath(path)) for path in paths]
-    settling, known, caution = Settling(), set(told), Caution()
+    settling, known, caution = Settling(), {_name(each) for each in told}, Caution()
     own = Path(os.path.realpath(library.folder))
     for changed in iter_changes(roots, own, stop or threading.Event()):
         now = time.monotonic()
@@ -91,17 +93,22 @@ def watch(
             library.let_go_of_index()
         if summary is None:
             continue
-        skipped = tuple(each for each in summary.skipped if each not in known)
+        skipped = tuple(s for s in summary.skipped if s.is_new and _name(s) not in known)
         news = summary.model_copy(update={"skipped": skipped})
-        known.update(summary.skipped)
+        known.update(map(_name, summary.skipped))
         if _is_news(news):
             tell(news)
         if summary.interrupted:
             return
 
 
+def _name(skipped: Skipped) -> tuple[str, str]:
+    return skipped.path, skipped.reason
+
+
 def _is_news(summary: IngestSummary) -> bool:
     changed = summary.photos_ingested + summary.photos_updated + summary.photos_vanished
+    changed += summary.photos_excluded
     return bool(changed or summary.skipped or summary.notices)
 
 
@@ -133,7 +140,7 @@ def iter_changes(
     is mounted), since nobody is told of what happens meanwhile.
 
     Raises:
-        LibraryError: the system can't watch so many folders.
+        LibraryError: the folders can't be watched at all.
     """
     while not stop.is_set():
         there = _identities(roots)
@@ -162,26 +169,55 @@ def _identity(root: Path) -> tuple[int, int] | None:
 
 
 def _watched(roots: Sequence[Path], stop: threading.Event) -> Iterator[set[Path]]:
+    """Yield what changed, as the system tells; where it can't tell of all folders, by looking.
+
+    A folder that may not be read is passed over, and watchfiles then also passes over folders for
+    which the system has no watch left: so it is asked for one more, at the beginning and at each
+    look, since folders are added while it runs.
+    """
     if not roots:
         return
     try:
-        for changes in watchfiles.watch(
-            *roots,
-            watch_filter=None,
-            stop_event=stop,
-            rust_timeout=int(TICK_S * 1000),
-            yield_on_timeout=True,
-            ignore_permission_denied=True,
-        ):
-            yield {Path(path) for _, path in changes}
-    except FileNotFoundError:
-        return  # gone since it was looked for
+        for changes in _changes(roots, stop, polling=False):
+            if not can_watch_more():
+                break
+            yield changes
+        else:
+            return
     except OSError as error:
-        raise LibraryError(
-            f"the system can't watch these folders: {error}. On Linux, raise the limit: sysctl "
-            "fs.inotify.max_user_watches=1000000; or let it look again and again: "
-            "WATCHFILES_FORCE_POLLING=1."
-        ) from error
+        if isinstance(error, FileNotFoundError):
+            return  # gone since it was looked for
+        reason = str(error)
+    else:
+        reason = "it has no watch left"
+    click.echo(
+        f"the system can't watch all these folders ({reason}): they are looked through every "
+        f"{POLL_S:g} s instead. On Linux, `sysctl fs.inotify.max_user_watches=1000000` allows more",
+        err=True,
+    )
+    meanwhile = set(roots)  # nobody saw what changed until now
+    try:
+        for changes in _changes(roots, stop, polling=True):
+            yield changes | meanwhile
+            meanwhile = set()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LibraryError(f"these folders can't be watched: {error}") from error
+
+
+def _changes(roots: Sequence[Path], stop: threading.Event, *, polling: bool) -> Iterator[set[Path]]:
+    for changes in watchfiles.watch(
+        *roots,
+        watch_filter=None,
+        stop_event=stop,
+        rust_timeout=int(TICK_S * 1000),
+        yield_on_timeout=True,
+        force_polling=polling or None,  # None: as WATCHFILES_FORCE_POLLING says
+        poll_delay_ms=int(POLL_S * 1000) if polling else 300,
+        ignore_permission_denied=True,
+    ):
+        yield {Path(path) for _, path in changes}
 
 
 @contextmanager

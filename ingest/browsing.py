@@ -59,19 +59,23 @@ def photo_columns(facts: PhotoFacts) -> tuple[str, float, str | None, float | No
     )
 
 
-def photo_row(row: sqlite3.Row) -> PhotoRow:
-    """Turn a row of photos, with one of its files if there is one, into a record."""
+def facts_from_row(row: sqlite3.Row) -> PhotoFacts:
+    """Turn a row of photos into its facts, without its folders."""
     place = Place(lat=row["lat"], lon=row["lon"]) if row["lat"] is not None else None
-    facts = PhotoFacts(
+    return PhotoFacts(
         sort_at=datetime.fromisoformat(row["sort_at"]),
         camera=row["camera"],
         location=place,
         hidden=bool(row["hidden"]),
     )
+
+
+def photo_row(row: sqlite3.Row) -> PhotoRow:
+    """Turn a row of photos, with one of its files if there is one, into a record."""
     photo = Photo(
         photo_id=row["photo_id"],
         size_wh=(row["width"], row["height"]),
-        facts=facts,
+        facts=facts_from_row(row),
         segmented_with=row["segmented_with"],
         segment_count=row["segment_count"],
     )

@@ -52,6 +52,7 @@ class FileFacts:
     taken_at: datetime
     camera: str | None = None
     location: Place | None = None
+    is_dated: bool = True  # by EXIF, not by the file's time
 
 
 def load_exif(image: Image.Image) -> Tags:
@@ -74,8 +75,9 @@ def _tag(image: Image.Image, branch: IFD | None, tag: int) -> object:
 
 def facts_from_exif(tags: Tags, file_time: datetime) -> FileFacts:
     """Return what the tags say; `file_time` (aware) stands in where they have no sensible date."""
-    taken_at = _date_from_tags(tags) or file_time
-    return FileFacts(taken_at, _camera_from_tags(tags), _place_from_tags(tags))
+    taken_at = _date_from_tags(tags)
+    camera, place = _camera_from_tags(tags), _place_from_tags(tags)
+    return FileFacts(taken_at or file_time, camera, place, taken_at is not None)
 
 
 def _date_from_tags(tags: Tags) -> datetime | None:

@@ -8,9 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from ingest.file_facts import StatedFacts
 from search.records import Photo, folder_chain
 
-FileState = Literal["waiting", "present", "vanished", "skipped"]  # waiting: not looked at yet
+# waiting: not looked at yet. excluded: there, and left out by a pattern or by default.
+# unread: a picture or video in a format that is not read.
+FileState = Literal["waiting", "present", "vanished", "excluded", "skipped", "unread"]
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1  # SQLite's integers
 
 
 @dataclass(frozen=True)
@@ -61,13 +66,23 @@ class FileStamp:
     """What tells cheaply whether a file has changed."""
 
     bytes: int
-    mtime_ns: int
+    mtime_ns: int  # times outside 1677 to 2262 are taken as the first or last of it
+    ctime_ns: int | None = None  # None: noted by a version that did not look at it
 
     @classmethod
     def of(cls, path: Path) -> FileStamp:
         """Read the stamp of a file."""
         status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns)
+        return cls(status.st_size, _int64(status.st_mtime_ns), _int64(status.st_ctime_ns))
+
+    def is_still(self, now: FileStamp) -> bool:
+        """Say whether a file that had this stamp and has that one now holds what it held."""
+        is_touched = self.ctime_ns is not None and self.ctime_ns != now.ctime_ns
+        return (self.bytes, self.mtime_ns) == (now.bytes, now.mtime_ns) and not is_touched
+
+
+def _int64(nanoseconds: int) -> int:
+    return max(INT64_MIN, min(INT64_MAX, nanoseconds))
 
 
 LOOK_AGAIN = FileStamp(-1, -1)  # no file has this stamp, so it always counts as changed
@@ -82,6 +97,7 @@ class FileRow:
     photo_id: str | None
     state: FileState
     reason: str | None
+    stated: StatedFacts | None = None  # None: noted by a version that did not keep it
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,19 @@ Files are known as root + path below it, so that a disk mounted elsewhere change
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ingest.browsing import photo_columns
+from ingest.browsing import facts_from_row, photo_columns
+from ingest.file_facts import (
+    StatedFacts,
+    best_facts,
+    json_from_stated,
+    stated_from_json,
+    statements,
+    with_file_time,
+)
 from ingest.files import (
     LOOK_AGAIN,
     FileKey,
@@ -21,95 +28,20 @@ from ingest.files import (
     Root,
     SkippedFile,
 )
-from ingest.ledger_file import LedgerFile
-from search.errors import UsageError
-from search.records import NAMESPACE, PhotoFacts
+from ingest.known_roots import KnownRoots
 
-# A vanished file tells something only as long as its photo has no other.
-FORGET_MOVED = """
-DELETE FROM files WHERE state = 'vanished' AND (photo_id IS NULL OR EXISTS (
-    SELECT 1 FROM files f WHERE f.photo_id = files.photo_id AND f.state = 'present'))
+PUT_FILE = """
+INSERT OR REPLACE INTO files (root_id, path, folder, bytes, mtime_ns, ctime_ns, sha256, photo_id,
+    state, reason, facts, noted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+NOTE_FILE = """
+INSERT OR IGNORE INTO files (root_id, path, folder, bytes, mtime_ns, state, noted_at)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
 
-class _TooManyError(Exception):
-    """Undoes a transaction."""
-
-
-class KnownFiles(LedgerFile):
-    """The roots and files of a ledger. A photo whose files change turns stale."""
-
-    # roots
-
-    def roots(self) -> list[Root]:
-        """Return every root, by path."""
-        rows = self._execute("SELECT * FROM roots ORDER BY path")
-        paths = {row["root_id"]: Path(os.fsdecode(row["path"])) for row in rows}
-        return [Root(root_id, path, _within(path, paths)) for root_id, path in paths.items()]
-
-    def root_for(self, folder: Path) -> Root | None:
-        """Return the innermost root that holds an absolute path, or None."""
-        holding = [root for root in self.roots() if folder.is_relative_to(root.path)]
-        return max(holding, key=lambda root: len(root.path.parts), default=None)
-
-    def add_root(self, folder: Path) -> Root:
-        """Make an absolute folder a root; one that is a root already is returned as it is."""
-        known = {root.path: root for root in self.roots()}
-        if folder in known:
-            return known[folder]
-        root_id = _new_root_id(folder, {root.root_id for root in known.values()})
-        with self._transaction():
-            self._execute(
-                "INSERT OR IGNORE INTO roots VALUES (?, ?)", (root_id, os.fsencode(folder))
-            )
-            self._mark_roots_stale(folder)
-        return next(root for root in self.roots() if root.path == folder)
-
-    def move_root(self, old: Path, new: Path) -> Root:
-        """Say that a root is now found elsewhere (a disk mounted at another place).
-
-        Raises:
-            UsageError: `old` is no root, or `new` is one already.
-        """
-        known = {root.path for root in self.roots()}
-        if new in known:
-            raise UsageError(
-                f"{new} is a root already. Its files were taken for new ones and cost nothing; "
-                f"segsearch remove --root {old} forgets the old place"
-            )
-        if old not in known:
-            raise UsageError(f"{old} is not a root; `segsearch status` lists them")
-        with self._transaction():
-            self._mark_roots_stale(old)
-            self._execute(
-                "UPDATE roots SET path = ? WHERE path = ?", (os.fsencode(new), os.fsencode(old))
-            )
-            self._mark_roots_stale(new)
-        return next(root for root in self.roots() if root.path == new)
-
-    def forget_root(self, root: Root) -> list[str]:
-        """Forget a root and its files, and return the photos that no other file shows."""
-        with self._transaction():
-            rows = self._execute(
-                "SELECT DISTINCT photo_id FROM files WHERE root_id = ? AND photo_id IS NOT NULL",
-                (root.root_id,),
-            )
-            shown = {row["photo_id"] for row in rows}
-            self._mark_roots_stale(root.path)
-            self._execute("DELETE FROM files WHERE root_id = ?", (root.root_id,))
-            self._execute("DELETE FROM roots WHERE root_id = ?", (root.root_id,))
-        return sorted(shown & set(self.missing_photos()))
-
-    def _mark_roots_stale(self, folder: Path) -> None:
-        """Mark the photos of all roots at or below a folder: their folders get other names."""
-        inside = [root.root_id for root in self.roots() if root.path.is_relative_to(folder)]
-        self._execute_each(
-            "UPDATE photos SET stale = 1 WHERE photo_id IN "
-            "(SELECT photo_id FROM files WHERE root_id = ?)",
-            [(root_id,) for root_id in inside],
-        )
-
-    # files
+class KnownFiles(KnownRoots):
+    """The files of a ledger. A photo whose files change turns stale."""
 
     def file(self, key: FileKey) -> FileRow | None:
         """Return what is known of a file, or None."""
@@ -118,8 +50,14 @@ class KnownFiles(LedgerFile):
         ).fetchone()
         if row is None:
             return None
-        stamp = FileStamp(row["bytes"], row["mtime_ns"])
-        return FileRow(stamp, row["sha256"], row["photo_id"], row["state"], row["reason"])
+        return FileRow(
+            FileStamp(row["bytes"], row["mtime_ns"], row["ctime_ns"]),
+            row["sha256"],
+            row["photo_id"],
+            row["state"],
+            row["reason"],
+            stated_from_json(row["facts"]),
+        )
 
     def photo_of_content(self, sha256: str) -> str | None:
         """Return the photo that a file with this content shows, if it is known."""
@@ -129,13 +67,13 @@ class KnownFiles(LedgerFile):
         ).fetchone()
         return row["photo_id"] if row else None
 
-    def files_of(self, photo_id: str) -> list[FileKey]:
-        """Return the files that show a photo, as far as is known."""
+    def files_of(self, photo_id: str, *, excluded: bool = False) -> list[FileKey]:
+        """Return the files that show a photo, as far as is known; with those left out, if asked."""
         roots = {root.root_id: root for root in self.roots()}
         rows = self._execute(
-            "SELECT root_id, path FROM files WHERE photo_id = ? AND state = 'present' "
-            "ORDER BY root_id, path",
-            (photo_id,),
+            "SELECT root_id, path FROM files WHERE photo_id = ? AND state IN ('present', ?) "
+            "ORDER BY state DESC, root_id, path",
+            (photo_id, "excluded" if excluded else "present"),
         )
         return [FileKey(roots[row["root_id"]], row["path"]) for row in rows]
 
@@ -145,52 +83,84 @@ class KnownFiles(LedgerFile):
         stamp: FileStamp,
         sha256: str,
         photo_id: str,
-        facts: PhotoFacts | None = None,
+        stated: StatedFacts | None = None,
     ) -> None:
-        """Note that a file is there and shows a photo, and what the file says of it, if given.
+        """Note that a file is there and shows a photo, and what the file says of it.
 
-        That photo, and the one that the file showed before, turn stale.
+        Without `stated` it says what another file with the same content does. That photo, and the
+        one that the file showed before, turn stale.
         """
         with self._transaction():
-            self._put_file(key, stamp, sha256, photo_id, "present", None)
-            if facts is not None:
-                self._execute(
-                    "UPDATE photos SET sort_at = ?, sort_utc = ?, camera = ?, lat = ?, lon = ? "
-                    "WHERE photo_id = ?",
-                    (*photo_columns(facts), photo_id),
-                )
+            self._put_file(key, stamp, sha256, photo_id, "present", stated=stated)
 
     def note_waiting(self, keys: Iterable[FileKey]) -> None:
         """Note files of which nothing is known yet."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        stamp = LOOK_AGAIN
+        self._note(keys, "waiting")
+
+    def note_unread(self, keys: Iterable[FileKey]) -> None:
+        """Note pictures and videos of formats that are not read."""
+        self._note(keys, "unread")
+
+    def _note(self, keys: Iterable[FileKey], state: FileState) -> None:
+        now, stamp = _now(), LOOK_AGAIN
         with self._transaction():
             self._execute_each(
-                "INSERT OR IGNORE INTO files "
-                "VALUES (?, ?, '', ?, ?, NULL, NULL, 'waiting', NULL, ?)",
-                ((key.root.root_id, key.below, stamp.bytes, stamp.mtime_ns, now) for key in keys),
+                NOTE_FILE,
+                (
+                    (key.root.root_id, key.below, "", stamp.bytes, stamp.mtime_ns, state, now)
+                    for key in keys
+                ),
             )
 
-    def iter_waiting(self, root: Root) -> Iterator[bytes]:
-        """Go over the files of a root that were not looked at yet."""
+    def iter_waiting(self, root: Root, folder: bytes) -> Iterator[bytes]:
+        """Go over the files below a folder of a root that were not looked at yet."""
+        below, values = below_as_sql(root, folder)
         rows = self._execute(
-            "SELECT path FROM files INDEXED BY files_waiting "
-            "WHERE root_id = ? AND state = 'waiting'",
-            (root.root_id,),
+            f"SELECT path FROM files INDEXED BY files_waiting WHERE {below} AND state = 'waiting'",
+            values,
         )
         return (row["path"] for row in rows)
+
+    def unread(self) -> list[bytes]:
+        """Return the names of all pictures and videos in formats that are not read."""
+        rows = self._execute(
+            "SELECT path FROM files INDEXED BY files_unread WHERE state = 'unread'"
+        )
+        return [row["path"] for row in rows]
 
     def skip_file(self, key: FileKey, stamp: FileStamp, reason: str) -> None:
         """Note that a file can't be used, and why."""
         with self._transaction():
             self._put_file(key, stamp, None, None, "skipped", reason)
 
-    def restamp_file(self, key: FileKey, stamp: FileStamp) -> None:
-        """Note that a file was touched and still holds the same."""
+    def note_reason(self, key: FileKey, reason: str | None) -> None:
+        """Note why a file that shows a photo could not be read this time; None: it could."""
         self._execute(
-            "UPDATE files SET bytes = ?, mtime_ns = ? WHERE root_id = ? AND path = ?",
-            (stamp.bytes, stamp.mtime_ns, key.root.root_id, key.below),
+            "UPDATE files SET reason = ? WHERE root_id = ? AND path = ?",
+            (reason, key.root.root_id, key.below),
         )
+
+    def restamp_file(self, key: FileKey, stamp: FileStamp) -> None:
+        """Note that a file was touched and still holds the same; its time may be all it says."""
+        before = self.file(key)
+        if before is None:
+            return
+        stated = before.stated and with_file_time(before.stated, stamp.mtime_ns)
+        with self._transaction():
+            self._execute(
+                "UPDATE files SET bytes = ?, mtime_ns = ?, ctime_ns = ?, facts = ? "
+                "WHERE root_id = ? AND path = ?",
+                (
+                    stamp.bytes,
+                    stamp.mtime_ns,
+                    stamp.ctime_ns,
+                    stated and json_from_stated(stated),
+                    key.root.root_id,
+                    key.below,
+                ),
+            )
+            if before.photo_id is not None and stated != before.stated:
+                self._refresh_facts(before.photo_id, corrected=True)
 
     def _put_file(
         self,
@@ -199,25 +169,65 @@ class KnownFiles(LedgerFile):
         sha256: str | None,
         photo_id: str | None,
         state: FileState,
-        reason: str | None,
+        reason: str | None = None,
+        stated: StatedFacts | None = None,
     ) -> None:
         before = self.file(key)
+        stated = stated or self._stated_of_content(sha256, stamp)
         self._execute(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            PUT_FILE,
             (
                 key.root.root_id,
                 key.below,
                 key.folder,
                 stamp.bytes,
                 stamp.mtime_ns,
+                stamp.ctime_ns,
                 sha256,
                 photo_id,
                 state,
                 reason,
-                datetime.now(UTC).isoformat(timespec="seconds"),
+                stated and json_from_stated(stated),
+                _now(),
             ),
         )
-        self.mark_stale({photo_id, before.photo_id if before else None})
+        photo_before = before.photo_id if before else None
+        was_shown = before is not None and before.state == state == "present"
+        if not was_shown or photo_before != photo_id:
+            self.mark_stale({photo_id, photo_before})
+        if photo_id is not None:
+            said_before = before.stated if before and photo_before == photo_id else None
+            corrected = said_before is not None and said_before != stated
+            self._refresh_facts(photo_id, corrected=corrected)
+        if photo_before not in (None, photo_id):
+            self._refresh_facts(photo_before)
+
+    def _stated_of_content(self, sha256: str | None, stamp: FileStamp) -> StatedFacts | None:
+        """Return what a file with this content and this time says, if it is known."""
+        row = self._execute(
+            "SELECT facts FROM files WHERE sha256 = ? AND facts IS NOT NULL LIMIT 1", (sha256,)
+        ).fetchone()
+        stated = stated_from_json(row["facts"]) if row else None
+        return stated and with_file_time(stated, stamp.mtime_ns)
+
+    def _refresh_facts(self, photo_id: str, *, corrected: bool = False) -> None:
+        """Let a photo's facts follow what its present files say."""
+        row = self._execute("SELECT * FROM photos WHERE photo_id = ?", (photo_id,)).fetchone()
+        if row is None:
+            return
+        said = self._execute(
+            "SELECT facts, mtime_ns FROM files WHERE photo_id = ? AND state = 'present' "
+            "ORDER BY root_id, path",
+            (photo_id,),
+        )
+        now = facts_from_row(row)
+        facts = best_facts(statements([*map(tuple, said)], now), now, corrected=corrected)
+        if facts != now:
+            self._execute(
+                "UPDATE photos SET sort_at = ?, sort_utc = ?, camera = ?, lat = ?, lon = ?, "
+                "stale = 1 WHERE photo_id = ?",
+                (*photo_columns(facts), photo_id),
+            )
 
     def mark_stale(self, photo_ids: Iterable[str | None]) -> None:
         """Note that the index has to be told of these photos."""
@@ -236,15 +246,32 @@ class KnownFiles(LedgerFile):
 
     def known_below(self, root: Root, folder: bytes) -> Iterator[bytes]:
         """Go over the files thought to be there below a folder of a root (b"": all of it)."""
-        below, values = _below(root, folder)
+        below, values = below_as_sql(root, folder)
         rows = self._execute(
             f"SELECT path FROM files WHERE {below} AND state != 'vanished'", values
         )
         return (row["path"] for row in rows)
 
+    def states_below(self, root: Root, folder: bytes) -> Iterator[tuple[bytes, FileState]]:
+        """Go over the same files, each with its state, by path."""
+        below, values = below_as_sql(root, folder)
+        rows = self._execute(
+            f"SELECT path, state FROM files WHERE {below} AND state != 'vanished' ORDER BY path",
+            values,
+        )
+        return ((row["path"], row["state"]) for row in rows)
+
+    def present_below(self, root: Root, folder: bytes) -> Iterator[tuple[bytes, int]]:
+        """Go over the files below a folder that show photos, each with its size in bytes."""
+        below, values = below_as_sql(root, folder)
+        rows = self._execute(
+            f"SELECT path, bytes FROM files WHERE {below} AND state = 'present'", values
+        )
+        return ((row["path"], row["bytes"]) for row in rows)
+
     def knows_of(self, root: Root, path: bytes) -> bool:
         """Say whether anything is or was known of a file, or of files below a folder."""
-        below, values = _below(root, path)
+        below, values = below_as_sql(root, path)
         found = self._execute(f"SELECT 1 FROM files WHERE {below} LIMIT 1", values)
         return found.fetchone() is not None
 
@@ -256,50 +283,11 @@ class KnownFiles(LedgerFile):
         ).fetchone()
         return int(row[0])
 
-    def mark_vanished(
-        self, root: Root, paths: Sequence[bytes], *, at_most: int | None = None
-    ) -> int | None:
-        """Note that files are gone; return how many photos no file shows any more.
-
-        Those whose photo has another file, or that showed none, are forgotten. If more than
-        `at_most` photos would be left without a file, nothing is noted and None returned.
-        """
-        keys = [(root.root_id, path) for path in paths]
-        try:
-            with self._transaction():
-                missing = self._mark_vanished(keys)
-                if at_most is not None and missing > at_most:
-                    raise _TooManyError
-        except _TooManyError:
-            return None
-        return missing
-
-    def _mark_vanished(self, keys: Sequence[tuple[str, bytes]]) -> int:
-        missing_before = len(self.missing_photos())
-        self._execute_each(
-            "UPDATE photos SET stale = 1 WHERE photo_id = "
-            "(SELECT photo_id FROM files WHERE root_id = ? AND path = ?)",
-            keys,
-        )
-        self._execute_each(
-            "UPDATE files SET state = 'vanished' WHERE root_id = ? AND path = ?", keys
-        )
-        self._execute(FORGET_MOVED)
-        return len(self.missing_photos()) - missing_before
-
-    def missing_photos(self) -> list[str]:
-        """Return the photos none of whose files is there any more."""
-        rows = self._execute(
-            "SELECT photo_id FROM photos p WHERE NOT EXISTS (SELECT 1 FROM files f "
-            "WHERE f.photo_id = p.photo_id AND f.state = 'present') ORDER BY photo_id"
-        )
-        return [row["photo_id"] for row in rows]
-
     def skipped(self) -> list[SkippedFile]:
         """Return every file that could not be used, by path."""
         rows = self._execute(
             "SELECT r.path AS root, f.path, f.reason, f.noted_at FROM files f "
-            "JOIN roots r USING (root_id) WHERE f.state = 'skipped' ORDER BY r.path, f.path"
+            "JOIN roots r USING (root_id) WHERE f.reason IS NOT NULL ORDER BY r.path, f.path"
         )
         return [
             SkippedFile(
@@ -311,7 +299,11 @@ class KnownFiles(LedgerFile):
         ]
 
 
-def _below(root: Root, path: bytes) -> tuple[str, list[str | bytes]]:
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def below_as_sql(root: Root, path: bytes) -> tuple[str, list[str | bytes]]:
     """Spell as SQL: the file at a path, or those below it (b"": all of the root).
 
     As a range of the primary key, since a watcher asks this of every path that changed.
@@ -322,21 +314,4 @@ def _below(root: Root, path: bytes) -> tuple[str, list[str | bytes]]:
     return (
         "root_id = ? AND path >= ? AND path < ? AND (path = ? OR path >= ?)",
         [root.root_id, path, after, path, path + b"/"],
-    )
-
-
-def _new_root_id(folder: Path, taken: set[str]) -> str:
-    """Return an id that follows from the folder, unless a root that moved away has it still."""
-    name = f"root:{os.fsencode(folder).hex()}"
-    while (root_id := str(uuid.uuid5(NAMESPACE, name))[:8]) in taken:
-        name += "+"
-    return root_id
-
-
-def _within(path: Path, paths: dict[str, Path]) -> tuple[str, ...]:
-    """Return a root's folder as the roots around it name it."""
-    return tuple(
-        FileKey(Root(root_id, around), os.fsencode((path / "file").relative_to(around))).folder
-        for root_id, around in paths.items()
-        if path != around and path.is_relative_to(around)
     )

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
+from typing import NamedTuple
 
+from ingest.file_facts import StatedFacts
 from ingest.ledger import Ledger
 from ingest.run import Behind, Run
 from ingest.scan import NewFile
@@ -22,6 +24,14 @@ WRITE_BEHIND = 2  # photos waiting to be embedded; each holds its pixels
 FLUSH_EVERY_S = 2.0  # what is not flushed and noted yet is done again after a crash
 
 Cut = Callable[[UncutPhoto], None]
+
+
+class Written(NamedTuple):
+    """A photo that is in the index, and what its file says of it."""
+
+    file: NewFile
+    photo: Photo
+    stated: StatedFacts
 
 
 @contextmanager
@@ -56,7 +66,7 @@ def _writing(workshop: Workshop, run: Run) -> Behind[CutPhoto]:
 
 def _write_all(arriving: Iterator[CutPhoto], workshop: Workshop, run: Run) -> None:
     """Embed and write what arrives; flush now and then, and note what is finished with it."""
-    unfinished: list[tuple[NewFile, Photo]] = []  # without their pixels
+    unfinished: list[Written] = []  # without their pixels
     flushed_at = time.monotonic()
     with closing(workshop.open_ledger()) as ledger:  # SQLite: one a thread
         for cut in arriving:
@@ -65,7 +75,7 @@ def _write_all(arriving: Iterator[CutPhoto], workshop: Workshop, run: Run) -> No
                 vectors = embed_photo(cut, workshop)
             with run.stages.busy("write"):
                 write_photo(cut, vectors, workshop.index())
-            unfinished.append((cut.file, cut.photo))
+            unfinished.append(Written(cut.file, cut.photo, cut.stated))
             if time.monotonic() - flushed_at >= FLUSH_EVERY_S:
                 finish_photos(unfinished, ledger, run)
                 unfinished, flushed_at = [], time.monotonic()
@@ -73,11 +83,11 @@ def _write_all(arriving: Iterator[CutPhoto], workshop: Workshop, run: Run) -> No
             finish_photos(unfinished, ledger, run)
 
 
-def finish_photos(written: Sequence[tuple[NewFile, Photo]], ledger: Ledger, run: Run) -> None:
+def finish_photos(written: Sequence[Written], ledger: Ledger, run: Run) -> None:
     """Flush, then note that these photos are finished."""
     run.workshop.index().flush()
-    for file, photo in written:
-        ledger.finish_photo(photo, file.key, file.stamp, file.sha256)
+    for file, photo, stated in written:
+        ledger.finish_photo(photo, file.key, file.stamp, file.sha256, stated)
         if ledger.facts_now(photo.photo_id) == photo.facts:
             ledger.index_told(photo.photo_id, photo.facts)
         run.tally.finished(photo.segment_count)

@@ -14,22 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from ingest.browsing import facets_from_rows, photo_clauses, photo_columns, photo_row
+from ingest.file_facts import StatedFacts
 from ingest.files import Coverage, Facets, FileKey, FileStamp, PhotoRow
-from ingest.known_files import KnownFiles
+from ingest.gone_files import GoneFiles
 from search.errors import UnknownIdError
 from search.records import Photo, PhotoFacts, SearchFilter
 
 PAGE = 1000  # photos read at once when all are gone over
+# The facts of a known photo follow what its files say.
 PUT_PHOTO = """
-INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+INSERT INTO photos (photo_id, width, height, sort_at, sort_utc, camera, lat, lon, segmented_with,
+    segment_count, hidden, stale) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
 ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.height,
-    sort_at = excluded.sort_at, sort_utc = excluded.sort_utc, camera = excluded.camera,
-    lat = excluded.lat, lon = excluded.lon, segmented_with = excluded.segmented_with,
-    segment_count = excluded.segment_count, hidden = excluded.hidden, stale = 1
+    segmented_with = excluded.segmented_with, segment_count = excluded.segment_count,
+    hidden = excluded.hidden, stale = 1
 """
 
 
-class Ledger(KnownFiles):
+class Ledger(GoneFiles):
     """The ledger of one library: its files, and here its photos. Each thread opens its own."""
 
     def is_finished(self, photo_id: str, segmented_with: str | None = None) -> bool:
@@ -83,7 +85,14 @@ class Ledger(KnownFiles):
             if not known.rowcount:
                 self._put_photo(new)
 
-    def finish_photo(self, photo: Photo, key: FileKey, stamp: FileStamp, sha256: str) -> None:
+    def finish_photo(
+        self,
+        photo: Photo,
+        key: FileKey,
+        stamp: FileStamp,
+        sha256: str,
+        stated: StatedFacts | None = None,
+    ) -> None:
         """Note that a photo is in the index with all its segments, and the file that shows it.
 
         Raises:
@@ -93,13 +102,20 @@ class Ledger(KnownFiles):
             raise ValueError(f"photo {photo.photo_id} is not finished")
         with self._transaction():
             self._put_photo(photo)
-            self._put_file(key, stamp, sha256, photo.photo_id, "present", None)
+            self._put_file(key, stamp, sha256, photo.photo_id, "present", stated=stated)
 
-    def show_whole_photo(self, photo: Photo, key: FileKey, stamp: FileStamp, sha256: str) -> None:
+    def show_whole_photo(
+        self,
+        photo: Photo,
+        key: FileKey,
+        stamp: FileStamp,
+        sha256: str,
+        stated: StatedFacts | None = None,
+    ) -> None:
         """Note that a photo can be found as a whole, its segments being still to do."""
         with self._transaction():
             self._put_photo(photo.model_copy(update={"segmented_with": None, "segment_count": 0}))
-            self._put_file(key, stamp, sha256, photo.photo_id, "present", None)
+            self._put_file(key, stamp, sha256, photo.photo_id, "present", stated=stated)
 
     def put_photo(self, photo: Photo) -> None:
         """Note a photo as it is, finished or not, without a file that shows it."""
@@ -249,10 +265,14 @@ class Ledger(KnownFiles):
             "(SELECT count(*) FROM photos WHERE NOT hidden AND segmented_with IS NOT NULL) "
             "AS photos_segmented, "
             "(SELECT count(*) FROM photos WHERE hidden) AS photos_hidden, "
+            "(SELECT count(*) FROM photos p WHERE hidden AND EXISTS (SELECT 1 FROM files f WHERE "
+            "f.photo_id = p.photo_id AND f.state = 'excluded')) AS photos_excluded, "
             "(SELECT coalesce(sum(segment_count), 0) FROM photos WHERE NOT hidden) AS segments, "
             "(SELECT count(*) FROM files WHERE state = 'present') AS files, "
             "(SELECT count(*) FROM files WHERE state = 'waiting') AS files_waiting, "
             "(SELECT count(*) FROM files WHERE state = 'vanished') AS files_vanished, "
+            "(SELECT count(*) FROM files WHERE state = 'excluded') AS files_excluded, "
+            "(SELECT count(*) FROM files WHERE state = 'unread') AS files_unread, "
             "(SELECT count(*) FROM files WHERE state = 'skipped') AS files_skipped"
         ).fetchone()
         return {key: int(row[key]) for key in row.keys()}  # noqa: SIM118  (a Row is no dict)

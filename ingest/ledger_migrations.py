@@ -59,8 +59,23 @@ CREATE TABLE library (library_id TEXT NOT NULL);
 INSERT INTO library VALUES (lower(hex(randomblob(16))));
 """
 
+# ctime_ns: null where it was not looked at. facts: what the file says of the photo, as JSON; null
+# where it was not kept. Files may also be excluded (left out and there) or unread (of a format that
+# is not read). devices: the root itself ('') and each folder in it where another device begins.
+WHAT_FILES_SAY = """
+ALTER TABLE files ADD COLUMN ctime_ns INTEGER;
+ALTER TABLE files ADD COLUMN facts TEXT;
+CREATE INDEX files_unread ON files (root_id, path) WHERE state = 'unread';
+CREATE TABLE devices (
+    root_id TEXT NOT NULL REFERENCES roots (root_id),
+    path BLOB NOT NULL,
+    device TEXT NOT NULL,           -- st_dev; on some systems beyond SQLite's integers
+    PRIMARY KEY (root_id, path)
+) WITHOUT ROWID;
+"""
+
 # The script at position i leads from format i to format i + 1.
-STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID)
+STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID, WHAT_FILES_SAY)
 FORMAT = len(STEPS)
 
 

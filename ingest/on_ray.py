@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from ingest import lanes
 from ingest.decode_worker import Decode, DecodeLimits, DecodeWorkers
-from ingest.lanes import finish_photos
-from ingest.pipeline import Through, facts_of_first, link_known_photo, skip_new_file
+from ingest.file_facts import StatedFacts
+from ingest.pipeline import Through, link_known_photo, skip_new_file
 from ingest.run import Run, new_files_of
 from ingest.scan import Again, NewFile
 from ingest.scopes import Scope
@@ -30,7 +31,7 @@ from ingest.workshop import (
     Workshop,
     cut_photo,
     embed_photo,
-    facts_from_decoded,
+    stated_from_decoded,
     write_photo,
 )
 from search.errors import PhotoError, SegsearchError, UsageError
@@ -48,6 +49,7 @@ class Written:
 
     file: NewFile
     outcome: Photo | PhotoError
+    stated: StatedFacts | None = None  # what the file says of the photo
 
 
 Row = dict[str, Any]  # Ray moves rows; ours have one column, `photo`
@@ -66,7 +68,7 @@ class DecodeFiles:
         if isinstance(decoded, PhotoError):
             return {"photo": Written(file, decoded)}
         photo_id = photo_id_from_digest(decoded.pixel_sha256)
-        return {"photo": UncutPhoto(file, decoded, photo_id, facts_from_decoded(decoded))}
+        return {"photo": UncutPhoto(file, decoded, photo_id, stated_from_decoded(decoded))}
 
 
 class CutPhotos:
@@ -84,10 +86,10 @@ class CutPhotos:
         index = self._workshop.index()
         known = next(iter(index.photos([uncut.photo_id])), None)
         if known is not None and self._is_finished(known):
-            return Written(uncut.file, known)  # by a run that did not come to note it
+            return Written(uncut.file, known, uncut.stated)  # by a run that did not come to note it
         cut = cut_photo(uncut, self._workshop)
         write_photo(cut, embed_photo(cut, self._workshop), index)
-        return Written(uncut.file, cut.photo)
+        return Written(uncut.file, cut.photo, cut.stated)
 
     def _is_finished(self, photo: Photo) -> bool:
         wanted = (None, photo.segmented_with)
@@ -235,9 +237,10 @@ def _note(written: Written, seen: Seen, run: Run) -> None:
     file, photo = written.file, written.outcome
     if isinstance(photo, PhotoError):
         skip_new_file(file, photo, seen, run)
-    elif not link_known_photo(file, photo.photo_id, photo.facts, run):
-        facts = facts_of_first(file.key, photo.photo_id, photo.facts, run.ledger)
-        finish_photos([(file, photo)], run.ledger, run)
-        if facts != photo.facts:
-            run.ledger.put_file(file.key, file.stamp, file.sha256, photo.photo_id, facts)
+        run.progress.show(run.tally)
+        return
+    stated = written.stated
+    assert stated is not None  # it comes with every photo
+    if not link_known_photo(file, photo.photo_id, stated, run):
+        lanes.finish_photos([lanes.Written(file, photo, stated)], run.ledger, run)
     run.progress.show(run.tally)

@@ -40,6 +40,7 @@ class DecodedPhoto:
     taken_at: datetime  # with a UTC offset; the file's time where EXIF has no date
     camera: str | None
     location: Place | None
+    is_dated: bool = True  # EXIF has a date
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -149,7 +150,9 @@ def _decode(file: BinaryIO, name: str, max_pixels: int, file_time: datetime) -> 
     pixels, exif = _pixels(file, name, max_pixels)
     facts = facts_from_exif(exif, file_time)
     digest = pixel_sha256(pixels.rgb)
-    return DecodedPhoto(pixels.rgb, digest, facts.taken_at, facts.camera, facts.location)
+    return DecodedPhoto(
+        pixels.rgb, digest, facts.taken_at, facts.camera, facts.location, facts.is_dated
+    )
 
 
 def _pixels(

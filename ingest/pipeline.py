@@ -17,12 +17,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ingest.files import FileKey, is_gone
+from ingest.absent import SeenDevices
+from ingest.file_facts import StatedFacts
+from ingest.files import is_gone
 from ingest.lanes import cutting
-from ingest.ledger import Ledger
 from ingest.lost import note_lost_photos
 from ingest.run import Run, decoded_ahead, new_files_of
-from ingest.scan import Again, NewFile, mark_vanished, skip_file
+from ingest.scan import Again, NewFile, skip_file
 from ingest.scopes import (
     WHOLE,
     Glance,
@@ -35,10 +36,11 @@ from ingest.seen import Seen
 from ingest.stages import Stage
 from ingest.tally import IngestSummary, Progress, Tally
 from ingest.telling import tell_index
+from ingest.vanished import Absent, mark_vanished
 from ingest.whole_first import show_whole_photos
-from ingest.workshop import UncutPhoto, Workshop, facts_from_decoded
+from ingest.workshop import UncutPhoto, Workshop, stated_from_decoded
 from search.errors import PhotoError, TooLargeError, UndecodableError
-from search.records import PhotoFacts, photo_id_from_digest
+from search.records import photo_id_from_digest
 
 Through = Callable[[Scope, Run], Seen]
 
@@ -50,6 +52,7 @@ def ingest(
     *,
     resegment: bool = False,
     retry_skipped: bool = False,
+    reread: bool = False,
     glance: Glance = WHOLE,
     through: Through | None = None,
 ) -> IngestSummary:
@@ -63,6 +66,7 @@ def ingest(
         progress: is told how far it is.
         resegment: cut photos anew that were cut with other settings.
         retry_skipped: look again at files that were skipped before.
+        reread: read and decode files again that have the size and times they had; cut nothing.
         glance: how a watcher looks, when only a few files have changed.
         through: brings in what is new in one folder; None: this process does.
 
@@ -73,19 +77,22 @@ def ingest(
     started, interrupted = time.monotonic(), False
     with closing(workshop.open_ledger()) as ledger:
         exclude = workshop.settings.exclude_patterns
-        scopes = scopes_from_paths(paths, ledger, exclude)
-        scopes += shallow_scopes(glance.shallow, ledger, exclude)
-        again = Again(workshop.segmented_with() if resegment else None, retry_skipped)
+        links = workshop.settings.follow_links
+        scopes = scopes_from_paths(paths, ledger, exclude, follow_links=links)
+        scopes += shallow_scopes(glance.shallow, ledger, exclude, follow_links=links)
+        again = Again(workshop.segmented_with() if resegment else None, retry_skipped, reread)
         run = Run(workshop, ledger, progress, Tally(), again, glance.busy)
         try:
             note_lost_photos(run)
-            run.tally.found, new = count_files(scopes, ledger)
+            devices = dict[str, SeenDevices]()
+            run.tally.found, new = count_files(scopes, ledger, devices)
+            absent = Absent.of(scopes, ledger, devices)
             progress.start(run.tally.found)
             if through is None and 0 < workshop.settings.whole_first_from <= new:
                 run.tally.new = new
                 show_whole_photos(scopes, run)
             looked_through = [(scope, (through or ingest_scope)(scope, run)) for scope in scopes]
-            mark_vanished(looked_through, ledger, run.tally, asks=glance.asks)
+            mark_vanished(looked_through, ledger, run.tally, asks=glance.asks, absent=absent)
         except KeyboardInterrupt:
             interrupted = True
         try:
@@ -109,7 +116,7 @@ def _workers(workshop: Workshop) -> dict[Stage, int]:
 def ingest_scope(scope: Scope, run: Run) -> Seen:
     """Bring in what is new in one folder; return what was seen of it."""
     seen = Seen()
-    same_again: deque[tuple[NewFile, str, PhotoFacts]] = deque()  # linked once the first is in
+    same_again: deque[tuple[NewFile, str, StatedFacts]] = deque()  # linked once the first is in
     new_files = new_files_of(scope, seen, run)
     with cutting(run) as cut, closing(decoded_ahead(new_files, run)) as photos:
         for file, decoded in photos:
@@ -118,39 +125,30 @@ def ingest_scope(scope: Scope, run: Run) -> Seen:
                 skip_new_file(file, decoded, seen, run)
                 continue
             photo_id = photo_id_from_digest(decoded.pixel_sha256)
-            facts = facts_from_decoded(decoded)
+            stated = stated_from_decoded(decoded)
             while same_again and same_again[0][1] not in run.in_hand:
                 link_known_photo(*same_again.popleft(), run)
             if photo_id in run.in_hand:
-                same_again.append((file, photo_id, facts))
-            elif not link_known_photo(file, photo_id, facts, run):
+                same_again.append((file, photo_id, stated))
+            elif not link_known_photo(file, photo_id, stated, run):
                 run.in_hand.add(photo_id)
-                facts = facts_of_first(file.key, photo_id, facts, run.ledger)
-                cut(UncutPhoto(file, decoded, photo_id, facts))
+                cut(UncutPhoto(file, decoded, photo_id, stated))
     for again in same_again:
         link_known_photo(*again, run)
     return seen
 
 
-def link_known_photo(file: NewFile, photo_id: str, facts: PhotoFacts, run: Run) -> bool:
+def link_known_photo(file: NewFile, photo_id: str, stated: StatedFacts, run: Run) -> bool:
     """Link a file with known pixels (re-tagged, or saved anew); False if they are not known."""
     if not run.ledger.is_finished(photo_id, run.again.segmented_otherwise_than):
         return False
-    now = facts_of_first(file.key, photo_id, facts, run.ledger)
-    run.ledger.put_file(file.key, file.stamp, file.sha256, photo_id, now)
-    run.tally.updated += 1
+    known = run.ledger.file(file.key) if run.again.unchanged else None
+    run.ledger.put_file(file.key, file.stamp, file.sha256, photo_id, stated)
+    if known is not None and (known.photo_id, known.stated) == (photo_id, stated):
+        run.tally.unchanged += 1  # it was read again, and says the same
+    else:
+        run.tally.updated += 1
     return True
-
-
-def facts_of_first(key: FileKey, photo_id: str, facts: PhotoFacts, ledger: Ledger) -> PhotoFacts:
-    """Return a photo's facts: those of its first file, as long as that one is there.
-
-    Otherwise a copy without EXIF, as messengers make them, would take date and camera away.
-    """
-    others = [other for other in ledger.files_of(photo_id) if other != key]
-    if any(other.root.is_absent or not is_gone(other.path) for other in others):
-        return ledger.photo(photo_id).photo.facts
-    return facts
 
 
 def skip_new_file(file: NewFile, error: PhotoError, seen: Seen, run: Run) -> None:

@@ -13,7 +13,7 @@ from ingest.run import Run, decoded_ahead, new_files_of
 from ingest.scopes import Scope
 from ingest.seen import Seen
 from ingest.tally import Progress
-from ingest.workshop import Workshop, facts_from_decoded
+from ingest.workshop import Workshop, stated_from_decoded
 from search.errors import PhotoError
 from search.index import SegmentIndex
 from search.records import Record, photo_id_from_digest
@@ -85,6 +85,6 @@ def _link_files(scope: Scope, run: Run, unknown: list[str]) -> Seen:
                 skip_new_file(file, decoded, seen, run)
                 continue
             photo_id = photo_id_from_digest(decoded.pixel_sha256)
-            if not link_known_photo(file, photo_id, facts_from_decoded(decoded), run):
+            if not link_known_photo(file, photo_id, stated_from_decoded(decoded), run):
                 unknown.append(shown_path(file.key.path))
     return seen

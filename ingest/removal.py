@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.absent import absent_folders
+from ingest.files import FileKey, Root, is_below, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
 from search.errors import UsageError
@@ -29,14 +32,62 @@ def forget_photos(
         ledger.forget_photo(photo_id)
 
 
-def forget_root(folder: Path, ledger: Ledger) -> list[str]:
+@dataclass(frozen=True)
+class Missing:
+    """Photos that no file shows any more."""
+
+    photo_ids: tuple[str, ...]  # their files are gone from disks that are there
+    kept: tuple[str, ...]  # their disk is not there, or a file of theirs is back
+
+
+def missing_photos(ledger: Ledger) -> Missing:
+    """Return the photos whose files are gone, apart from those of which that is a guess."""
+    absent = {root.root_id: absent_folders(root, ledger) for root in ledger.roots()}
+
+    def is_kept(key: FileKey) -> bool:
+        folders = absent[key.root.root_id]
+        return any(is_below(key.below, each) for each in folders) or not is_gone(key.path)
+
+    missing = ledger.missing_photos()
+    kept = {photo_id for photo_id in missing if any(map(is_kept, ledger.vanished_files(photo_id)))}
+    gone = tuple(photo_id for photo_id in missing if photo_id not in kept)
+    return Missing(gone, tuple(sorted(kept)))
+
+
+def only_below(folder: Path, ledger: Ledger) -> list[str]:
+    """Return the photos that no file outside a folder shows.
+
+    Raises:
+        UsageError: nothing is known of that folder.
+    """
+    root, below = _known_folder(folder, ledger)
+
+    def is_inside(key: FileKey) -> bool:
+        return key.root.root_id == root.root_id and is_below(key.below, below)
+
+    return [
+        photo_id
+        for photo_id in ledger.photos_below(root, below)
+        if all(map(is_inside, ledger.files_of(photo_id, excluded=True)))
+    ]
+
+
+def forget_folder(folder: Path, ledger: Ledger) -> list[str]:
     """Forget a folder that photos were taken from; return the photos that no other file shows.
 
     Raises:
-        UsageError: photos were not taken from that folder as such.
+        UsageError: nothing is known of that folder.
     """
+    return ledger.forget_below(*_known_folder(folder, ledger))
+
+
+def _known_folder(folder: Path, ledger: Ledger) -> tuple[Root, bytes]:
     path = Path(os.path.realpath(folder))
-    root = next((root for root in ledger.roots() if root.path == path), None)
-    if root is None:
-        raise UsageError(f"{shown_path(path)} is not a root; `segsearch status` lists them")
-    return ledger.forget_root(root)
+    root = ledger.root_for(path)
+    below = os.fsencode(path.relative_to(root.path)) if root else b""
+    if root is None or (path != root.path and not ledger.knows_of(root, below)):
+        raise UsageError(
+            f"no photos were taken from {shown_path(path)}: it is not a root and in none; "
+            "`segsearch status` lists them"
+        )
+    return root, b"" if path == root.path else below

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -12,16 +13,17 @@ from typing import Generic, TypeVar
 from ingest.ahead import done_ahead
 from ingest.decode_worker import DecodeWorkers
 from ingest.ledger import Ledger
-from ingest.photos import DecodedPhoto
+from ingest.photos import DecodedPhoto, shown_path
 from ingest.scan import Again, NewFile, iter_new_files
 from ingest.scopes import Scope
 from ingest.seen import Seen
 from ingest.stages import Stages
 from ingest.tally import Progress, Tally
 from ingest.workshop import Workshop
-from search.errors import PhotoError
+from search.errors import PhotoError, SegsearchError, UndecodableError
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -59,11 +61,24 @@ def new_files_of(scope: Scope, seen: Seen, run: Run) -> Iterator[NewFile]:
 def decoded_ahead(
     files: Iterable[NewFile], run: Run
 ) -> Generator[tuple[NewFile, DecodedPhoto | PhotoError]]:
-    """Yield files with their pixels, in order, decoded before they are asked for."""
+    """Yield files with their pixels, in order, decoded before they are asked for.
+
+    What nobody foresaw is said of the file that it happened with, and the run goes on.
+    """
 
     def decode(file: NewFile, workers: DecodeWorkers) -> DecodedPhoto | PhotoError:
-        with run.stages.busy("decode"):
-            return workers.decode(file.key.path)
+        path = file.key.path
+        try:
+            with run.stages.busy("decode"):
+                return workers.decode(path)
+        except SegsearchError:  # no process can be started, say: it is not the file
+            raise
+        except Exception as error:
+            _logger.warning("%s can't be decoded", shown_path(path), exc_info=True)
+            return UndecodableError(
+                f"{shown_path(path)} can't be decoded: {type(error).__name__}. Restore it from a "
+                "backup, convert it, or leave it out."
+            )
 
     return done_ahead(files, decode, run.workshop.settings, run.workshop.decode)
 

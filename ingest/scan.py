@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import unicodedata
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest.files import LOOK_AGAIN, FileKey, FileRow, FileStamp, Root, is_below, is_gone
-from ingest.leaving_out import IGNORE_NAME
+from ingest.files import LOOK_AGAIN, FileKey, FileRow, FileStamp, is_gone
+from ingest.ignore_file import IGNORE_NAME
 from ingest.ledger import Ledger
 from ingest.photos import bytes_sha256, shown_path
 from ingest.pillow import refusing
-from ingest.scopes import Caution, Scope, below_root, iter_scope_files
+from ingest.scopes import NOTED_AT_ONCE, Scope, below_root, iter_scope_files
 from ingest.seen import Seen
 from ingest.tally import Tally
 from ingest.walk import Told
@@ -36,6 +34,7 @@ class Again:
 
     segmented_otherwise_than: str | None = None  # a fingerprint
     skipped: bool = False
+    unchanged: bool = False  # files are read again that seem to be what they were
 
 
 def iter_new_files(
@@ -62,20 +61,8 @@ def iter_new_files(
         busy: files that are left alone, as if they had not changed.
         on_settled: called after each file that needs no decoding.
     """
-
-    def unreadable(path: Path, reason: str) -> None:
-        seen.unreadable.append(below_root(scope.root, path))
-        tally.skipped.append((path, reason))
-
-    def left_out(path: Path) -> None:
-        seen.left_out.append(below_root(scope.root, path))
-        if path == scope.path:
-            tally.notices.append(
-                f"{shown_path(path)} is left out by a pattern: see {IGNORE_NAME} in the folders "
-                "around it, and the setting exclude"
-            )
-
-    for path in iter_scope_files(scope, Told(unreadable, left_out)):
+    passed_over = _PassedOver(scope, ledger, tally, seen)
+    for path in iter_scope_files(scope, passed_over.told()):
         key = FileKey(scope.root, below_root(scope.root, path))
         if path in busy:
             seen.files.add(key.below)
@@ -93,6 +80,59 @@ def iter_new_files(
             yield new
         else:
             on_settled()
+    passed_over.end()
+
+
+@dataclass
+class _PassedOver:
+    """Notes what a walk passes over."""
+
+    scope: Scope
+    ledger: Ledger
+    tally: Tally
+    seen: Seen
+    unread: list[FileKey] = field(default_factory=list)  # not noted yet
+    outside: list[Path] = field(default_factory=list)  # links
+
+    def told(self) -> Told:
+        return Told(self.note_unreadable, self.note_left_out, self.outside.append, self.note_unread)
+
+    def _key(self, path: Path) -> FileKey:
+        return FileKey(self.scope.root, below_root(self.scope.root, path))
+
+    def note_unreadable(self, path: Path, reason: str) -> None:
+        key = self._key(path)
+        self.seen.unreadable.add(key.below)
+        skip_file(key, PhotoError(reason), self.ledger, self.tally)
+
+    def note_left_out(self, path: Path) -> None:
+        self.seen.left_out.add(self._key(path).below)
+        if path == self.scope.path:
+            self.tally.notices.append(
+                f"{shown_path(path)} is left out by a pattern: see {IGNORE_NAME} in the folders "
+                "around it, and the setting exclude"
+            )
+
+    def note_unread(self, path: Path) -> None:
+        key = self._key(path)
+        self.seen.not_read.add(key.below)
+        self.unread.append(key)
+        if len(self.unread) >= NOTED_AT_ONCE:
+            self._write_unread()
+
+    def _write_unread(self) -> None:
+        if self.unread:
+            self.ledger.note_unread(self.unread)
+            self.unread.clear()
+
+    def end(self) -> None:
+        self._write_unread()
+        if self.outside:
+            self.tally.notices.append(
+                f"{len(self.outside)} links lead out of the folders and were not followed "
+                f"({shown_path(self.outside[0])} is one): --follow-links follows them, or ingest "
+                "the places themselves"
+            )
 
 
 def _new_file(key: FileKey, ledger: Ledger, tally: Tally, again: Again) -> NewFile | None:
@@ -100,17 +140,22 @@ def _new_file(key: FileKey, ledger: Ledger, tally: Tally, again: Again) -> NewFi
     with refusing(shown_path(key.path)):
         stamp = FileStamp.of(key.path)
     known = ledger.file(key)
-    if known is not None and known.stamp == stamp:
+    is_still = known is not None and known.stamp.is_still(stamp) and not again.unchanged
+    if known is not None and is_still:
         if _shows_finished_photo(known, ledger, again):
+            _note_unchanged(key, known, stamp, ledger)
             tally.unchanged += 1
             return None
         if known.state == "skipped" and not again.skipped:
-            tally.skipped.append((key.path, known.reason or "skipped before"))
+            tally.skip(key.path, known.reason or "skipped before", is_new=False)
             return None
-    new = NewFile(key, stamp, _sha256(key, stamp, known))
+    known_sha256 = known.sha256 if known is not None and is_still else None
+    new = NewFile(key, stamp, known_sha256 or bytes_sha256(key.path))
+    if again.unchanged:  # what it says is read, too: maybe more of that is understood by now
+        return new
     only_touched = known is not None and known.sha256 == new.sha256
     if known is not None and only_touched and _shows_finished_photo(known, ledger, again):
-        ledger.restamp_file(key, stamp)
+        _note_unchanged(key, known, stamp, ledger)
         tally.unchanged += 1
         return None
     if link_known_content(new, ledger, again):
@@ -119,11 +164,12 @@ def _new_file(key: FileKey, ledger: Ledger, tally: Tally, again: Again) -> NewFi
     return new
 
 
-def _sha256(key: FileKey, stamp: FileStamp, known: FileRow | None) -> str:
-    """Return a file's hash; one that has its known size and time is not read for it."""
-    if known is not None and known.stamp == stamp and known.sha256 is not None:
-        return known.sha256
-    return bytes_sha256(key.path)
+def _note_unchanged(key: FileKey, known: FileRow, stamp: FileStamp, ledger: Ledger) -> None:
+    """Note that a file holds what it held: its stamp, and that it can be read."""
+    if known.stamp != stamp:
+        ledger.restamp_file(key, stamp)
+    if known.reason is not None:
+        ledger.note_reason(key, None)
 
 
 def iter_waiting_files(
@@ -172,111 +218,17 @@ def skip_file(
 ) -> None:
     """Count a file as skipped, and note why.
 
-    With a stamp it is not looked at again before it changes. Without one (it could not be read,
+    It is news if another reason was noted before, or none. With a stamp it is not looked at again
+    before it changes. Without one (it could not be read,
     which says nothing of what is in it) it is tried again the next time, and if it is known to
     show a photo it goes on doing so.
     """
-    tally.skipped.append((key.path, str(error)))
-    known = ledger.file(key)
+    known, reason = ledger.file(key), str(error)
+    tally.skip(key.path, reason, is_new=known is None or known.reason != reason)
     if stamp is not None or known is None or known.photo_id is None:
-        ledger.skip_file(key, stamp or LOOK_AGAIN, str(error))
-
-
-def mark_vanished(
-    looked_through: Sequence[tuple[Scope, Seen]],
-    ledger: Ledger,
-    tally: Tally,
-    *,
-    asks: Caution | None = None,
-) -> None:
-    """Note which files are gone, after all was looked through: a file may have moved.
-
-    A root that is absent hides nothing, nor does one that is suddenly empty: that is what the
-    mount point of an unmounted disk looks like. What patterns leave out is gone as well, until they
-    no longer do. A file that is still there was passed over for another reason (it was named itself
-    once, and has no photo's extension, say), unless it is one that was seen by another spelling.
-
-    Args:
-        looked_through: where, and what was seen there.
-        ledger: notes what is gone.
-        tally: counts the photos that no file shows any more.
-        asks: change nothing where a large part of a root is gone in a while, and say so.
-    """
-    gone: dict[Root, list[bytes]] = {}
-    for scope, seen in looked_through:
-        gone.setdefault(scope.root, []).extend(_gone(scope, ledger, seen, tally))
-    for root, paths in gone.items():
-        if not paths:
-            continue
-        at_most = asks.may_hide(root, ledger.count_photos(root)) if asks else None
-        hidden = ledger.mark_vanished(root, paths, at_most=at_most)
-        if hidden is None:
-            tally.notices.append(_too_many(root, len(paths)))
-            continue
-        tally.vanished += hidden
-        if asks:
-            asks.note(root, hidden)
-
-
-def _gone(scope: Scope, ledger: Ledger, seen: Seen, tally: Tally) -> list[bytes]:
-    known = ledger.known_below(scope.root, scope.below)
-    unseen = [path for path in known if scope.covers(path) and path not in seen.files]
-    if not unseen:
-        return []
-    if scope.root.is_absent or (not seen.files and _is_empty(scope.root)):
-        tally.notices.append(_nothing_forgotten(scope.root))
-        return []
-    return [path for path in unseen if _is_no_more(FileKey(scope.root, path), seen)]
-
-
-def _too_many(root: Root, files: int) -> str:
-    path = shown_path(root.path)
-    return (
-        f"{files} files of {path} are gone, too many at once: their photos are kept. If that is "
-        f"meant: segsearch ingest {path}"
-    )
-
-
-def _is_no_more(key: FileKey, seen: Seen) -> bool:
-    if any(is_below(key.below, folder) for folder in seen.left_out):
-        return True
-    if any(is_below(key.below, folder) for folder in seen.unreadable):
-        return False
-    return is_gone(key.path) or _has_another_spelling(key, seen)
-
-
-def _has_another_spelling(key: FileKey, seen: Seen) -> bool:
-    """Say whether a file that was seen is this one: a.JPG, renamed to a.jpg, answers to both.
-
-    So it is on disks to which upper and lower case, or é as one letter and as two, are the same.
-    """
-    spelling = _folded(key.below)
-    return any(
-        _folded(below) == spelling and key.path.samefile(FileKey(key.root, below).path)
-        for below in seen.files
-    )
-
-
-def _folded(below: bytes) -> str:
-    return unicodedata.normalize("NFC", os.fsdecode(below)).casefold()
-
-
-def _nothing_forgotten(root: Root) -> str:
-    state = "not there" if root.is_absent else "empty"
-    path = shown_path(root.path)
-    return (
-        f"{path} is {state} (an unmounted disk?): its photos are kept. If they are elsewhere now: "
-        f"segsearch move-root {path} NEW; if they are gone for good: segsearch remove --root {path}"
-    )
-
-
-def _is_empty(root: Root) -> bool:
-    """Say whether nothing but hidden files is in a root, as far as it can be read."""
-    try:
-        with os.scandir(root.path) as entries:
-            return all(entry.name.startswith(".") for entry in entries)
-    except OSError:
-        return True
+        ledger.skip_file(key, stamp or LOOK_AGAIN, reason)
+    elif known.reason != reason:
+        ledger.note_reason(key, reason)
 
 
 def _shows_finished_photo(known: FileRow, ledger: Ledger, again: Again) -> bool:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from ingest.absent import SeenDevices, device_of
 from ingest.files import FileKey, Root, is_below, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
-from ingest.walk import Told, iter_photo_files
+from ingest.system_folders import is_kept_from_libraries
+from ingest.walk import Links, Told, iter_photo_files
 from search.errors import UsageError
 
 LARGE_PART = 5  # a fifth of a root's photos is more than a person deletes in a while,
@@ -32,6 +34,7 @@ class Scope:
     outermost: Path | None = None  # the root around all others: where patterns count from
     exclude: tuple[str, ...] = ()  # patterns of what is left out
     deep: bool = True  # else the folders in it are not looked into
+    links: Links = field(default_factory=Links)
 
     @property
     def below(self) -> bytes:
@@ -79,12 +82,18 @@ WHOLE = Glance()
 
 
 def scopes_from_paths(
-    paths: Sequence[Path], ledger: Ledger, exclude: Sequence[str] = ()
+    paths: Sequence[Path],
+    ledger: Ledger,
+    exclude: Sequence[str] = (),
+    *,
+    follow_links: bool = False,
 ) -> list[Scope]:
     """Return what to look through; folders not known yet become roots.
 
-    A path below another one adds nothing. Roots below a path are looked through as scopes of
-    their own, so that each file has one name and an unmounted one hides nothing.
+    So does a folder in one that is left out by default (a bin, say): it was named, and is looked
+    through from now on. A path below another one adds nothing. Roots below a path are looked
+    through as scopes of their own, so that each file has one name and an unmounted one hides
+    nothing.
 
     Raises:
         UsageError: a path that is neither there nor known.
@@ -94,19 +103,33 @@ def scopes_from_paths(
         _check_there_or_known(path, ledger)
     outermost = _outermost(real)
     for path in outermost:
-        if ledger.root_for(path) is None:
+        root = ledger.root_for(path)
+        if root is None or is_kept_from_libraries(path, root.path):
             ledger.add_root(path if os.path.isdir(path) else path.parent)  # noqa: PTH112
     scopes = [scope for path in outermost for scope in _scopes(path, ledger)]
-    return [replace(scope, exclude=tuple(exclude)) for scope in scopes]
+    links = _links(ledger, follow_links)
+    return [replace(scope, exclude=tuple(exclude), links=links) for scope in scopes]
+
+
+def _links(ledger: Ledger, everywhere: bool) -> Links:
+    return Links(tuple(root.path for root in ledger.roots()), everywhere)
 
 
 def shallow_scopes(
-    folders: Iterable[Path], ledger: Ledger, exclude: Sequence[str] = ()
+    folders: Iterable[Path],
+    ledger: Ledger,
+    exclude: Sequence[str] = (),
+    *,
+    follow_links: bool = False,
 ) -> list[Scope]:
     """Return folders to look through without those in them; what lies below no root is left out."""
     roots = [folder for folder in folders if ledger.root_for(folder) is not None]
     scopes = [_scopes(folder, ledger)[0] for folder in roots]
-    return [replace(scope, inner=(), exclude=tuple(exclude), deep=False) for scope in scopes]
+    links = _links(ledger, follow_links)
+    return [
+        replace(scope, inner=(), exclude=tuple(exclude), deep=False, links=links)
+        for scope in scopes
+    ]
 
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:
@@ -143,30 +166,41 @@ def _scopes(path: Path, ledger: Ledger) -> list[Scope]:
 
 def iter_scope_files(scope: Scope, told: Told) -> Iterator[Path]:
     """Yield the photo files of a scope; one that is not there has none."""
+    if not is_gone(scope.path):
+        files = iter_photo_files(
+            scope.path,
+            _told_of_own(told, scope),
+            root=scope.outermost or scope.root.path,
+            exclude=scope.exclude,
+            deep=scope.deep,
+            links=scope.links,
+        )
+        yield from filter(scope.holds, files)
+
+
+def _told_of_own(told: Told, scope: Scope) -> Told:
+    """Return who is told of the paths that belong to a scope, and of no others."""
+
+    def own(tell: Callable[[Path], None]) -> Callable[[Path], None]:
+        return lambda path: tell(path) if scope.holds(path) else None
 
     def unreadable(path: Path, reason: str) -> None:
         if scope.holds(path):
             told.unreadable(path, reason)
 
-    def left_out(path: Path) -> None:
-        if scope.holds(path):
-            told.left_out(path)
+    def device(folder: Path, number: int) -> None:
+        if scope.holds(folder):
+            told.device(folder, number)
 
-    if not is_gone(scope.path):
-        files = iter_photo_files(
-            scope.path,
-            Told(unreadable, left_out),
-            root=scope.outermost or scope.root.path,
-            exclude=scope.exclude,
-            deep=scope.deep,
-        )
-        yield from filter(scope.holds, files)
+    return Told(unreadable, own(told.left_out), own(told.outside), own(told.not_read), device)
 
 
-def count_files(scopes: Sequence[Scope], ledger: Ledger) -> tuple[int, int]:
+def count_files(
+    scopes: Sequence[Scope], ledger: Ledger, devices: dict[str, SeenDevices] | None = None
+) -> tuple[int, int]:
     """Return how many photo files there are to look at, and how many of them never were.
 
-    The latter are noted as waiting.
+    The latter are noted as waiting. `devices` grows, by root id, by where devices begin.
     """
 
     def quiet(path: Path, reason: str) -> None:
@@ -174,17 +208,30 @@ def count_files(scopes: Sequence[Scope], ledger: Ledger) -> tuple[int, int]:
 
     files = 0
     for scope in scopes:
-        paths = iter_scope_files(scope, Told(quiet))
+        told = Told(quiet, device=_noting_devices(scope, devices if devices is not None else {}))
+        paths = iter_scope_files(scope, told)
         while some := list(islice(paths, NOTED_AT_ONCE)):
             files += len(some)
             ledger.note_waiting(FileKey(scope.root, below_root(scope.root, p)) for p in some)
-    by_root = {scope.root.root_id: scope.root for scope in scopes}
-    waiting = sum(
-        any(scope.root.root_id == root_id and scope.covers(below) for scope in scopes)
-        for root_id, root in by_root.items()
-        for below in ledger.iter_waiting(root)
-    )
-    return files, waiting
+    waiting = set[tuple[str, bytes]]()  # scopes of one root may overlap
+    for scope in scopes:
+        below = ledger.iter_waiting(scope.root, scope.below)
+        waiting.update((scope.root.root_id, path) for path in below if scope.covers(path))
+    return files, len(waiting)
+
+
+def _noting_devices(scope: Scope, devices: dict[str, SeenDevices]) -> Callable[[Path, int], None]:
+    """Return what notes the devices of the folders that are walked, and of those around them."""
+    seen = devices.setdefault(scope.root.root_id, SeenDevices())
+
+    def note(folder: Path, device: int | None) -> None:
+        if device is not None:
+            seen.note(below_root(scope.root, folder), device)
+
+    for around in reversed(scope.path.parents):
+        if around.is_relative_to(scope.root.path):
+            note(around, device_of(around))
+    return note
 
 
 def below_root(root: Root, path: Path) -> bytes:

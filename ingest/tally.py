@@ -20,6 +20,12 @@ class Skipped(Record):
     reason: str
 
 
+class SkippedNow(Skipped):
+    """The same, in a run; not new if an earlier run said so with the same reason."""
+
+    is_new: bool = True
+
+
 class SkippedBefore(Skipped):
     """The same, and when that was noted."""
 
@@ -36,11 +42,13 @@ class IngestSummary(Record):
     photos_unchanged: int
     photos_updated: int  # moved, copied or re-tagged: no inference
     photos_vanished: int  # hidden: no file shows them any more
+    photos_excluded: int = 0  # hidden: left out from now on, by patterns or by default
     photos_skipped: int
+    skipped_new: int = 0  # of those: not told of by an earlier run
     segments: int
     seconds: float
     interrupted: bool
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedNow, ...]
     notices: tuple[str, ...]
     stages: tuple[StageTime, ...] = ()  # in the order of a photo's way
     slowest: Stage | None = None  # the stage that the others waited for
@@ -70,10 +78,18 @@ class Tally:
     unchanged: int = 0
     updated: int = 0
     vanished: int = 0
+    excluded: int = 0
     segments: int = 0
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    skipped_before: set[Path] = field(default_factory=set)  # of those: nothing new
     notices: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def skip(self, path: Path, reason: str, *, is_new: bool) -> None:
+        """Count a file or folder that can't be used, and note why."""
+        self.skipped.append((path, reason))
+        if not is_new:
+            self.skipped_before.add(path)
 
     def finished(self, segments: int) -> None:
         """Count a photo that was cut; threads may do so at the same time."""
@@ -98,11 +114,16 @@ class Tally:
             photos_unchanged=self.unchanged,
             photos_updated=self.updated,
             photos_vanished=self.vanished,
+            photos_excluded=self.excluded,
             photos_skipped=len(self.skipped),
+            skipped_new=len(self.skipped) - len(self.skipped_before),
             segments=self.segments,
             seconds=round(seconds, 3),
             interrupted=interrupted,
-            skipped=tuple(Skipped(path=shown_path(p), reason=r) for p, r in self.skipped),
+            skipped=tuple(
+                SkippedNow(path=shown_path(p), reason=r, is_new=p not in self.skipped_before)
+                for p, r in self.skipped
+            ),
             notices=tuple(self.notices),
             stages=stages,
             slowest=slowest(stages),

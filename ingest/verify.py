@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ingest.files import PhotoRow, is_gone
+from ingest.absent import absent_folders
+from ingest.files import PhotoRow, is_below, is_gone
 from ingest.ledger import Ledger
 from ingest.mask_checks import mask_problem
 from ingest.photos import shown_path
@@ -252,11 +253,13 @@ def _orphans(index: SegmentIndex, found: _Found) -> list[Fault]:
 
 
 def _files(ledger: Ledger) -> tuple[int, tuple[str, ...]]:
-    """Return how many files should be there, and those that are gone; absent roots aside."""
-    absent = {root.root_id for root in ledger.roots() if root.is_absent}
+    """Return how many files should be there, and those that are gone; absent disks aside."""
+    absent = {root.root_id: absent_folders(root, ledger) for root in ledger.roots()}
     count, gone = 0, []
     for key in ledger.present_files():
         count += 1
-        if key.root.root_id not in absent and is_gone(key.path):
+        if any(is_below(key.below, folder) for folder in absent[key.root.root_id]):
+            continue
+        if is_gone(key.path):
             gone.append(shown_path(key.path))
     return count, tuple(gone)

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.files import FileStamp, is_gone
-from ingest.leaving_out import IGNORE_NAME
+from ingest.formats import EXTENSIONS
+from ingest.ignore_file import IGNORE_NAME
 from ingest.ledger import Ledger
 from ingest.scopes import below_root
-from ingest.walk import EXTENSIONS
+from ingest.system_folders import NO_MEDIA_NAME, is_kept_from_libraries
 
 SETTLED_S = 2.0  # a copy over a network writes more often than this
+# What a library folder holds, or how it begins (`ledger.sqlite-wal`).
+OWN_NAMES = ("segsearch.json", "ledger.sqlite", "index", "pictures", "owner.", "ingest.lock")
 AT_MOST_S = 15.0  # of waiting for a burst to end; what has settled by then is looked at
 
 
@@ -78,6 +81,12 @@ def where_to_look(changed: Iterable[Path], ledger: Ledger) -> Where:
     """Return where changed paths make a difference to a library."""
     deep, shallow = set[Path](), set[Path]()
     for path in changed:
+        root = ledger.root_for(path)
+        if path.name == NO_MEDIA_NAME and root is not None:  # its folder comes or goes as a whole
+            deep.add(path.parent if path.parent == root.path else path.parent.parent)
+            continue
+        if root is not None and is_kept_from_libraries(path, root.path):
+            continue  # nobody named it
         if path.is_dir() or _is_known(path, ledger):
             deep.add(path)
         if path.name == IGNORE_NAME:
@@ -96,12 +105,20 @@ def _is_known(path: Path, ledger: Ledger) -> bool:
 
 
 def is_watched(path: Path, roots: Iterable[Path], library: Path) -> bool:
-    """Say whether a change may matter: nothing hidden, and nothing of the library itself."""
-    if path.is_relative_to(library):
+    """Say whether a change may matter: nothing hidden, and nothing of the library's own files."""
+    if _is_own(path, library):
         return False
     root = next((root for root in roots if path.is_relative_to(root)), None)
     if root is None:
         return False
     *folders, name = ("", *path.relative_to(root).parts)
     hidden = [part for part in folders if part.startswith(".")]
-    return not hidden and (not name.startswith(".") or name == IGNORE_NAME)
+    return not hidden and (not name.startswith(".") or name in (IGNORE_NAME, NO_MEDIA_NAME))
+
+
+def _is_own(path: Path, library: Path) -> bool:
+    """Say whether a path is the library's own: photos may lie beside, and even among its files."""
+    if not path.is_relative_to(library) or path == library:
+        return False
+    first = path.relative_to(library).parts[0]
+    return first.startswith(OWN_NAMES) and path.suffix.lower() not in EXTENSIONS

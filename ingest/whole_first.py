@@ -13,10 +13,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 
+from ingest.file_facts import StatedFacts
 from ingest.run import Run, decoded_ahead
 from ingest.scan import NewFile, iter_waiting_files
 from ingest.scopes import Scope
-from ingest.workshop import UncutPhoto, facts_from_decoded, whole_photo, whole_view
+from ingest.workshop import UncutPhoto, stated_from_decoded, whole_photo, whole_view
 from search.errors import PhotoError
 from search.records import Photo, RgbImage, photo_id_from_digest
 
@@ -30,6 +31,7 @@ class WholePhoto:
     file: NewFile
     photo: Photo
     view: RgbImage
+    stated: StatedFacts
 
 
 def show_whole_photos(scopes: Sequence[Scope], run: Run) -> None:
@@ -63,9 +65,10 @@ def _whole_photos(files: Iterator[NewFile], run: Run) -> Iterator[WholePhoto]:
             if photo_id in run.in_hand or _is_known(photo_id, run):
                 continue
             run.in_hand.add(photo_id)
-            uncut = UncutPhoto(file, decoded, photo_id, facts_from_decoded(decoded))
+            uncut = UncutPhoto(file, decoded, photo_id, stated_from_decoded(decoded))
             with run.stages.busy("whole", photos=0):
-                whole = WholePhoto(file, whole_photo(uncut), whole_view(uncut, run.workshop))
+                view = whole_view(uncut, run.workshop)
+                whole = WholePhoto(file, whole_photo(uncut), view, uncut.stated)
             yield whole
 
 
@@ -87,7 +90,7 @@ def _write(batch: Sequence[WholePhoto], run: Run) -> None:
         index.flush()
     for whole in batch:
         photo, file = whole.photo, whole.file
-        ledger.show_whole_photo(photo, file.key, file.stamp, file.sha256)
+        ledger.show_whole_photo(photo, file.key, file.stamp, file.sha256, whole.stated)
         if ledger.facts_now(photo.photo_id) == photo.facts:
             ledger.index_told(photo.photo_id, photo.facts)
         run.in_hand.discard(photo.photo_id)

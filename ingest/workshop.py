@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ingest.cutting import CutMask, MaskParameters
 from ingest.decode_worker import Decode
+from ingest.file_facts import StatedFacts
 from ingest.ledger import Ledger
 from ingest.photos import DecodedPhoto, decode_photo
 from ingest.scan import NewFile
@@ -75,7 +76,7 @@ class UncutPhoto:
     file: NewFile
     decoded: DecodedPhoto
     photo_id: str
-    facts: PhotoFacts
+    stated: StatedFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,7 @@ class CutPhoto:
     decoded: DecodedPhoto
     photo: Photo
     segments: list[Segment]
+    stated: StatedFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,7 @@ def whole_photo(uncut: UncutPhoto) -> Photo:
     return Photo(
         photo_id=uncut.photo_id,
         size_wh=uncut.decoded.size_wh,
-        facts=uncut.facts.model_copy(update={"folders": uncut.file.key.folders, "hidden": False}),
+        facts=uncut.stated.facts.model_copy(update={"folders": uncut.file.key.folders}),
     )
 
 
@@ -118,7 +120,7 @@ def cut_photo(uncut: UncutPhoto, workshop: Workshop) -> CutPhoto:
     segments = segments_from_cut(uncut.photo_id, segmented_with, cut, long_side)
     done = {"segmented_with": segmented_with, "segment_count": len(segments)}
     photo = whole_photo(uncut).model_copy(update=done)
-    return CutPhoto(uncut.file, uncut.decoded, photo, segments)
+    return CutPhoto(uncut.file, uncut.decoded, photo, segments, uncut.stated)
 
 
 def segments_from_cut(
@@ -176,6 +178,7 @@ def write_photo(cut: CutPhoto, vectors: PhotoVectors, index: SegmentIndex) -> No
     index.put_photo(cut.photo, vectors.whole)
 
 
-def facts_from_decoded(decoded: DecodedPhoto) -> PhotoFacts:
-    """Return what filters need of a photo, from what its file says (not where it lies)."""
-    return PhotoFacts(sort_at=decoded.taken_at, camera=decoded.camera, location=decoded.location)
+def stated_from_decoded(decoded: DecodedPhoto) -> StatedFacts:
+    """Return what a photo's file says of it (not where it lies)."""
+    facts = PhotoFacts(sort_at=decoded.taken_at, camera=decoded.camera, location=decoded.location)
+    return StatedFacts(facts=facts, is_dated=decoded.is_dated)

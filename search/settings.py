@@ -175,6 +175,10 @@ class Settings(BaseSettings):
             "by commas.",
         ),
     ] = None
+    follow_links: Annotated[
+        bool,
+        _in("ingest", "Follow links that lead out of the folders, too."),
+    ] = False
     max_pixels: Annotated[int, _in("ingest", "Skip pictures with more pixels than this.", gt=0)] = (
         200_000_000
     )

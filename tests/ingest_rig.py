@@ -102,7 +102,12 @@ class Rig:
         )
 
     def ingest(
-        self, *paths: Path, resegment: bool = False, retry_skipped: bool = False, **settings: Any
+        self,
+        *paths: Path,
+        resegment: bool = False,
+        retry_skipped: bool = False,
+        reread: bool = False,
+        **settings: Any,
     ) -> IngestSummary:
         """A run of its own; `made` and `segmenter.photos_cut` tell what it took."""
         self.made = Made()
@@ -113,6 +118,7 @@ class Rig:
             Quiet(),
             resegment=resegment,
             retry_skipped=retry_skipped,
+            reread=reread,
         )
 
     @cached_property

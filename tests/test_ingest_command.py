@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -121,12 +122,18 @@ def test_a_skipped_photo_is_named_and_the_exit_code_is_3(run: Run, photos: Path)
     ran = run("ingest", "photos", "--json")
     assert ran.code == 3
     [skipped] = ran.document["skipped"]
-    assert skipped.keys() == {"path", "reason"}
+    assert skipped.keys() == {"path", "reason", "is_new"}
     assert skipped["path"] == str(photos / "bad.jpg")
     again = run("ingest", "photos")
-    assert again.code == 3
-    assert again.err.count("bad.jpg") == 1
+    assert again.code == 0  # nothing new
+    assert "bad.jpg" not in again.err
+    assert "1 more (1 of them known from before): see `segsearch status --skipped`" in again.err
     assert "1 skipped" in again.out
+    strict = run("ingest", "photos", "--strict", "--json")
+    assert strict.code == 3
+    assert [each["is_new"] for each in strict.document["skipped"]] == [False]
+    assert strict.document["skipped_new"] == 0
+    del skipped["is_new"]
     [listed] = run("status", "--skipped", "--json").document["skipped"]
     age = datetime.now(UTC) - datetime.fromisoformat(listed.pop("noted_at"))
     assert listed == skipped
@@ -151,7 +158,7 @@ def test_patterns_and_the_ignore_file_leave_photos_out(run: Run, photos: Path) -
     assert run("ingest", "photos", "--exclude", "a.*, *.tif", "--json").document["photos_seen"] == 1
     (photos / ".segsearchignore").write_text("trip/\n")
     ran = run("ingest", "photos", "--json")
-    assert (ran.document["photos_ingested"], ran.document["photos_vanished"]) == (1, 1)
+    assert (ran.document["photos_ingested"], ran.document["photos_excluded"]) == (1, 1)
     assert "exclude" in run("ingest", "photos", "--exclude", "!").err
 
 
@@ -197,13 +204,75 @@ def test_missing_photos_are_forgotten_when_asked_for_only(run: Run, photos: Path
     (photos / "a.png").unlink()
     assert "1 vanished" in run("ingest", "photos").out
     assert run("status", "--json").document["photos_hidden"] == 1
-    assert len(run("remove", "--missing", "--json").document["photos_removed"]) == 1
+    assert len(run("remove", "--missing", "--yes", "--json").document["photos_removed"]) == 1
     assert run("remove", "--missing").out == "0 photos forgotten\n"
     status = run("status", "--json").document
     assert (status["photos"], status["photos_hidden"]) == (1, 0)
     with Library(Settings(library=Path("library")), command="test") as library:
         assert library.index().count("photos") == 1
         assert library.index().count("segments") == status["segments"]
+
+
+def test_remove_says_what_would_go_and_asks(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("ingest", "photos")
+    (photos / "a.png").unlink()
+    run("ingest", "photos")
+    for answer, code, left in (("", 2, 2), ("n\n", 1, 2), ("y\n", 0, 1)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        ran = run("remove", "--missing")
+        assert ran.code == code
+        assert str(photos / "a.png") in ran.err
+        assert "forget 1 photos" in ran.err
+        status = run("status", "--json").document
+        assert status["photos"] + status["photos_hidden"] == left
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    ran = run("remove", "--root", str(photos))
+    assert ran.code == 2
+    assert "--yes" in ran.err
+    assert run("status", "--json").document["photos"] == 1
+    assert run("remove", "--missing").out == "0 photos forgotten\n"  # nothing to ask about
+
+
+def test_photos_that_are_left_out_are_not_missing(run: Run, photos: Path) -> None:
+    run("ingest", "photos")
+    (photos / ".segsearchignore").write_text("a.png\n")
+    ran = run("ingest", "photos")
+    assert "0 vanished, 1 left out" in ran.out
+    assert run("remove", "--missing", "--yes").out == "0 photos forgotten\n"
+    assert "0 hidden: file missing, 1 hidden: left out" in run("status").out
+    assert run("status", "--json").document["photos_excluded"] == 1
+    (photos / "a.png").unlink()
+    assert run("ingest", "photos", "--json").document["photos_vanished"] == 0
+    assert run("status", "--json").document["photos_excluded"] == 0
+    assert run("remove", "--missing", "--yes").out == "1 photos forgotten\n"
+
+
+def test_status_names_files_in_formats_that_are_not_read(run: Run, photos: Path) -> None:
+    for name in ("a.psd", "b.psd", "c.jxl"):
+        (photos / name).touch()
+    run("ingest", "photos")
+    assert "3 files in formats that are not read: .psd 2, .jxl 1" in run("status").out
+    document = run("status", "--json").document
+    assert (document["files_unread"], document["unread"]) == (3, {".psd": 2, ".jxl": 1})
+
+
+def test_a_folder_that_cannot_be_read_is_told_of_once(run: Run, photos: Path) -> None:
+    (photos / "s").mkdir()
+    (photos / "s/.segsearchignore").write_text("!\n")
+    ran = run("ingest", "photos")
+    assert ran.code == 3
+    assert "is not taken in" in ran.err
+    ran = run("ingest", "photos")
+    assert ran.code == 0
+    assert "is not taken in" not in ran.err
+    assert "is not taken in" in run("status", "--skipped").out
+    (photos / "s/.segsearchignore").unlink()
+    run("ingest", "photos")
+    assert run("status", "--skipped", "--json").document["skipped"] == []
+    (photos / "s/.segsearchignore").write_text("!\n")
+    assert run("ingest", "photos").code == 3  # news again
 
 
 def test_a_removed_photo_comes_back_with_the_next_ingest(run: Run, photos: Path) -> None:
@@ -226,7 +295,7 @@ def test_a_folder_that_is_gone_for_good_can_be_forgotten(run: Run, photos: Path)
     assert ran.code == 0
     assert f"segsearch remove --root {photos}" in ran.err
     assert run("remove", "--missing").out == "0 photos forgotten\n"
-    assert run("remove", "--root", str(photos)).out == "2 photos forgotten\n"
+    assert run("remove", "--root", str(photos), "--yes").out == "2 photos forgotten\n"
     status = run("status", "--json").document
     assert [root["path"] for root in status["roots"]] == [str(photos.parent / "other")]
     assert status["photos"] == 1

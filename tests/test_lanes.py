@@ -227,7 +227,8 @@ def _finish_all(ledger: Ledger, root: Path, files: int) -> None:
             key = FileKey(ledger.roots()[0], os.fsencode(path.relative_to(root)))
             status = path.stat()
             ledger._execute(
-                "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, 'present', NULL, '')",
+                "INSERT INTO files (root_id, path, folder, bytes, mtime_ns, sha256, photo_id, "
+                "state, noted_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'present', '')",
                 (
                     key.root.root_id,
                     key.below,

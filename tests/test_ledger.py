@@ -15,6 +15,7 @@ import pytest
 from ingest.files import FileKey, FileStamp, Root, folders_around, is_below, is_gone
 from ingest.ledger import Ledger, folder_key, sort_key
 from ingest.ledger_file import LEDGER_NAME
+from ingest.ledger_migrations import STEPS
 from search.errors import LibraryError, UnknownIdError, UsageError
 from search.records import GeoCircle, Photo, PhotoFacts, Place, SearchFilter, photo_id_from_digest
 
@@ -98,6 +99,33 @@ def test_damage_met_later_is_told_in_a_sentence(tmp_path: Path) -> None:
             ledger.counts()
 
 
+def test_a_ledger_that_kept_less_of_files_opens_and_follows_them(tmp_path: Path) -> None:
+    """As format 2 left it: without ctime, without what files say, without devices."""
+    with closing(sqlite3.connect(tmp_path / LEDGER_NAME)) as db:
+        for script in STEPS[:2]:
+            db.executescript(script)
+        db.execute("PRAGMA user_version = 2")
+        db.execute("INSERT INTO roots VALUES ('r', '/photos')")
+        db.execute(
+            "INSERT INTO photos VALUES ('p', 1, 1, '2024-01-01T00:00:00+00:00', 1704067200.0, "
+            "'Old', NULL, NULL, 'f00d', 0, 0, 0)"
+        )
+        db.execute(
+            "INSERT INTO files VALUES ('r', CAST('a.jpg' AS BLOB), 'r', 10, 20, 'sha', 'p', "
+            "'present', NULL, '2024-01-01T00:00:00+00:00')"
+        )
+        db.commit()
+    with closing(Ledger(tmp_path)) as ledger:
+        [root] = ledger.roots()
+        known = ledger.file(FileKey(root, b"a.jpg"))
+        assert known is not None
+        assert known.stamp.is_still(FileStamp(10, 20, 30))
+        assert (known.stated, ledger.devices(root)) == (None, {})
+        ledger.put_file(FileKey(root, b"b.jpg"), STAMP, "sha", "p")
+        camera = ledger._execute("SELECT camera FROM photos").fetchone()["camera"]
+        assert camera == "Old"  # what is known is taken to be what the file says
+
+
 def test_many_threads_may_create_it_at_once(tmp_path: Path) -> None:
     failures: list[BaseException] = []
 
@@ -172,7 +200,7 @@ def test_forgetting_a_root_names_the_photos_that_are_only_there(ledger: Ledger, 
     photo = finish(ledger, root, "a.jpg")
     both = finish(ledger, root, "b.jpg")
     ledger.put_file(FileKey(other, b"copy.jpg"), STAMP, "sha of b.jpg", both.photo_id)
-    assert ledger.forget_root(root) == [photo.photo_id]
+    assert ledger.forget_below(root, b"") == [photo.photo_id]
     assert ledger.roots() == [other]
     assert ledger.facts_now(both.photo_id).folders == (other.root_id,)
 
@@ -367,10 +395,13 @@ def test_counts_tell_shown_from_hidden(ledger: Ledger, root: Root) -> None:
         "photos": 1,
         "photos_segmented": 1,
         "photos_hidden": 1,
+        "photos_excluded": 0,
         "segments": 3,
         "files": 1,
         "files_waiting": 0,
         "files_vanished": 1,
+        "files_excluded": 0,
+        "files_unread": 0,
         "files_skipped": 1,
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ingest.photos import shown_path
-from ingest.walk import Told, iter_photo_files
+from ingest.walk import Links, Told, iter_photo_files
 
 
 def touch(root: Path, *names: str) -> None:
@@ -28,10 +28,15 @@ def test_photos_are_found_by_extension_sorted_at_each_level(tmp_path: Path) -> N
     assert walked(tmp_path) == ["a.webp", "b/a.Tiff", "b/z.heic", "c.JPG", "e.avif"]
 
 
-def test_hidden_files_hidden_folders_and_libraries_are_left_out(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", ".b.jpg", ".trash/c.jpg", "lib/segsearch.json", "lib/thumbs/d.jpg")
+def test_hidden_files_and_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", ".b.jpg", ".trash/c.jpg")
     assert walked(tmp_path) == ["a.jpg"]
-    assert walked(tmp_path / "lib") == []
+
+
+def test_a_library_folder_hides_none_of_the_photos_around_or_in_it(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "segsearch.json", "index/segment.dat", "pictures/ab/cd.val")
+    touch(tmp_path, "other/segsearch.json", "other/b.jpg")
+    assert walked(tmp_path) == ["a.jpg", "other/b.jpg"]
 
 
 def test_a_hidden_folder_that_is_named_is_walked(tmp_path: Path) -> None:
@@ -53,7 +58,21 @@ def test_links_are_followed_once_and_real_paths_win(tmp_path: Path) -> None:
     (root / "itself.jpg").symlink_to(root / "itself.jpg")
     (root / "other").symlink_to(tmp_path / "elsewhere")
     (root / "file.jpg").symlink_to(tmp_path / "elsewhere/b.jpg")
-    assert walked(root) == ["file.jpg", "itself.jpg", "real/a.jpg", "other/b.jpg"]
+    found = iter_photo_files(root, links=Links(everywhere=True))
+    assert [str(path.relative_to(root)) for path in found] == [
+        "file.jpg",
+        "itself.jpg",
+        "real/a.jpg",
+        "other/b.jpg",
+    ]
+    outside: list[Path] = []
+    left_out: list[Path] = []
+    found = iter_photo_files(root, Told(left_out=left_out.append, outside=outside.append))
+    assert [str(path.relative_to(root)) for path in found] == ["itself.jpg", "real/a.jpg"]
+    assert outside == left_out == [root / "file.jpg", root / "other"]
+    roots = Links((root, tmp_path / "elsewhere"))
+    found = iter_photo_files(root, links=roots)
+    assert (root / "other/b.jpg") in set(found)  # below a root, though another one
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere paths end at 1,024 bytes or less")
@@ -122,9 +141,11 @@ def test_patterns_that_are_given_count_from_the_folder_and_files_may_take_back(
 def test_a_link_to_a_folder_is_left_out_by_its_name(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.jpg", "elsewhere/b.jpg")
     (tmp_path / "in/away").symlink_to(tmp_path / "elsewhere")
-    assert walked(tmp_path / "in") == ["a.jpg", "away/b.jpg"]
+    everywhere = Links(everywhere=True)
+    assert len(list(iter_photo_files(tmp_path / "in", links=everywhere))) == 2
     (tmp_path / "in/.segsearchignore").write_text("away/\n")
-    assert walked(tmp_path / "in") == ["a.jpg"]
+    found = iter_photo_files(tmp_path / "in", links=everywhere)
+    assert list(found) == [tmp_path / "in/a.jpg"]
 
 
 def test_patterns_match_names_that_are_not_utf_8(tmp_path: Path) -> None:

@@ -160,6 +160,33 @@ def test_photos_whose_files_are_missing_or_changed_are_named_and_the_old_vectors
     assert_alike(vectored(), first)
 
 
+def test_one_photo_that_cannot_be_reached_does_not_hold_back_the_others(
+    run: Commands,  # noqa: F811
+) -> None:
+    run("ingest", "photos")
+    Path("photos/a.png").unlink()
+    ran = run(*TO_OTHER, code=3)
+    assert "photos/a.png" in ran.err
+    assert "is in use; searches leave these photos out" in ran.err
+    assert active() == "other"
+    write(Path("photos/a.png"), 0)
+    said = run(*TO_OTHER, "--json").json
+    assert (said["photos"], said["in_use"], said["complete"]) == (1, True, True)
+    assert_alike(vectored(), fresh(run, "--encoder", "other"))
+
+
+def test_hidden_photos_hold_back_nothing_and_those_left_out_get_vectors(
+    run: Commands,  # noqa: F811
+) -> None:
+    run("ingest", "photos")
+    for name in ("a.png", "b.png"):
+        Path("photos", name).unlink()
+    Path("photos/.segsearchignore").write_text("c.png\n")
+    run("ingest", "photos")
+    said = run(*TO_OTHER, "--json", code=3).json
+    assert (said["photos"], len(said["left_out"]), said["in_use"]) == (3, 2, True)
+
+
 def test_a_photo_with_a_damaged_mask_is_named_and_the_others_are_made(
     run: Commands,  # noqa: F811
 ) -> None:

@@ -16,10 +16,11 @@ import pytest
 from ingest.files import FileKey, FileStamp, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import bytes_sha256
-from ingest.scan import Again, NewFile, iter_new_files, mark_vanished
+from ingest.scan import Again, NewFile, iter_new_files
 from ingest.scopes import count_files, scopes_from_paths
 from ingest.seen import Seen
 from ingest.tally import Tally
+from ingest.vanished import mark_vanished
 from search.errors import UsageError
 from search.records import Photo, PhotoFacts, photo_id_from_digest
 
@@ -211,9 +212,9 @@ def test_what_an_ignore_file_names_later_is_gone_until_it_no_longer_does(scan: S
     ignore = scan.folder / ".segsearchignore"
     ignore.write_text("t/\n")
     assert scan.new() == []
-    assert (scan.tally.unchanged, scan.tally.vanished) == (2, 1)
+    assert (scan.tally.unchanged, scan.tally.vanished, scan.tally.excluded) == (2, 0, 1)
     assert scan.new() == []
-    assert scan.tally.vanished == 0
+    assert (scan.tally.vanished, scan.tally.excluded) == (0, 0)
     ignore.unlink()
     assert scan.new() == []
     assert (scan.tally.unchanged, scan.tally.updated) == (2, 1)
@@ -223,7 +224,7 @@ def test_patterns_count_from_the_outermost_root_whatever_is_named(scan: Scan) ->
     finished(scan)
     (scan.folder / ".segsearchignore").write_text("/s/t/\n")
     assert scan.new(scan.folder / "s") == []
-    assert scan.tally.vanished == 1
+    assert scan.tally.excluded == 1
     assert scan.new(scan.folder / "s/t") == []
     assert "is left out by a pattern" in scan.tally.notices[0]
 
@@ -234,7 +235,7 @@ def test_an_inner_root_obeys_the_patterns_of_the_folders_around_it(scan: Scan) -
     scan.new()
     (scan.folder / "s/.segsearchignore").write_text("t/\n")
     assert scan.new() == ["a.jpg", "s/b.jpg"]
-    assert scan.tally.vanished == 1
+    assert scan.tally.excluded == 1
 
 
 def test_a_file_that_is_named_is_taken_although_a_pattern_leaves_it_out(scan: Scan) -> None:
@@ -308,3 +309,63 @@ def test_where_both_spellings_name_one_file_only_the_one_that_is_listed_counts(
         b"s/b.jpg",
         b"s/t/c.jpg",
     }
+
+
+@pytest.mark.parametrize("how", ["gone", "left out", "other spelling"])
+def test_much_that_is_gone_or_left_out_costs_steps_in_proportion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Counted, not timed: statements that SQLite runs, and files that are looked at."""
+    steps = [steps_for(tmp_path / str(files), files, how, monkeypatch) for files in (50, 200)]
+    assert steps[1] < 4.5 * steps[0]
+
+
+def steps_for(folder: Path, files: int, how: str, patch: pytest.MonkeyPatch) -> int:
+    """The steps of a scan after all files of a folder but one were lost."""
+    photos = folder / "photos"
+    photos.mkdir(parents=True)
+    (photos / "stays.jpg").write_text("stays")
+    for number in range(files):
+        (photos / f"{number}.jpg").write_text(str(number))
+    with closing(Ledger(folder / "library")) as ledger:
+        scan = Scan(photos, ledger)
+        for name in scan.new():
+            scan.finish(name)
+        exclude = ()
+        for number in range(files):
+            path = photos / f"{number}.jpg"
+            if how == "gone":
+                path.unlink()
+            elif how == "other spelling":
+                path.rename(photos / f"{number}.JPG")
+        if how == "left out":
+            exclude = tuple(f"{number}.jpg" for number in range(files))
+            patch.setattr("ingest.walk.LeftOut.__call__", lambda _, path, **__: "stays" not in path)
+        counted = 0
+        stat = os.stat
+
+        def step(*_: object) -> None:
+            nonlocal counted
+            counted += 1
+
+        def counting(*args: Any, **options: Any) -> os.stat_result:
+            step()
+            return stat(*args, **options)
+
+        ledger._db.set_progress_handler(step, 100)  # each hundred instructions of SQLite
+        with patch.context() as within:
+            within.setattr(os, "stat", counting)
+            scan.new(exclude=exclude)
+        ledger._db.set_progress_handler(None, 0)
+        taken_away = scan.tally.vanished + scan.tally.excluded + scan.tally.updated
+        assert taken_away == files
+    return counted
+
+
+def test_a_file_of_unknown_content_that_went_away_is_no_photo_lost(scan: Scan) -> None:
+    (scan.folder / "bad.jpg").write_text("bad")
+    scan.new()
+    assert scan.ledger.counts()["files_waiting"] == 0
+    (scan.folder / "bad.jpg").unlink()
+    scan.new()
+    assert scan.tally.vanished == 0

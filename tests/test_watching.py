@@ -16,12 +16,15 @@ from typing import Any
 
 import httpx
 import pytest
+import watchfiles
 from commands import READY_WITHIN_S, serve, start
 from fakes import Quiet, make_library
 from ingest_rig import Rig, write
 
+from api import watching
 from api.watching import iter_changes, watch
 from api.watching import watcher as watched_beside
+from ingest.inotify import can_watch_more
 from ingest.ledger import Ledger
 from ingest.pipeline import ingest
 from ingest.scopes import TOGETHER_S, Caution, Glance
@@ -271,6 +274,64 @@ def test_when_a_root_comes_or_goes_the_others_are_looked_through_too(tmp_path: P
     finally:
         stop.set()
         changes.close()
+
+
+def test_where_the_system_has_no_watch_left_folders_are_looked_through_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(watching, "POLL_S", 0.2)
+    monkeypatch.setattr(watching, "can_watch_more", lambda: False)
+    here, stop = tmp_path / "here", threading.Event()
+    here.mkdir()
+    changes = iter_changes([here], tmp_path / "library", stop)
+    try:
+        assert next(changes) == {here}
+        (here / "a.jpg").write_text("new")
+        assert any(here / "a.jpg" in found for found in islice(changes, 20))
+    finally:
+        stop.set()
+        changes.close()
+    said = capsys.readouterr().err
+    assert said.count("can't watch all these folders") == 1
+    assert "max_user_watches" in said
+
+
+def test_a_system_that_cannot_watch_at_all_is_no_end_of_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "POLL_S", 0.2)
+    watch_files = watchfiles.watch
+
+    def no_inotify(*roots: Path, force_polling: bool | None, **options: Any) -> Any:
+        if not force_polling:
+            raise OSError(24, "Too many open files")
+        return watch_files(*roots, force_polling=True, **options)
+
+    monkeypatch.setattr(watchfiles, "watch", no_inotify)
+    stop = threading.Event()
+    changes = iter_changes([tmp_path], tmp_path / "library", stop)
+    try:
+        assert next(changes) == {tmp_path}
+    finally:
+        stop.set()
+        changes.close()
+
+
+def test_this_machine_can_watch_a_folder_more() -> None:
+    assert can_watch_more()
+
+
+def test_a_library_in_its_photo_folder_is_watched_but_for_its_own_files(tmp_path: Path) -> None:
+    def watched(name: str) -> bool:
+        return is_watched(tmp_path / name, [tmp_path], tmp_path)
+
+    assert watched("a.jpg")
+    assert watched("trip")
+    assert watched("pictures/mine.jpg")
+    assert not watched("ledger.sqlite-wal")
+    assert not watched("index/segments/1")
+    assert not watched("pictures/ab/cd.val")
+    assert not watched("owner.lock")
 
 
 TELL_AND_WAIT = """

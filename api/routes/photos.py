@@ -15,6 +15,7 @@ from api.routes.images import REVALIDATED, picture, pictures_out
 from api.routes.shared import LibraryHere, LongSide, QuickJson, problems
 from api.schemas import PhotoOut, PhotosResponse, RemovedOut, SegmentsResponse
 from api.searching import photo_out, photo_pixels, segment_out
+from ingest.removal import missing_photos
 from search.masks import array_from_mask
 from search.records import Id
 
@@ -33,9 +34,10 @@ def photos(library: LibraryHere, query: Annotated[PhotosQuery, Query()]) -> Phot
 def forget_missing(library: LibraryHere) -> RemovedOut:
     """Forget the hidden photos with their segments: no file shows them any more.
 
-    Photos of a folder that is absent as a whole (an unmounted disk) are not among them.
+    Not among them: photos of a disk that is not there now, photos that are left out by patterns,
+    and those whose files are back.
     """
-    return forget(library, lambda ledger: ledger.missing_photos())
+    return forget(library, lambda ledger: missing_photos(ledger).photo_ids)
 
 
 @router.delete("/{photo_id}", summary="Forget a photo", responses=problems(404, 409, 422, 503))
