@@ -276,7 +276,7 @@ def test_a_ledger_that_was_emptied_by_an_earlier_version_is_noticed(library: Com
     manifest.write_text(json.dumps({**earlier, "format": 1}))
     write(Path("others/z.png"), 77)
     library("ingest", "others", "--library", "other")
-    library("remove", "--root", "others", "--library", "other")
+    library("remove", "--root", "others", "--library", "other", "--yes")
     ledger_gone()
     shutil.copy("other/ledger.sqlite", LEDGER)  # no photo is known, as in a new one
     for command in (("search", "red"), ("ingest", "photos"), ("verify", "--repair")):
