@@ -53,8 +53,9 @@ def serve(settings: Settings, watch: bool) -> None:
         app = create_app(library, ownership=ownership, keyring=keyring, warm=True)
         if ownership is not None:
             ownership.announce(address)
+        bound = bound_address(listening)
         asks = f"asks for a key: {keyring}" if keyring else "asks for no key"
-        click.echo(f"serving {library.folder} at {address} (stop with Ctrl-C; {asks})", err=True)
+        click.echo(f"serving {library.folder} at {bound} (stop with Ctrl-C; {asks})", err=True)
         configure_logging(settings)
         watching = watcher(library) if watch else nullcontext(lambda: None)
         with watching as stop_watching:
@@ -117,6 +118,16 @@ def is_loopback(host: str) -> bool:
 def address_of(listening: socket.socket) -> str:
     """Return the URL of a listening socket, as this machine reaches it."""
     return url_of(*listening.getsockname()[:2])
+
+
+def bound_address(listening: socket.socket) -> str:
+    """Return the URL of a listening socket; where it listens everywhere, in words."""
+    host, port = listening.getsockname()[:2]
+    here = url_of(host, port)
+    everywhere = ipaddress.ip_address(host).is_unspecified
+    return (
+        f"all addresses of this machine ({host}), port {port}; here {here}" if everywhere else here
+    )
 
 
 def url_of(host: str, port: int) -> str:

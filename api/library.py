@@ -14,7 +14,14 @@ import filelock
 
 from api.encoded import EncodedPhotos
 from api.kept import KeptPictures
-from api.library_checks import compare_index, empty_ledger_of, missing_index, open_ledger_of
+from api.library_checks import (
+    check_found,
+    check_key,
+    compare_index,
+    empty_ledger_of,
+    missing_index,
+    open_ledger_of,
+)
 from api.models import devices, load_encoder, load_segmenter, with_preset
 from api.owner import OwnedIndex, Ownership, current_owner, owned_index, take_ownership
 from api.trace import Timed
@@ -90,6 +97,8 @@ class Library:
             MismatchError: it was made otherwise than the settings ask for.
         """
         self.folder = Path(settings.library).expanduser().absolute()
+        if "library" not in settings.model_fields_set:
+            check_found(self.folder)
         self.manifest = load_manifest(self.folder)
         if self.manifest is None and not create:
             raise LibraryError(
@@ -415,6 +424,7 @@ class Library:
 
     def _open_index(self, manifest: Manifest, claim: LibraryClaim) -> SegmentIndex:
         if manifest.qdrant:
+            check_key(self.asked, manifest.qdrant)
             from search.server_index import open_server_index
 
             return open_server_index(

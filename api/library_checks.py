@@ -7,17 +7,46 @@ from pathlib import Path
 
 import click
 
+from api.config_files import belongs_to_user
 from ingest.ledger import Ledger
 from ingest.ledger_file import LEDGER_NAME
 from ingest.photos import shown_path
 from search.errors import DamagedLedgerError, LibraryError, MissingIndexError
 from search.index import SegmentIndex
 from search.manifest import Manifest
+from search.settings import Settings
 
 REBUILD = (
     "Restore it from a backup, or let `segsearch rebuild PHOTOS` make it anew from what the index "
     "holds: no photo is segmented for it."
 )
+
+
+def check_found(folder: Path) -> None:
+    """Refuse a library that was found in the working directory and is another user's.
+
+    Raises:
+        LibraryError: it is; whoever made it decides where its searches are sent.
+    """
+    if folder.exists() and not belongs_to_user(folder):
+        raise LibraryError(
+            f"the library {shown_path(folder)} belongs to another user. Name it with --library if "
+            "it is meant."
+        )
+
+
+def check_key(asked: Settings, address: str) -> None:
+    """Refuse to send a key to a server that only the library's manifest names.
+
+    Raises:
+        LibraryError: a key was given, and not the server that it is for.
+    """
+    if asked.qdrant_api_key is not None and asked.qdrant is None:
+        raise LibraryError(
+            f"an API key of a Qdrant server is given, and not which server it is for. If it is "
+            f"{address}, which this library names, say so: --qdrant {address}, or "
+            "SEGSEARCH_QDRANT in the environment."
+        )
 
 
 def open_ledger_of(manifest: Manifest, folder: Path, save: Callable[[Manifest], None]) -> Ledger:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from pydantic import ValidationError
 
+from api.config_files import settings_from_files
 from api.written import numbers_from_text
 from search.errors import UsageError
-from search.settings import Settings
+from search.settings import Settings, group_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 ALL_SETTINGS = tuple(Settings.model_fields)
@@ -37,19 +38,20 @@ def checked_id(text: str) -> str:
 
 def settings_options(*groups: str) -> Callable[[Command], Command]:
     """Give a command a flag for each setting of these groups; it is called with `settings`."""
-    names = [
-        name
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["group"] in groups
-    ]
+    names = [name for name in Settings.model_fields if group_of(name) in groups]
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_settings(**given: Any) -> Any:  # noqa: ANN401
             chosen = {name: given.pop(name) for name in names}
-            return command(settings=read_settings(chosen), **given)
+            return command(settings=read_settings(chosen, given.pop("config")), **given)
 
-        wrapped: Any = with_settings
+        wrapped: Any = click.option(
+            "--config",
+            envvar="SEGSEARCH_CONFIG",
+            type=click.Path(path_type=Path),
+            help="A file of settings, instead of segsearch.toml here and the user's own.",
+        )(with_settings)
         for name in reversed(names):
             wrapped = _option(name)(wrapped)
         done: Command = wrapped
@@ -79,20 +81,22 @@ def _shown_default(default: object) -> str:
     return f" [{default}]"
 
 
-def read_settings(chosen: Mapping[str, Any]) -> Settings:
-    """Return settings from flags (those not None), environment and segsearch.toml.
+def read_settings(chosen: Mapping[str, Any], config: Path | None = None) -> Settings:
+    """Return settings from flags (those not None), environment and files.
+
+    Args:
+        chosen: the flags, by the names of settings.
+        config: the file of settings that was named.
 
     Raises:
-        UsageError: a value that does not fit its setting, or a segsearch.toml that can't be read.
+        UsageError: a value that does not fit its setting, or a file that can't be read.
     """
     given = {name: value for name, value in chosen.items() if value is not None}
     names = {name: _flag(name) if name in given else _elsewhere(name) for name in ALL_SETTINGS}
     try:
-        return Settings(**given)
+        return Settings(**given).with_defaults(settings_from_files(config))
     except ValidationError as error:
         raise UsageError(sentence_from_validation(error.errors(), names)) from error
-    except (tomllib.TOMLDecodeError, OSError) as error:
-        raise UsageError(f"segsearch.toml can't be read: {error}") from error
 
 
 def _flag(name: str) -> str:
@@ -101,7 +105,7 @@ def _flag(name: str) -> str:
 
 def _elsewhere(name: str) -> str:
     """Return how a setting is called that no flag gave."""
-    return f"{Settings.model_config['env_prefix']}{name.upper()} (or {name} in segsearch.toml)"
+    return f"{Settings.model_config['env_prefix']}{name.upper()} (or {name} in a settings file)"
 
 
 def sentence_from_validation(problems: Iterable[Any], names: Mapping[str, str]) -> str:
@@ -112,7 +116,7 @@ def sentence_from_validation(problems: Iterable[Any], names: Mapping[str, str]) 
 def _said(problem: Any, names: Mapping[str, str]) -> str:  # noqa: ANN401  (pydantic's ErrorDetails)
     field = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
-        return f"there is no setting {field!r}: see segsearch.toml"
+        return f"there is no setting {field!r}: see docs/settings.md"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not field:  # a rule about several fields, which it names
         return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), message)

@@ -72,7 +72,7 @@ def _start(settings: Settings, after: str) -> subprocess.Popen[str]:
     folder = Path(settings.library).expanduser().absolute()
     command = ("verify", "--library", str(folder), "--checks-after", after)
     return subprocess.Popen(
-        [sys.executable, "-m", "api.cli", *command],
+        [sys.executable, "-P", "-m", "api.cli", *command],  # -P: not what lies in this folder
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -1,7 +1,7 @@
 """All settings in one class.
 
 A value comes from, first to last: a command-line flag, the environment (prefix `SEGSEARCH_`),
-`segsearch.toml` in the working directory, the default below. What a library was made with stands
+a file of settings (`api.config_files`), the default below. What a library was made with stands
 in its manifest and goes before the defaults (see `search.manifest`).
 """
 
@@ -16,7 +16,6 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 CropRecipe = Literal["fusion", "context", "tight", "masked", "blur"]
@@ -47,7 +46,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="SEGSEARCH_",
         env_ignore_empty=True,  # `SEGSEARCH_DEVICE=` is how compose files say: not set
-        toml_file="segsearch.toml",
         extra="forbid",
         frozen=True,
     )
@@ -282,21 +280,24 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment, then segsearch.toml."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        """Flags, then environment."""
+        return init_settings, env_settings
 
     def masks(self) -> dict[str, Any]:
         """Return the settings that decide which masks a photo gets, by name."""
-        names = [
-            name
-            for name, field in type(self).model_fields.items()
-            if isinstance(field.json_schema_extra, dict)
-            and field.json_schema_extra["group"] == "masks"
-        ]
-        return self.model_dump(include=set(names) - NOT_REMEMBERED)
+        names = {name for name in type(self).model_fields if group_of(name) == "masks"}
+        return self.model_dump(include=names - NOT_REMEMBERED)
 
     def with_defaults(self, defaults: dict[str, Any]) -> Settings:
         """Return a copy in which `defaults` hold wherever nothing was set on purpose."""
         unset = {k: v for k, v in defaults.items() if k not in self.model_fields_set}
         chosen = self.model_dump(include=self.model_fields_set)
         return Settings.model_validate({**chosen, **unset}) if unset else self
+
+
+def group_of(name: str) -> Group:
+    """Return the group of a setting."""
+    extra = Settings.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)
+    group: Group = extra["group"]  # type: ignore[assignment]
+    return group

@@ -21,6 +21,8 @@ from starter.sample_library import SampleLibrary, draw_sample_library
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs in the background:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # children would not be stopped by it
 
+os.environ["XDG_CONFIG_HOME"] = os.devnull  # no test reads the settings of who runs it
+
 # Libraries are many small files, flushed often: on a disk tests of them take three times as long.
 IN_MEMORY = Path("/dev/shm")
 if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 8e9:

@@ -416,8 +416,9 @@ def test_beyond_loopback_a_key_is_demanded(run: Commands) -> None:
 def test_other_commands_of_the_same_user_need_no_key(
     run: Commands, own: Path, sample: Sample
 ) -> None:
-    (own.parent / "segsearch.toml").write_text(f'api_keys = "{LONG}"\nhost = "0.0.0.0"\n')
-    with serve(own) as server:
+    config = own.parent / "keys.toml"
+    config.write_text(f'api_keys = "{LONG}"\nhost = "0.0.0.0"\n')
+    with serve(own, "--config", config) as server:
         assert httpx.get(f"{server.address}/v1/library", trust_env=False).status_code == 401
         found = run("search", "red", "--limit", 3, "--library", own, "--json").json["hits"]
         assert len(found) == 3

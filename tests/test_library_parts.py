@@ -284,6 +284,34 @@ def test_a_ledger_that_was_emptied_by_an_earlier_version_is_noticed(library: Com
         assert "is empty, though the index holds 5 photos" in said
 
 
+# whose library, whose key
+
+
+def test_a_library_that_was_found_and_is_another_users_is_not_used(
+    library: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEGSEARCH_LIBRARY")
+    Path("library").rename("segsearch-library")
+    assert found(library) == NAMES
+    monkeypatch.setattr("os.getuid", lambda: 4321)
+    assert "belongs to another user" in library.refused("search", "red", code=1)
+    assert found(library, "--library", "segsearch-library") == NAMES
+
+
+def test_a_key_goes_only_to_the_server_that_it_was_given_for(
+    run: Commands,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with qdrant_server(api_key="secret") as server:
+        monkeypatch.setenv("SEGSEARCH_QDRANT_API_KEY", "secret")
+        run("ingest", "photos", "--qdrant", server.url)
+        said = run.refused("search", "red", code=1)
+        assert f"--qdrant {server.url}" in said
+        assert found(run, "--qdrant", server.url) == NAMES
+        monkeypatch.setenv("SEGSEARCH_QDRANT", server.url)
+        assert found(run) == NAMES
+
+
 # how photos are segmented
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import pytest
 
+from api import config_files
 from api.cli import cli
 from api.models import PRESETS, precision_on, settings_for_photo, with_preset
 from api.options import read_settings
@@ -33,11 +34,13 @@ def test_defaults_hold_where_nothing_is_said() -> None:
 def test_a_flag_goes_before_the_environment_and_that_before_the_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Path("segsearch.toml").write_text("points_per_side = 1\nembed_batch = 1\nport = 1\n")
+    Path("segsearch.toml").write_text(
+        "points_per_side = 1\nembed_batch = 1\nbox_nms_thresh = 0.1\n"
+    )
     monkeypatch.setenv("SEGSEARCH_POINTS_PER_SIDE", "2")
     monkeypatch.setenv("SEGSEARCH_EMBED_BATCH", "2")
     settings = read_settings({"points_per_side": "3"})
-    assert (settings.points_per_side, settings.embed_batch, settings.port) == (3, 2, 1)
+    assert (settings.points_per_side, settings.embed_batch, settings.box_nms_thresh) == (3, 2, 0.1)
 
 
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +97,7 @@ def test_a_wrong_flag_is_told_in_one_sentence(given: dict[str, str], says: str) 
 
 def test_a_wrong_variable_is_told_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGSEARCH_EMBED_BATCH", "few")
-    with pytest.raises(UsageError, match=r"^SEGSEARCH_EMBED_BATCH .or embed_batch in segsearch"):
+    with pytest.raises(UsageError, match=r"^SEGSEARCH_EMBED_BATCH .or embed_batch in a settings"):
         read_settings({})
 
 
@@ -103,7 +106,7 @@ def test_a_wrong_variable_is_told_by_its_own_name(monkeypatch: pytest.MonkeyPatc
     [
         ("points = 3", "there is no setting 'points'"),
         ("port = 'x", "segsearch.toml can't be read: "),
-        ("port = 'x'", "port in segsearch.toml.: .*valid integer"),
+        ("embed_batch = 'x'", "embed_batch in a settings file.: .*valid integer"),
     ],
 )
 def test_a_wrong_settings_file_is_told_in_one_sentence(content: str, says: str) -> None:
@@ -113,10 +116,92 @@ def test_a_wrong_settings_file_is_told_in_one_sentence(content: str, says: str) 
 
 
 def test_a_key_is_never_repeated_in_an_error() -> None:
-    Path("segsearch.toml").write_text("qdrant_api_key = 1234567")
+    Path("own.toml").write_text("qdrant_api_key = 1234567")
     with pytest.raises(UsageError, match="qdrant_api_key") as caught:
-        read_settings({})
+        read_settings({}, Path("own.toml"))
     assert "1234567" not in str(caught.value)
+
+
+UNSAFE = (
+    "qdrant",
+    "qdrant_api_key",
+    "collection_prefix",
+    "grpc",
+    "models",
+    "segmenter",
+    "segmenter_config",
+    "encoder",
+    "host",
+    "port",
+    "trust_network",
+    "allowed_hosts",
+    "api_keys",
+    "api_keys_file",
+    "read_keys",
+    "read_keys_file",
+    "follow_links",
+)
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_file_that_lies_in_a_folder_decides_nothing_about_network_keys_and_models(
+    name: str,
+) -> None:
+    Path("segsearch.toml").write_text(f"{name} = 'x'\n")
+    with pytest.raises(UsageError, match=f"may not set {name}: .* --config"):
+        read_settings({})
+
+
+def test_a_file_that_was_found_names_no_library_of_another_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("theirs").mkdir()
+    Path("segsearch.toml").write_text("library = 'theirs'\n")
+    assert read_settings({}).library == Path("theirs")
+    monkeypatch.setattr("os.getuid", lambda: 4321)
+    with pytest.raises(UsageError, match="names a library of another user"):
+        read_settings({})
+
+
+def test_what_is_used_of_a_file_that_was_found_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("segsearch.toml").write_text("points_per_side = 7\n")
+    assert read_settings({}).points_per_side == 7
+    said = capsys.readouterr().err
+    assert str(Path("segsearch.toml").absolute()) in said
+    assert "points_per_side" in said
+
+
+def test_the_users_own_file_and_one_that_is_named_may_set_everything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "config" / "segsearch.toml"
+    own.parent.mkdir()
+    own.write_text("port = 1\nqdrant = 'http://localhost'\n")
+    monkeypatch.setattr(config_files, "users_file", lambda: own)
+    assert (read_settings({}).port, read_settings({}).qdrant) == (1, "http://localhost")
+    Path("segsearch.toml").write_text("embed_batch = 3\n")
+    assert (read_settings({}).port, read_settings({}).embed_batch) == (1, 3)
+    Path("named.toml").write_text("port = 2\n")
+    named = read_settings({}, Path("named.toml"))
+    assert (named.port, named.qdrant, named.embed_batch) == (2, None, 64)
+    with pytest.raises(UsageError, match=r"nowhere\.toml can't be read: No such file"):
+        read_settings({}, Path("nowhere.toml"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_settings_file_is_read_as_editors_write_it(encoding: str) -> None:
+    mark = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(encoding, b"")
+    text = 'exclude = "räume"\r\npoints_per_side = 7\r\n'
+    Path("segsearch.toml").write_bytes(mark + text.encode(encoding))
+    settings = read_settings({})
+    assert (settings.exclude, settings.points_per_side) == ("räume", 7)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfeX", b"a = \xe4", b"\0", b"x" * 2_000_000])
+def test_a_settings_file_that_is_no_text_is_refused_in_a_sentence(content: bytes) -> None:
+    Path("segsearch.toml").write_bytes(content)
+    with pytest.raises(UsageError, match=r"segsearch\.toml can.t be read"):
+        read_settings({})
 
 
 def test_several_mistakes_are_told_at_once() -> None:
