@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sqlite3
 import threading
@@ -13,17 +14,30 @@ from typing import Any
 import diskcache
 
 FOLDER = "pictures"
+DIGEST_BYTES = 16  # before each picture: a damaged one is made anew
 _logger = logging.getLogger(__name__)
 
 
 class BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache comes without types
-    """Keeps bytes, and never unpickles what someone may have put there."""
+    """Keeps bytes in its own folder, whatever someone may have put into its database."""
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:  # noqa: ANN401
         """Return what is kept; a pickle is no picture."""
         if mode == diskcache.core.MODE_PICKLE:
             raise OSError("a pickle is kept among the pictures")
+        self._check_name(filename)
         return super().fetch(mode, filename, value, read)
+
+    def remove(self, file_path: str) -> None:
+        """Delete a file of the cache."""
+        self._check_name(file_path)
+        super().remove(file_path)
+
+    def _check_name(self, name: str | None) -> None:
+        """Refuse a file name that leads out of the cache's folder."""
+        folder = Path(self._directory).resolve()
+        if name is not None and not (folder / name).resolve().is_relative_to(folder):
+            raise OSError(f"its database names a file outside of it, {name!r}")
 
 
 class KeptPictures:
@@ -48,11 +62,11 @@ class KeptPictures:
         """
         if not self._max_bytes:
             return make()
-        found = self._try(lambda cache: cache.get(name))
-        if isinstance(found, bytes):
+        found = _whole(self._try(lambda cache: cache.get(name)))
+        if found is not None:
             return found
         made = make()
-        self._try(lambda cache: cache.set(name, made, tag=photo_id))
+        self._try(lambda cache: cache.set(name, _digest(made) + made, tag=photo_id))
         return made
 
     def forget(self, photo_ids: Iterable[str]) -> None:
@@ -90,6 +104,18 @@ class KeptPictures:
                     tag_index=True,
                 )
             return self._cache
+
+
+def _digest(picture: bytes) -> bytes:
+    return hashlib.blake2b(picture, digest_size=DIGEST_BYTES).digest()
+
+
+def _whole(kept: object) -> bytes | None:
+    """Return the picture that was kept; None if there is none, or it is damaged."""
+    if not isinstance(kept, bytes):
+        return None
+    digest, picture = kept[:DIGEST_BYTES], kept[DIGEST_BYTES:]
+    return picture if digest == _digest(picture) else None
 
 
 def _evict(photo_id: str, cache: Any) -> None:  # noqa: ANN401

@@ -24,6 +24,7 @@ from api.library_checks import (
 )
 from api.models import devices, load_encoder, load_segmenter, with_preset
 from api.owner import OwnedIndex, Ownership, current_owner, owned_index, take_ownership
+from api.permissions import make_private_folder, write_like
 from api.trace import Timed
 from ingest.ledger import Ledger
 from ingest.workshop import Workshop
@@ -99,6 +100,7 @@ class Library:
         self.folder = Path(settings.library).expanduser().absolute()
         if "library" not in settings.model_fields_set:
             check_found(self.folder)
+        write_like(self.folder)
         self.manifest = load_manifest(self.folder)
         if self.manifest is None and not create:
             raise LibraryError(
@@ -315,6 +317,7 @@ class Library:
             LibraryError: it is missing, damaged, or another library's.
         """
         if self.manifest is None:
+            make_private_folder(self.folder)
             return Ledger(self.folder)
         return open_ledger_of(self.manifest, self.folder, self._save)
 
@@ -554,7 +557,7 @@ class Library:
         Raises:
             OwnedError: another command is at it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.folder)
         lock = filelock.FileLock(self.folder / INGEST_LOCK)
         try:
             lock.acquire(timeout=0)

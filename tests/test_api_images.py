@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,43 @@ def names(served: Served) -> Iterator[str]:
     """What is kept of pictures."""
     cache: Any = served.library.pictures._cache
     yield from cache or ()
+
+
+def of_database(folder: Path, sql: str, *values: object) -> None:
+    with closing(sqlite3.connect(folder / FOLDER / "cache.db")) as db:
+        assert db.execute(sql, values).rowcount == 1
+        db.commit()
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_a_kept_picture_that_is_damaged_is_made_anew(tmp_path: Path, size: int) -> None:
+    kept = KeptPictures(tmp_path, max_bytes=1_000_000)
+    picture = bytes(size)
+    assert kept.get("one", "a", lambda: picture) == picture
+    if size > 50_000:  # in a file of its own
+        [path] = (tmp_path / FOLDER).rglob("*.val")
+        path.write_bytes(b"x" * size)
+    else:
+        of_database(tmp_path, "UPDATE Cache SET value = ?", b"x" * size)
+    assert kept.get("one", "a", lambda: picture) == picture
+    assert kept.get("one", "a", lambda: b"not asked for: it is kept again") == picture
+
+
+@pytest.mark.parametrize("name", ["../secret", "../../secret", "{absolute}"])
+def test_no_file_outside_is_shown_or_deleted_whatever_the_database_says(
+    tmp_path: Path, name: str
+) -> None:
+    secret = tmp_path / "secret"
+    kept = KeptPictures(tmp_path, max_bytes=1_000_000)
+    picture = bytes(100_000)
+    kept.get("one", "a", lambda: picture)
+    secret.write_bytes(b"secret")
+    (tmp_path / FOLDER / "secret").write_bytes(b"secret")
+    named = name.format(absolute=secret)
+    of_database(tmp_path, "UPDATE Cache SET filename = ?, size = 6", named)
+    assert kept.get("one", "a", lambda: picture) == picture
+    kept.forget(["a"])
+    assert secret.read_bytes() == b"secret"
 
 
 def test_no_more_is_kept_than_allowed_and_what_was_asked_for_last_stays(tmp_path: Path) -> None:
