@@ -161,14 +161,16 @@ def _speeds(summary: IngestSummary) -> str:
 def status(settings: Settings, as_json: bool, skipped: bool) -> None:
     """Say what the library holds, what made it, and what was skipped."""
     from api.library import Library
-    from api.overview import library_out, skipped_files
+    from api.overview import library_out, server_version, skipped_files
 
     with Library(settings, command="status") as library:
         overview = library_out(library)
+        version = server_version(library)
         bad = skipped_files(library) if skipped else []
     if as_json:
         listed = {"skipped": [s.model_dump(mode="json") for s in bad]} if skipped else {}
-        click.echo(json.dumps({**overview.model_dump(mode="json"), **listed}, indent=2))
+        about = {**overview.model_dump(mode="json"), "server_version": version}
+        click.echo(json.dumps({**about, **listed}, indent=2))
         return
     click.echo(f"library    {overview.library}")
     note = " (starter models: they know colors and shapes, not object names)"
@@ -177,6 +179,8 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
         + (note if overview.starter_models else "")
     )
     click.echo(f"vectors    {overview.engine}")
+    if version is not None:
+        click.echo(f"server     {version}")
     click.echo(f"photos     {overview.photos} ({_hidden(overview)})")
     if overview.photos_segmented < overview.photos or overview.files_waiting:
         click.echo(

@@ -5,24 +5,31 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import PurePath
 
 from api.library import Library
+from api.library_checks import check_key
 from api.models import STARTER
 from api.schemas import LibraryOut, RootOut
 from ingest.photos import shown_path
 from ingest.tally import SkippedBefore
+from search.errors import SegsearchError
+from search.manifest import load_manifest
 
 
 def library_out(library: Library) -> LibraryOut:
     """Return the library's models, engine, counts and roots; no model is loaded for it."""
     settings, ledger = library.settings, library.ledger()
+    # Another command may have changed what is in use since this process read the manifest.
+    made = load_manifest(library.folder) or library.manifest
+    encoder = (made.encoder.name if made else settings.encoder) or ""
     return LibraryOut(
         library=shown_path(library.folder),
-        segmenter=settings.segmenter or "",
-        encoder=settings.encoder or "",
-        crop_recipe=settings.crop_recipe,
-        starter_models=settings.encoder == STARTER,
+        segmenter=(made.segmenter.name if made else settings.segmenter) or "",
+        encoder=encoder,
+        crop_recipe=made.crop_recipe if made else settings.crop_recipe,
+        starter_models=encoder == STARTER,
         engine=f"Qdrant server {settings.qdrant}" if settings.qdrant else "Qdrant Edge, embedded",
         roots=tuple(
             RootOut(root_id=root.root_id, path=shown_path(root.path), present=root.path.is_dir())
@@ -31,6 +38,25 @@ def library_out(library: Library) -> LibraryOut:
         unread=_by_extension(ledger.unread()),
         **ledger.counts(),
     )
+
+
+def server_version(library: Library) -> str | None:
+    """Return the version of the library's Qdrant server, or why it can't be told.
+
+    None: the library has no server.
+
+    It is asked once, and not waited for.
+    """
+    if library.settings.qdrant is None or library.manifest is None:
+        return None
+    from search.qdrant_connection import QdrantConnection
+
+    try:
+        check_key(library.asked, library.settings.qdrant)
+        with closing(QdrantConnection.to_server(library.settings)) as connection:
+            return connection.version()
+    except SegsearchError as error:
+        return str(error)
 
 
 def _by_extension(names: Iterable[bytes]) -> dict[str, int]:

@@ -58,7 +58,9 @@ def test_a_library_pushed_and_switched_answers_as_before(
     assert [hit["segment_id"] for hit in again["hits"]] == [
         hit["segment_id"] for hit in found["hits"]
     ]
-    assert library("status", "--json").json["engine"] == f"Qdrant server {server.url}"
+    status = library("status", "--json").json
+    assert (status["engine"], status["server_version"]) == (f"Qdrant server {server.url}", "1.18.3")
+    assert "server     1.18.3" in library("status").out
     assert library("verify").out.splitlines()[-1] == "all is well"
     assert library("ingest", "photos", "--json").json["photos_unchanged"] == len(PHOTOS)
     assert "on a server already" in library.refused("push", "--qdrant", server.url)
