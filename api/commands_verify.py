@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.options import settings_options
-from search.errors import UsageError
+from search.errors import CrashingIndexError, UsageError
 from search.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _verified(
     library: Library, *, mend: bool, delete_orphans: bool
 ) -> tuple[Health, Repair | None]:
     from api.owner import served_owner
-    from api.verify_process import ReadingCrashedError, checks_in_process, unreadable
+    from api.verify_process import checks_in_process, unreadable
     from ingest import repair as mending
     from ingest import verify as checks
 
@@ -75,7 +75,7 @@ def _verified(
     found = checks_in_process(library) if in_process else None
     try:
         health = checks.verify(ledger, library.index, found, show=_with_bar)
-    except ReadingCrashedError as error:
+    except CrashingIndexError as error:
         return unreadable(error, ledger.count_finished()[0]), None
     if not mend:
         return health, None

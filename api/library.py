@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 import filelock
 
 from api.encoded import EncodedPhotos
+from api.index_probe import opening
 from api.kept import KeptPictures
 from api.library_checks import (
     check_found,
@@ -445,12 +446,13 @@ class Library:
         from search.edge_index import EdgeIndex
 
         try:
-            return EdgeIndex.open(
-                self.folder / "index",
-                vector_name=manifest.vector_name,
-                dim=manifest.dim,
-                create=self._creates(manifest),
-            )
+            with opening(self.folder, manifest.vector_name, manifest.dim):
+                return EdgeIndex.open(
+                    self.folder / "index",
+                    vector_name=manifest.vector_name,
+                    dim=manifest.dim,
+                    create=self._creates(manifest),
+                )
         except BaseException:
             self._release_ownership()
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,18 +9,15 @@ from pathlib import Path
 
 import click
 
+from api.index_probe import crashing, ending
 from api.library import Library
 from ingest.verify import Health, PhotoCheck, broken_photo, check_photos, index_fault
-from search.errors import StoreError
+from search.errors import CrashingIndexError, StoreError
 from search.settings import Settings
 
 # A line of the process: which photo it looks at now, or what it found.
 LOOKING, FOUND = "looking ", "found "
 MOST_CRASHES = 20  # each costs the opening of the index
-
-
-class ReadingCrashedError(StoreError):
-    """The process that reads the index ended before it looked at the first photo."""
 
 
 def print_checks(library: Library, after: str) -> None:
@@ -40,7 +36,7 @@ def checks_in_process(library: Library) -> Iterator[PhotoCheck]:
     """Check the photos of an embedded library; a photo whose reading ends the process is broken.
 
     Raises:
-        ReadingCrashedError: opening the index ends the process, or reading it does too often.
+        CrashingIndexError: opening the index ends the process, or reading it does too often.
         StoreError: the index can't be opened.
     """
     after = ""
@@ -61,11 +57,11 @@ def checks_in_process(library: Library) -> Iterator[PhotoCheck]:
         if code > 0:  # it said why; so does this process, when it opens the index
             library.index()
         if not looking:
-            raise ReadingCrashedError(f"opening it ends the process ({_ending(code)})")
-        problem = f"reading it from the index ends the process ({_ending(code)})"
+            raise crashing(library.folder / "index", code)
+        problem = f"reading it from the index ends the process ({ending(code)})"
         yield broken_photo(library.ledger().photo(looking), problem)
         after = looking
-    raise ReadingCrashedError(f"reading it ended the process {MOST_CRASHES} times")
+    raise CrashingIndexError(f"reading it ended the process {MOST_CRASHES} times")
 
 
 def _start(settings: Settings, after: str) -> subprocess.Popen[str]:
@@ -79,17 +75,9 @@ def _start(settings: Settings, after: str) -> subprocess.Popen[str]:
     )
 
 
-def _ending(code: int) -> str:
-    """Return how a process ended."""
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
 def unreadable(error: StoreError, photos: int) -> Health:
     """Return the health of a library whose index can't be read at all."""
-    problem = (
-        f"{error}. All {photos} photos have to be ingested again: restore the library from a "
-        "backup; or move its folder `index` away and run `segsearch ingest`"
-    )
+    problem = f"{error}. All {photos} photos have to be ingested again"
     return Health(
         photos=photos,
         segments=0,

@@ -19,6 +19,7 @@
     │   ├── StoreUnreachableError  no answer from the Qdrant server
     │   ├── MissingIndexError  the collections of the library are not there
     │   ├── ForeignIndexError  the collections belong to another library
+    │   ├── CrashingIndexError  reading the index ends the process
     │   └── DamagedError      what it keeps of a photo or segment makes no sense
     ├── AccessError           a key is missing, is wrong, or allows less than was asked
     └── BusyError             too much is going on now; a moment later it can be done
@@ -93,6 +94,10 @@ class MissingIndexError(StoreError):
 
 class ForeignIndexError(StoreError):
     """The collections belong to another library."""
+
+
+class CrashingIndexError(StoreError):
+    """Reading the files of an embedded index ends the process: they are damaged."""
 
 
 class DamagedError(StoreError):

@@ -38,7 +38,8 @@ def test_an_id_map_that_ends_the_process_is_told_and_ends_nothing_else(library: 
     assert f"All {len(PHOTOS)} photos have to be ingested again" in ran.out
     [fault] = library("verify", "--json", code=1).json["faults"]
     assert fault["kind"] == "index"
-    assert "move its folder `index` away" in library("verify", "--repair", code=1).out
+    assert "move that folder away" in library("verify", "--repair", code=1).out
+    assert "move that folder away" in library.refused("search", "red", code=1)
     INDEX.rename("away")
     assert "5 ingested" in library("ingest", "photos").out
     assert library("verify").out.splitlines()[-1] == "all is well"
