@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 from PIL.ExifTags import Base
 
 from ingest.exif import facts_from_exif, load_exif
-from ingest.pillow import open_image, refusing
+from ingest.pillow import load_image, open_image, refusing
 from ingest.pixels import upright_rgb, upright_size
 from ingest.raw import is_raw, open_preview
 from search.errors import PhotoError, TooLargeError, UndecodableError
@@ -159,13 +160,16 @@ def _pixels(
 
     The first frame or page counts (of HEIF: the primary picture; of RAW: the largest preview).
     """
-    with open_preview(file, name) if is_raw(name) else open_image(file, name) as image:
+    with open_preview(file, name) if is_raw(name) else open_image(file, name) as opened:
+        image: Image.Image = opened
         _check_pixels(image.size, max_pixels, name)
         whole_wh = image.size
+        draft_wh = None
         if at_least_px is not None and at_least_px < max(whole_wh):
-            image.draft(None, fitted_size(whole_wh, at_least_px))  # only JPEG's plugin has any
+            draft_wh = fitted_size(whole_wh, at_least_px)
+            image.draft(None, draft_wh)  # only JPEG's plugin has any
         is_whole = image.size == whole_wh
-        image.load()
+        image = load_image(image, draft_wh)
         _check_pixels(image.size, max_pixels, name)  # a HEIF header may be wrong about it
         # Only now: PNG may have its EXIF last, and TIFF is turned (its tag taken away) in loading.
         exif = load_exif(image)

@@ -16,8 +16,11 @@ from contextlib import contextmanager
 from functools import cache
 from typing import IO
 
-from PIL import Image, ImageFile, _imaging
+from PIL import Image, ImageFile, PngImagePlugin, _imaging
+from PIL.JpegImagePlugin import JpegImageFile
 
+from ingest import png
+from ingest.jpeg import jpeg_with_end
 from search.errors import PhotoError, TooLargeError, UndecodableError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF")  # MPO counts as JPEG
@@ -39,6 +42,8 @@ def open_image(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     Not Image.open: it refuses by a limit of its own, global, and smaller than ours.
     """
     head = file.read(16)
+    if head.startswith(png.SIGNATURE):
+        return _open_png(file)
     plugins = [open_with for open_with, accepts in _plugins() if accepts(head) is True]
     if not plugins:
         raise UndecodableError(
@@ -55,6 +60,35 @@ def open_image(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     return plugins[-1](file, "")
 
 
+def _open_png(file: IO[bytes]) -> ImageFile.ImageFile:
+    pixels, info = png.split_png(file)
+    pixels.seek(0)
+    image = PngImagePlugin.PngImageFile(pixels, "")
+    image.info.update(info)
+    return image
+
+
+def load_image(image: Image.Image, draft_wh: tuple[int, int] | None = None) -> Image.Image:
+    """Decode the pixels; return the picture that has them.
+
+    That is another one for a JPEG that lacks its end marker and nothing else.
+
+    Args:
+        image: as `open_image` returned it.
+        draft_wh: what it is drafted to.
+    """
+    try:
+        image.load()
+    except OSError as error:
+        if not isinstance(image, JpegImageFile) or not _cut_short.search(str(error)):
+            raise
+        ended = jpeg_with_end(image, draft_wh)
+        if ended is None:
+            raise
+        return ended
+    return image
+
+
 @cache
 def _plugins() -> tuple[tuple[OpenImage, Accepts], ...]:
     """Load the plugins of `FORMATS`, once, and keep them from writing to the terminal."""
@@ -67,6 +101,15 @@ def _plugins() -> tuple[tuple[OpenImage, Accepts], ...]:
     _silence_libtiff()
     known = [Image.OPEN[format_name] for format_name in FORMATS]
     return tuple((open_with, accepts) for open_with, accepts in known if accepts is not None)
+
+
+def decode_in_one_thread() -> None:
+    """Let HEIF and AVIF be decoded in the thread that asks, in all of this process."""
+    import pillow_heif
+    from PIL import AvifImagePlugin
+
+    pillow_heif.options.DECODE_THREADS = 1
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def _silence_libtiff() -> None:

@@ -36,7 +36,7 @@ from ingest.tally import IngestSummary, Progress, Tally
 from ingest.telling import tell_index
 from ingest.whole_first import show_whole_photos
 from ingest.workshop import UncutPhoto, Workshop, facts_from_decoded
-from search.errors import PhotoError, TooLargeError, UndecodableError
+from search.errors import PhotoError, TooLargeError, TooSlowError, UndecodableError
 from search.records import PhotoFacts, photo_id_from_digest
 
 Through = Callable[[Scope, Run], Seen]
@@ -152,9 +152,20 @@ def facts_of_first(key: FileKey, photo_id: str, facts: PhotoFacts, ledger: Ledge
 
 
 def skip_new_file(file: NewFile, error: PhotoError, seen: Seen, run: Run) -> None:
-    """Note why a file can't be used, unless it is gone since it was listed."""
+    """Note why a file can't be used, unless it is gone since it was listed.
+
+    What took too long is tried again by the next run, and given up when it takes too long again.
+    """
     if is_gone(file.key.path):
         seen.files.discard(file.key.below)
         return
-    lasting = isinstance(error, UndecodableError | TooLargeError)
+    lasting = isinstance(error, UndecodableError | TooLargeError) or (
+        isinstance(error, TooSlowError) and was_skipped_for(str(error), file.key, run.ledger)
+    )
     skip_file(file.key, error, run.ledger, run.tally, file.stamp if lasting else None)
+
+
+def was_skipped_for(reason: str, key: FileKey, ledger: Ledger) -> bool:
+    """Say whether a file was skipped before for the same reason."""
+    known = ledger.file(key)
+    return known is not None and known.state == "skipped" and known.reason == reason
