@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,13 +21,13 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
-from ingest.exif import facts_from_exif, load_exif
+from ingest.facts import Metadata, facts_from_metadata, load_metadata
 from ingest.pillow import load_image, open_image, refusing
 from ingest.pixels import upright_rgb, upright_size
 from ingest.raw import is_raw, open_preview
 from search.errors import PhotoError, TooLargeError, UndecodableError
 from search.masks import fitted_size
-from search.records import Place, RgbImage
+from search.records import DateSource, Place, RgbImage
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,9 +38,15 @@ class DecodedPhoto:
 
     rgb: RgbImage  # (h, w, 3) uint8 sRGB, upright, contiguous
     pixel_sha256: str  # hex, of size and upright pixels: the photo's identity
-    taken_at: datetime  # with a UTC offset; the file's time where EXIF has no date
+    sort_at: datetime  # with a UTC offset
+    date_source: DateSource  # file: nothing says when it was taken, so that is the file's time
     camera: str | None
     location: Place | None
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When the photo was taken, with a UTC offset; None if nothing says so."""
+        return None if self.date_source == "file" else self.sort_at
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -92,7 +98,8 @@ def decode_photo(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto
     """
     name = shown_path(path)
     with refusing(name), _opened(path, max_bytes, name) as (file, status):
-        return _decode(file, name, max_pixels, _time_from_seconds(status.st_mtime))
+        file_time = _time_from_seconds(status.st_mtime)
+        return _decode(file, name, max_pixels, file_time, path)
 
 
 def decode_pixels(
@@ -134,7 +141,7 @@ def _stat_file(path: Path, name: str) -> os.stat_result:
 def decode_bytes(data: bytes, *, max_pixels: int, max_bytes: int, name: str) -> DecodedPhoto:
     """Decode an upload; `name` is what messages call it, and tells a RAW file.
 
-    An upload has no file time: 1970-01-01 stands in where EXIF has no date.
+    An upload has no file time: 1970-01-01 stands in where nothing says when it was taken.
 
     Raises:
         TooLargeError: more bytes or pixels than allowed; found before decoding.
@@ -146,16 +153,17 @@ def decode_bytes(data: bytes, *, max_pixels: int, max_bytes: int, name: str) -> 
         return _decode(BytesIO(data), name, max_pixels, EPOCH)
 
 
-def _decode(file: BinaryIO, name: str, max_pixels: int, file_time: datetime) -> DecodedPhoto:
-    pixels, exif = _pixels(file, name, max_pixels)
-    facts = facts_from_exif(exif, file_time)
-    digest = pixel_sha256(pixels.rgb)
-    return DecodedPhoto(pixels.rgb, digest, facts.taken_at, facts.camera, facts.location)
+def _decode(
+    file: BinaryIO, name: str, max_pixels: int, file_time: datetime, path: Path | None = None
+) -> DecodedPhoto:
+    pixels, metadata = _pixels(file, name, max_pixels)
+    facts = facts_from_metadata(metadata, file_time, path)
+    return DecodedPhoto(pixels.rgb, pixel_sha256(pixels.rgb), **vars(facts))
 
 
 def _pixels(
     file: BinaryIO, name: str, max_pixels: int, at_least_px: int | None = None
-) -> tuple[Pixels, Mapping[int, object]]:
+) -> tuple[Pixels, Metadata]:
     """Open, check, load, turn.
 
     The first frame or page counts (of HEIF: the primary picture; of RAW: the largest preview).
@@ -172,10 +180,11 @@ def _pixels(
         image = load_image(image, draft_wh)
         _check_pixels(image.size, max_pixels, name)  # a HEIF header may be wrong about it
         # Only now: PNG may have its EXIF last, and TIFF is turned (its tag taken away) in loading.
-        exif = load_exif(image)
-        turned_wh = upright_size(image.size if is_whole else whole_wh, exif.get(Base.Orientation))
-        rgb = upright_rgb(image, exif.get(Base.Orientation))
-    return Pixels(rgb, turned_wh), exif
+        metadata = load_metadata(image)
+        orientation = metadata.exif.get(Base.Orientation)
+        turned_wh = upright_size(image.size if is_whole else whole_wh, orientation)
+        rgb = upright_rgb(image, orientation)
+    return Pixels(rgb, turned_wh), metadata
 
 
 def pixel_sha256(rgb: RgbImage) -> str:

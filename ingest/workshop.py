@@ -176,4 +176,9 @@ def write_photo(cut: CutPhoto, vectors: PhotoVectors, index: SegmentIndex) -> No
 
 def facts_from_decoded(decoded: DecodedPhoto) -> PhotoFacts:
     """Return what filters need of a photo, from what its file says (not where it lies)."""
-    return PhotoFacts(sort_at=decoded.taken_at, camera=decoded.camera, location=decoded.location)
+    return PhotoFacts(
+        sort_at=decoded.sort_at,
+        date_source=decoded.date_source,
+        camera=decoded.camera,
+        location=decoded.location,
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 RgbImage = NDArray[np.uint8]  # (h, w, 3)
 MaskArray = NDArray[np.bool_]  # (h, w)
 Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
+# Who says when a photo was taken. file: nobody, so it is the file's time; unknown: nobody knows.
+DateSource = Literal["exif", "xmp", "png text", "file", "unknown"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -76,6 +78,7 @@ class PhotoFacts(Record):
     """What a filter needs to know of a photo; it may change without segmenting anew."""
 
     sort_at: datetime
+    date_source: DateSource = "unknown"
     camera: str | None = None
     location: Place | None = None
     folders: tuple[str, ...] = ()  # "ROOT_ID/sub/folder", one entry per folder and its parents
@@ -86,6 +89,16 @@ class PhotoFacts(Record):
         if self.sort_at.tzinfo is None:
             raise ValueError("sort_at needs a UTC offset")
         return self
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When the photo was taken; None if nothing says so."""
+        return None if self.date_source in ("file", "unknown") else self.sort_at
+
+    @property
+    def local_at(self) -> datetime:
+        """The photo's own wall time, without an offset: what a person's days and months mean."""
+        return self.sort_at.replace(tzinfo=None)
 
     @property
     def year_month(self) -> str:

@@ -62,9 +62,10 @@ def test_a_photo_comes_back_as_it_is_decoded_here(worker: DecodeWorker, tmp_path
     assert (there.rgb == here.rgb).all()
     assert there.rgb.flags.writeable
     assert there.rgb.flags.c_contiguous
-    assert (there.pixel_sha256, there.taken_at, there.camera, there.location) == (
+    assert (there.pixel_sha256, there.sort_at, there.date_source, there.camera, there.location) == (
         here.pixel_sha256,
-        here.taken_at,
+        here.sort_at,
+        here.date_source,
         here.camera,
         here.location,
     )

@@ -44,7 +44,7 @@ def test_every_photo_of_the_library_agrees_with_what_is_known_of_it() -> None:
         photo = decode(library / name)
         assert photo.size_wh == expected_size(truth), name
         time = expected_time(library / name, truth["dto"])
-        assert photo.taken_at.replace(tzinfo=None) == time, name
+        assert photo.sort_at.replace(tzinfo=None) == time, name
         assert (photo.location is not None) == truth["gps"], name
         assert (photo.camera is not None) == bool(truth["make"] + truth["model"]), name
         assert "".join(truth["model"].split("\0")[0].split()) in (photo.camera or "").replace(

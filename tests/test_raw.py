@@ -37,6 +37,7 @@ def test_the_preview_is_the_photo_and_the_camera_and_date_are_known(tmp_path: Pa
     assert photo.size_wh == WIDE_WH
     assert np.abs(photo.rgb.astype(int) - two_halves()).mean() < 3
     assert photo.camera == "Test One"
+    assert photo.taken_at is not None
     assert photo.taken_at.replace(tzinfo=None) == datetime(2024, 5, 1, 12)
 
 
