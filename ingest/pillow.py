@@ -10,6 +10,7 @@ import ctypes
 import errno
 import logging
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from search.errors import PhotoError, TooLargeError, UndecodableError
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF")  # MPO counts as JPEG
 
 NOT_THE_DISK = (None, errno.EINVAL)  # EINVAL: a header that points before the file's beginning
+
+BOXES_WITHIN = 64 * 1024  # what an AVIF file says of its picture comes first
+_NCLX = re.compile(rb"colrnclx(.{4})", re.DOTALL)
 
 OpenImage = Callable[[IO[bytes], str], ImageFile.ImageFile]
 Accepts = Callable[[bytes], bool | str]  # by a file's first 16 bytes
@@ -53,11 +57,24 @@ def open_image(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     for open_with in plugins[:-1]:
         file.seek(0)
         try:
-            return open_with(file, "")
+            return _with_color(open_with(file, ""), file)
         except Exception:  # AVIF and HEIF share a signature: the next may know it
             continue
     file.seek(0)
-    return plugins[-1](file, "")
+    return _with_color(plugins[-1](file, ""), file)
+
+
+def _with_color(image: ImageFile.ImageFile, file: IO[bytes]) -> ImageFile.ImageFile:
+    """Note an AVIF file's color space, of which Pillow says nothing, as pillow-heif does."""
+    if image.format == "AVIF":
+        file.seek(0)
+        if found := _NCLX.search(file.read(BOXES_WITHIN)):
+            primaries, transfer = struct.unpack(">HH", found[1])
+            image.info["nclx_profile"] = {
+                "color_primaries": primaries,
+                "transfer_characteristics": transfer,
+            }
+    return image
 
 
 def _open_png(file: IO[bytes]) -> ImageFile.ImageFile:

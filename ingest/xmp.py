@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import stat
 from collections.abc import Iterator
 from datetime import datetime
@@ -27,8 +28,9 @@ def date_from_xmp(packet: bytes) -> datetime | None:
     """
     if len(packet) > LARGEST_PACKET or b"<!D" in packet.replace(b"\0", b""):
         return None
+    is_utf_16 = packet.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        root = ElementTree.fromstring(packet.strip(b"\0\r\n\t "))
+        root = ElementTree.fromstring(packet if is_utf_16 else packet.strip(b"\0\r\n\t "))
     except (ElementTree.ParseError, ValueError, LookupError):  # LookupError: an unknown encoding
         return None
     said: dict[str, str] = {}
