@@ -62,8 +62,17 @@ FILTER_OPTIONS = (
     click.option(
         "--folder", type=click.Path(path_type=Path), help="Only photos below this folder."
     ),
-    click.option("--from", "taken_from", metavar="DATE", help="Only photos taken then or later."),
+    click.option(
+        "--from",
+        "taken_from",
+        metavar="DATE",
+        help="Only photos taken then or later, by their own clocks; 2024-05-31, or a moment with "
+        "a UTC offset.",
+    ),
     click.option("--before", "taken_before", metavar="DATE", help="Only photos taken before."),
+    click.option(
+        "--undated", is_flag=True, help="Only photos of which nothing says when they were taken."
+    ),
     click.option("--camera", metavar="NAME", help="Only photos of this camera."),
     click.option("--near", metavar="LAT,LON,RADIUS_M", help="Only photos taken near this place."),
     click.option(
@@ -278,6 +287,7 @@ def filter_from_flags(library: Library, given: Mapping[str, Any]) -> SearchFilte
         folder=_folder(library, given["folder"]) if given["folder"] else None,
         taken_from=moment_from_text(given["taken_from"]) if given["taken_from"] else None,
         taken_before=moment_from_text(given["taken_before"]) if given["taken_before"] else None,
+        undated=True if given["undated"] else None,
         camera=given["camera"],
         near=circle,
         min_area_fraction=given["min_area"],

@@ -105,6 +105,7 @@ def _coco_image(image_id: int, row: PhotoRow) -> dict[str, Any]:
         "width": width,
         "height": height,
         "date_captured": row.photo.facts.sort_at.isoformat(),
+        "date_source": row.photo.facts.date_source,
         "photo_id": row.photo.photo_id,
     }
 

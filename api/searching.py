@@ -274,6 +274,8 @@ def photo_out(row: PhotoRow) -> PhotoOut:
         path=_path_of(row),
         size_wh=photo.size_wh,
         sort_at=photo.facts.sort_at,
+        taken_at=photo.facts.taken_at,
+        date_source=photo.facts.date_source,
         camera=photo.facts.camera,
         location=photo.facts.location,
         hidden=photo.facts.hidden,

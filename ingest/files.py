@@ -146,5 +146,6 @@ class Facets:
     """How many photos there are of each kind."""
 
     cameras: dict[str, int]  # most photos first
-    months: dict[str, int]  # YYYY-MM, newest first
+    months: dict[str, int]  # YYYY-MM, newest first; of the photos that are dated
+    undated: int  # photos of which nothing says when they were taken
     folders: dict[str, int]  # as filters name them, by name

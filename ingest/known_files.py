@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ingest.browsing import photo_columns
+from ingest.browsing import FACT_COLUMNS, photo_columns
 from ingest.files import (
     LOOK_AGAIN,
     FileKey,
@@ -154,9 +154,9 @@ class KnownFiles(LedgerFile):
         with self._transaction():
             self._put_file(key, stamp, sha256, photo_id, "present", None)
             if facts is not None:
+                columns = ", ".join(f"{column} = ?" for column in FACT_COLUMNS)
                 self._execute(
-                    "UPDATE photos SET sort_at = ?, sort_utc = ?, camera = ?, lat = ?, lon = ? "
-                    "WHERE photo_id = ?",
+                    f"UPDATE photos SET {columns} WHERE photo_id = ?",
                     (*photo_columns(facts), photo_id),
                 )
 

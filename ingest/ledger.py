@@ -13,19 +13,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ingest.browsing import facets_from_rows, photo_clauses, photo_columns, photo_row
+from ingest.browsing import FACT_COLUMNS, facets_from_rows, photo_clauses, photo_columns, photo_row
 from ingest.files import Coverage, Facets, FileKey, FileStamp, PhotoRow
 from ingest.known_files import KnownFiles
 from search.errors import UnknownIdError
 from search.records import Photo, PhotoFacts, SearchFilter
 
 PAGE = 1000  # photos read at once when all are gone over
-PUT_PHOTO = """
-INSERT INTO photos VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
-ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.height,
-    sort_at = excluded.sort_at, sort_utc = excluded.sort_utc, camera = excluded.camera,
-    lat = excluded.lat, lon = excluded.lon, segmented_with = excluded.segmented_with,
-    segment_count = excluded.segment_count, hidden = excluded.hidden, stale = 1
+PHOTO_COLUMNS = (
+    *("photo_id", "width", "height", *FACT_COLUMNS),
+    *("segmented_with", "segment_count", "hidden", "stale"),
+)
+PUT_PHOTO = f"""
+INSERT INTO photos ({", ".join(PHOTO_COLUMNS)}) VALUES ({", ".join("?" * len(PHOTO_COLUMNS))})
+ON CONFLICT (photo_id) DO UPDATE SET
+    {", ".join(f"{column} = excluded.{column}" for column in PHOTO_COLUMNS[1:])}
 """
 
 
@@ -84,6 +86,7 @@ class Ledger(KnownFiles):
                 photo.segmented_with,
                 photo.segment_count,
                 photo.facts.hidden,
+                True,  # the index is to be told
             ),
         )
 
@@ -165,7 +168,9 @@ class Ledger(KnownFiles):
         clauses, values = photo_clauses(where, folders)
         among = f"WHERE {' AND '.join(clauses)}"
         return facets_from_rows(
-            self._execute(f"SELECT p.camera, p.sort_at FROM photos p {among}", values),
+            self._execute(
+                f"SELECT p.camera, p.local_at, p.date_source FROM photos p {among}", values
+            ),
             self._execute(
                 "SELECT DISTINCT p.photo_id, f.folder FROM photos p JOIN files f "
                 f"ON f.photo_id = p.photo_id AND f.state = 'present' {among}",

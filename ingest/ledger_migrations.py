@@ -56,8 +56,16 @@ CREATE INDEX IF NOT EXISTS files_waiting ON files (root_id, path) WHERE state = 
 # The library that this ledger belongs to; the manifest and a server's collections name it too.
 LIBRARY_ID = "CREATE TABLE library (library_id TEXT NOT NULL);\n"
 
+# What days and months are compared with, and who says when a photo was taken. The index is told of
+# both, so every photo turns stale.
+LOCAL_DATES = """
+ALTER TABLE photos ADD COLUMN local_at TEXT NOT NULL DEFAULT '';
+ALTER TABLE photos ADD COLUMN date_source TEXT NOT NULL DEFAULT 'unknown';
+UPDATE photos SET local_at = substr(sort_at, 1, length(sort_at) - 6), stale = 1;
+"""
+
 # The script at position i leads from format i to format i + 1.
-STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID)
+STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID, LOCAL_DATES)
 FORMAT = len(STEPS)
 
 

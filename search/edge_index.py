@@ -291,7 +291,16 @@ def _open_shard(
 ) -> edge.EdgeShard:
     if not folder.exists():
         _create_shard(folder, fields, config)
-    return edge.EdgeShard.load(str(folder))  # with all the vectors that it keeps
+    shard = edge.EdgeShard.load(str(folder))  # with all the vectors that it keeps
+    _index_fields(shard, fields)  # those that a shard made earlier lacks
+    return shard
+
+
+def _index_fields(shard: edge.EdgeShard, fields: Sequence[PayloadField]) -> None:
+    known = shard.info().payload_schema
+    for field in fields:
+        if field.key not in known:
+            shard.update(edge.UpdateOperation.create_field_index(field.key, _INDEXES[field.kind]))
 
 
 def _check_vectors(shard: edge.EdgeShard, vector_name: str, dim: int) -> None:
@@ -307,8 +316,7 @@ def _create_shard(folder: Path, fields: Sequence[PayloadField], config: edge.Edg
     if draft.exists():
         shutil.rmtree(draft)
     shard = edge.EdgeShard.create(str(draft), config)
-    for field in fields:
-        shard.update(edge.UpdateOperation.create_field_index(field.key, _INDEXES[field.kind]))
+    _index_fields(shard, fields)
     shard.close()  # before it is renamed: an open shard remembers its path
     draft.rename(folder)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
 from search.errors import DamagedError
 from search.records import (
     Box,
+    DateSource,
     GeoCircle,
     Hit,
     Mask,
@@ -32,6 +33,8 @@ Payload = dict[str, Any]
 MASK_KEYS = ("mask_rle", "mask_size_wh")  # most of a payload's bytes; left out unless asked for
 # Words, not a boolean: qdrant-edge-py 0.9.0 sends MatchValue(False) as the integer 0, which matches
 # no boolean, so a filter on one would find nothing.
+DATED: tuple[DateSource, ...] = ("exif", "xmp", "png text", "unknown")
+UNDATED: tuple[DateSource, ...] = ("file",)
 SHOWN, HIDDEN = "shown", "hidden"
 WHOLE, SEGMENTS = "whole", "segments"  # what a photo can be found by
 
@@ -220,7 +223,9 @@ class PayloadField:
 
 
 FACT_FIELDS = (
-    PayloadField("sort_at", "datetime"),
+    PayloadField("taken_at", "datetime"),
+    PayloadField("local_at", "datetime"),
+    PayloadField("date_source", "keyword"),
     PayloadField("camera", "keyword"),
     PayloadField("folders", "keyword"),
     PayloadField("location", "geo"),
@@ -248,8 +253,9 @@ def conditions_from_filter(where: SearchFilter, collection: Collection) -> list[
         found.append(Match("folders", (where.folder,)))
     if where.camera is not None:
         found.append(Match("camera", (where.camera,)))
-    if where.taken_from or where.taken_before:
-        found.append(TimeRange("sort_at", where.taken_from, where.taken_before))
+    found += _time_ranges(where)
+    if where.undated is not None:
+        found.append(Match("date_source", UNDATED if where.undated else DATED))
     if where.near is not None:
         found.append(Near("location", where.near))
     if collection == "segments":
@@ -265,10 +271,23 @@ def conditions_from_filter(where: SearchFilter, collection: Collection) -> list[
     return found
 
 
+def _time_ranges(where: SearchFilter) -> list[Condition]:
+    """Return the ranges of wall time and of moments, as each end has no UTC offset or has one."""
+    ends = (("gte", where.taken_from), ("lt", where.taken_before))
+    local = {name: at.replace(tzinfo=UTC) for name, at in ends if at and at.tzinfo is None}
+    moments = {name: at for name, at in ends if at and at.tzinfo is not None}
+    ranges = (("local_at", local), ("taken_at", moments))
+    return [TimeRange(key, **bounds) for key, bounds in ranges if bounds]
+
+
 def payload_from_facts(facts: PhotoFacts) -> Payload:
     """Return every fact, those not known as null: setting one to null deletes what was there."""
     return {
         "sort_at": facts.sort_at.isoformat(),
+        "taken_at": facts.taken_at.isoformat() if facts.taken_at else None,
+        # Engines know no wall time: it is written as if it were UTC.
+        "local_at": facts.local_at.replace(tzinfo=UTC).isoformat() if facts.local_at else None,
+        "date_source": facts.date_source,
         "year_month": facts.year_month,
         "camera": facts.camera,
         "location": facts.location.model_dump() if facts.location else None,
@@ -278,10 +297,11 @@ def payload_from_facts(facts: PhotoFacts) -> Payload:
 
 
 def facts_from_payload(payload: Payload) -> PhotoFacts:
-    """Turn a stored payload back into facts."""
+    """Turn a stored payload back into facts; old ones have no source of the date."""
     place = payload.get("location")
     return PhotoFacts(
         sort_at=datetime.fromisoformat(payload["sort_at"]),
+        date_source=payload.get("date_source", "unknown"),
         camera=payload.get("camera"),
         location=Place(**place) if place else None,
         folders=tuple(payload.get("folders") or ()),

@@ -93,12 +93,12 @@ class PhotoFacts(Record):
     @property
     def taken_at(self) -> datetime | None:
         """When the photo was taken; None if nothing says so."""
-        return None if self.date_source in ("file", "unknown") else self.sort_at
+        return None if self.date_source == "file" else self.sort_at
 
     @property
-    def local_at(self) -> datetime:
-        """The photo's own wall time, without an offset: what a person's days and months mean."""
-        return self.sort_at.replace(tzinfo=None)
+    def local_at(self) -> datetime | None:
+        """The same by the photo's own clock, without an offset: what days and months are."""
+        return self.taken_at and self.taken_at.replace(tzinfo=None)
 
     @property
     def year_month(self) -> str:
@@ -156,8 +156,11 @@ class SearchFilter(Record):
 
     photo_ids: tuple[Id, ...] | None = None
     folder: str | None = None  # "ROOT_ID" or "ROOT_ID/sub/folder"; what lies below counts too
+    # Without a UTC offset: by the photo's own clock, as days and months are. With one: moments.
+    # Undated photos are within no span.
     taken_from: datetime | None = None
     taken_before: datetime | None = None
+    undated: bool | None = None  # only photos of which nothing says when they were taken; or others
     camera: str | None = None
     near: GeoCircle | None = None
     min_area_fraction: Fraction | None = None
@@ -167,11 +170,8 @@ class SearchFilter(Record):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> SearchFilter:
-        for name in ("taken_from", "taken_before"):
-            moment = getattr(self, name)
-            if moment is not None and moment.tzinfo is None:
-                raise ValueError(f"{name} needs a UTC offset, as in 2024-05-01T00:00:00+02:00")
-        if self.taken_from and self.taken_before and self.taken_from >= self.taken_before:
+        start, end = self.taken_from, self.taken_before
+        if start and end and (start.tzinfo is None) == (end.tzinfo is None) and start >= end:
             raise ValueError("taken_from must be earlier than taken_before")
         low, high = self.min_area_fraction, self.max_area_fraction
         if low is not None and high is not None and low > high:
