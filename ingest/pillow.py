@@ -24,7 +24,17 @@ from ingest import png
 from ingest.jpeg import jpeg_with_end
 from search.errors import PhotoError, TooLargeError, UndecodableError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF")  # MPO counts as JPEG
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "TIFF",
+    "GIF",
+    "AVIF",
+    "HEIF",
+    "BMP",
+    "JPEG2000",
+)  # MPO counts as JPEG
 
 NOT_THE_DISK = (None, errno.EINVAL)  # EINVAL: a header that points before the file's beginning
 
@@ -52,7 +62,7 @@ def open_image(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     if not plugins:
         raise UndecodableError(
             f"{name} is not a picture that segsearch reads (JPEG, PNG, WebP, TIFF, GIF, HEIC, "
-            "AVIF). Convert it, or leave it out."
+            "AVIF, BMP, JPEG 2000). Convert it, or leave it out."
         )
     for open_with in plugins[:-1]:
         file.seek(0)
@@ -110,9 +120,9 @@ def load_image(image: Image.Image, draft_wh: tuple[int, int] | None = None) -> I
 def _plugins() -> tuple[tuple[OpenImage, Accepts], ...]:
     """Load the plugins of `FORMATS`, once, and keep them from writing to the terminal."""
     import pillow_heif
-    from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+    from PIL import AvifImagePlugin, Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
-    Image.preinit()  # GIF, JPEG, PNG
+    Image.preinit()  # BMP, GIF, JPEG, PNG
     pillow_heif.register_heif_opener()
     logging.getLogger("PIL").addHandler(_no_output)
     _silence_libtiff()

@@ -15,7 +15,8 @@ from ingest.pillow import reason_of
 from search.manifest import MANIFEST_NAME
 
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif"))
-EXTENSIONS |= {".heic", ".heif", ".hif", ".avif"} | raw.EXTENSIONS
+EXTENSIONS |= {".heic", ".heif", ".hif", ".avif", ".bmp", ".dib"} | raw.EXTENSIONS
+EXTENSIONS |= {".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}  # JPEG 2000
 
 Unreadable = Callable[[Path, str], None]  # a path, and why it can't be read
 _logger = logging.getLogger(__name__)
