@@ -24,17 +24,8 @@ from ingest import png
 from ingest.jpeg import jpeg_with_end
 from search.errors import PhotoError, TooLargeError, UndecodableError
 
-FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "TIFF",
-    "GIF",
-    "AVIF",
-    "HEIF",
-    "BMP",
-    "JPEG2000",
-)  # MPO counts as JPEG
+# MPO counts as JPEG.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF", "BMP", "JPEG2000")
 
 NOT_THE_DISK = (None, errno.EINVAL)  # EINVAL: a header that points before the file's beginning
 

@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+import numpy as np
+
 from ingest.files import PhotoRow, is_gone
 from ingest.ledger import Ledger
 from ingest.photos import shown_path
 from ingest.telling import tell_index
 from search.errors import DamagedError, UnknownIdError
 from search.index import SegmentIndex
-from search.masks import fitted_size, runs_from_counts
+from search.masks import array_from_mask, fitted_size, runs_from_counts
 from search.records import (
+    Box,
+    Mask,
     Photo,
     PhotoFacts,
     Record,
@@ -30,6 +34,9 @@ from search.records import (
 # may keep all or none. Masks come from logits of 256 x 256, so that none is much thinner.
 AREA_DIFFERS = 0.3  # part of the segment's area,
 AREA_DIFFERS_PX = 100  # and pixels of the stored mask
+# In photos that are this many times as long as wide (their short side has 16 logits) all things may
+# be that thin: there a mask must lie within its segment's box, whatever it covers.
+THIN = 16
 PLACE_DIGITS = 6  # of degrees, a tenth of a metre: engines keep numbers as JSON
 
 Kind = Literal["broken", "outdated", "orphan", "ledger"]
@@ -193,16 +200,29 @@ def _area_problem(
     segment: Segment, mask_px: int, pixels: int, size_wh: tuple[int, int]
 ) -> str | None:
     whole = size_wh[0] * size_wh[1]
+    assert segment.mask is not None  # its runs were read
     if abs(segment.area_px / whole - segment.area_fraction) > 1e-6:
         return f"{segment.area_px} pixels are not {segment.area_fraction:.4g} of the photo"
     if pixels == whole:
         agrees = mask_px == segment.area_px
+    elif max(size_wh) > THIN * min(size_wh):
+        return None if _is_in_box(segment.mask, segment.bbox_xywh, size_wh) else "it is elsewhere"
     else:
         should = segment.area_fraction * pixels
         agrees = abs(mask_px - should) <= max(AREA_DIFFERS_PX, AREA_DIFFERS * should)
     if agrees:
         return None
     return f"it covers {mask_px / pixels:.4g} of the photo, not {segment.area_fraction:.4g}"
+
+
+def _is_in_box(mask: Mask, box: Box, size_wh: tuple[int, int]) -> bool:
+    """Say whether a mask has pixels, all of which a box of the photo touches."""
+    rows, columns = np.nonzero(array_from_mask(mask))
+    ends = zip((columns, rows), box.xyxy[:2], box.xyxy[2:], mask.size_wh, size_wh, strict=True)
+    return bool(rows.size) and all(
+        int(first * stored / whole) <= at.min() and at.max() <= int((last + 1) * stored / whole)
+        for at, first, last, stored, whole in ends
+    )
 
 
 def same_facts(one: PhotoFacts, other: PhotoFacts) -> bool:
