@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from api.library import Library
 from api.schemas import Count, FacetsOut, FolderCount, PhotosResponse
 from api.searching import photo_out
+from ingest.files import letters_of
 from ingest.ledger import sort_key
 from search.errors import FilterError, UsageError
 from search.query import MAX_LIMIT
@@ -127,7 +128,7 @@ def facets_out(library: Library, query: FacetsQuery) -> FacetsOut:
         FilterError: the filter can't be read.
     """
     found = library.ledger().facets(query.where())
-    roots = {root.root_id: root.path.name for root in library.ledger().roots()}
+    roots = {root.root_id: letters_of(root.path.name) for root in library.ledger().roots()}
     return FacetsOut(
         cameras=tuple(Count(value=name, count=count) for name, count in found.cameras.items()),
         months=tuple(Count(value=name, count=count) for name, count in found.months.items()),

@@ -142,6 +142,7 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
     """Say what the library holds, what made it, and what was skipped."""
     from api.library import Library
     from api.overview import library_out, skipped_files
+    from ingest.photos import shown_path
 
     with Library(settings, command="status") as library:
         overview = library_out(library)
@@ -150,7 +151,7 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
         listed = {"skipped": [s.model_dump(mode="json") for s in bad]} if skipped else {}
         click.echo(json.dumps({**overview.model_dump(mode="json"), **listed}, indent=2))
         return
-    click.echo(f"library    {overview.library}")
+    click.echo(f"library    {shown_path(overview.library)}")
     note = " (starter models: they know colors and shapes, not object names)"
     click.echo(
         f"models     {overview.segmenter}, {overview.encoder}, crops: {overview.crop_recipe}"
@@ -169,9 +170,12 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
         f"{overview.files_skipped} skipped"
     )
     for root in overview.roots:
-        click.echo(f"root       {root.root_id}  {root.path}{'' if root.present else '  (absent)'}")
+        absent = "" if root.present else "  (absent)"
+        click.echo(f"root       {root.root_id}  {shown_path(root.path)}{absent}")
     for each in bad:
-        click.echo(f"skipped    {each.noted_at:%Y-%m-%d %H:%M} UTC  {each.path}: {each.reason}")
+        click.echo(
+            f"skipped    {each.noted_at:%Y-%m-%d %H:%M} UTC  {shown_path(each.path)}: {each.reason}"
+        )
 
 
 @click.command()

@@ -312,14 +312,13 @@ def _folder(library: Library, folder: Path) -> str:
 def _print_hits(response: SearchResponse) -> None:
     if response.groups is not None:
         for group in response.groups:
-            click.echo(f"{group.path or '(no file in reach)'}  photo {group.photo_id}")
+            click.echo(f"{_shown(group.path)}  photo {group.photo_id}")
             for hit in group.hits:
                 click.echo(f"  {_line(hit, with_path=False)}")
     for hit in response.hits:
         click.echo(_line(hit, with_path=True))
     for photo in response.uncut:
-        path = photo.path or "(no file in reach)"
-        click.echo(f"{photo.score:.3f}  {path}  photo {photo.photo_id}")
+        click.echo(f"{photo.score:.3f}  {_shown(photo.path)}  photo {photo.photo_id}")
     if not (response.hits or response.groups or response.uncut):
         click.echo("nothing found", err=True)
     if response.coverage is not None:
@@ -338,7 +337,13 @@ def _coverage_line(coverage: CoverageOut) -> str:
     return said + (waiting if coverage.files_waiting else "")
 
 
+def _shown(path: str | None) -> str:
+    from ingest.photos import shown_path
+
+    return shown_path(path) if path else "(no file in reach)"
+
+
 def _line(hit: HitOut, *, with_path: bool) -> str:
     box = ",".join(f"{edge:g}" for edge in hit.bbox_xywh)
-    path = f"  {hit.path or '(no file in reach)'}" if with_path else ""
+    path = f"  {_shown(hit.path)}" if with_path else ""
     return f"{hit.score:.3f}{path}  {box}  {hit.segment_id}"

@@ -47,7 +47,7 @@ class FileKey:
     def folder(self) -> str:
         """The folder as filters name it, `ROOT_ID/sub/folder`."""
         parent = Path(os.fsdecode(self.below)).parent.as_posix()
-        name = parent.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        name = letters_of(parent)
         return self.root.root_id if parent == "." else f"{self.root.root_id}/{name}"
 
     @property
@@ -101,6 +101,11 @@ class PhotoRow:
     path: Path | None  # a file that is present, if any
     root_id: str | None
     below: str | None
+
+
+def letters_of(name: str) -> str:
+    """Return a file's name as text: bytes that are no UTF-8 (lone surrogates) as U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def folders_around(root: Root, folder: str) -> tuple[str, ...]:

@@ -63,11 +63,23 @@ class Pixels:
     size_wh: tuple[int, int]  # of the upright photo itself
 
 
-def shown_path(path: Path | str) -> str:
-    r"""Return a path that any terminal or JSON file can take: odd bytes and controls as \x...
+def path_text(path: Path) -> str:
+    """Return a path for JSON, COCO and HTTP: the name itself.
 
-    File names are bytes; where they aren't UTF-8 Python keeps them as lone surrogates, which can't
-    be printed or stored.
+    File names are bytes; one that is not UTF-8 is no text. Its path is spelled as a URL instead,
+    file:///photos/caf%E9.jpg (RFC 8089), which no absolute path looks like.
+    """
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return path.absolute().as_uri()
+
+
+def shown_path(path: Path | str) -> str:
+    r"""Return a path for people's eyes, which any terminal can take: what it may not as \x...
+
+    That is bytes that are no UTF-8 (Python keeps them as lone surrogates), control characters, and
+    spaces and joiners that can't be seen. Not for programs: other names may look the same.
     """
     letters = os.fsencode(path).decode("utf-8", "backslashreplace")
     if letters.isprintable():  # most are, and a page of results has many

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from ingest.photos import shown_path
+from ingest.photos import path_text
 from ingest.stages import Stage, StageTime, slowest
 from search.records import Record
 
@@ -102,7 +102,7 @@ class Tally:
             segments=self.segments,
             seconds=round(seconds, 3),
             interrupted=interrupted,
-            skipped=tuple(Skipped(path=shown_path(p), reason=r) for p, r in self.skipped),
+            skipped=tuple(Skipped(path=path_text(p), reason=r) for p, r in self.skipped),
             notices=tuple(self.notices),
             stages=stages,
             slowest=slowest(stages),

@@ -14,7 +14,7 @@ import numpy as np
 
 from ingest.files import PhotoRow, is_gone
 from ingest.ledger import Ledger
-from ingest.photos import shown_path
+from ingest.photos import path_text
 from ingest.telling import tell_index
 from search.errors import DamagedError, UnknownIdError
 from search.index import SegmentIndex
@@ -121,12 +121,12 @@ def verify(
         faults=tuple(found.faults),
         photos_unfinished=found.unfinished,
         files_gone=gone,
-        roots_absent=tuple(shown_path(root.path) for root in ledger.roots() if root.is_absent),
+        roots_absent=tuple(path_text(root.path) for root in ledger.roots() if root.is_absent),
     )
 
 
 def _fault(kind: Kind, photo_id: str | None, row: PhotoRow | None, problem: str) -> Fault:
-    path = shown_path(row.path) if row is not None and row.path is not None else None
+    path = path_text(row.path) if row is not None and row.path is not None else None
     return Fault(kind=kind, photo_id=photo_id, path=path, problem=problem)
 
 
@@ -266,7 +266,7 @@ def _files(ledger: Ledger) -> tuple[int, tuple[str, ...]]:
     for key in ledger.present_files():
         count += 1
         if key.root.root_id not in absent and is_gone(key.path):
-            gone.append(shown_path(key.path))
+            gone.append(path_text(key.path))
     return count, tuple(gone)
 
 
