@@ -8,12 +8,10 @@ docs/decisions/0010-decoding-in-worker-processes.md says why no library does it.
 
 from __future__ import annotations
 
-import mmap
 import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,14 +21,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from ingest.passing_pixels import received_pixels, send_pixels
 from ingest.photos import DecodedPhoto, decode_photo, shown_path
 from ingest.pillow import decode_in_one_thread, reason_of
 from search.errors import BusyError, PhotoError, TooSlowError, UndecodableError
-from search.records import RgbImage
 from search.settings import Settings
 
 STARTS_WITHIN_S = 120.0  # a new process imports numpy and Pillow, on a disk that may be asleep
@@ -48,8 +45,6 @@ HAS_PROCESSOR_TIMER = hasattr(signal, "setitimer")  # not on Windows: there wait
 # A picture at the limit takes 21 bytes a pixel at most: 200 million pixels were decoded in 4 GiB.
 BYTES_PER_PIXEL = 24
 BYTES_BESIDES = 512 * 1024**2
-
-PASSES_FILES = sys.platform != "win32"  # a pipe took 460 ms for 12 megapixels, this takes 50
 
 Decode = Callable[..., DecodedPhoto]  # decode_photo, or what a test puts in its place
 
@@ -263,7 +258,7 @@ def _received(pipe: Connection) -> DecodedPhoto | Exception:
     answer: DecodedPhoto | Exception = pipe.recv()
     if isinstance(answer, Exception):
         return answer
-    return replace(answer, rgb=_received_pixels(pipe))
+    return replace(answer, rgb=received_pixels(pipe))
 
 
 def _serve(pipe: Connection, limits: DecodeLimits, decode: Decode) -> None:
@@ -283,7 +278,7 @@ def _serve(pipe: Connection, limits: DecodeLimits, decode: Decode) -> None:
                 pipe.send(error)
                 continue
             pipe.send(replace(photo, rgb=none))
-            _send_pixels(pipe, photo.rgb)
+            send_pixels(pipe, photo.rgb)
 
 
 @contextmanager
@@ -297,44 +292,6 @@ def _processor_time(at_most_s: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def _send_pixels(pipe: Connection, rgb: RgbImage) -> None:
-    """Hand (h, w, 3) pixels over as a nameless file in memory: nothing of it can be left behind.
-
-    Written, not mapped: on a full disk or in a full memory that is an error and no SIGBUS.
-    """
-    pipe.send(rgb.shape)
-    if not PASSES_FILES:
-        pipe.send_bytes(rgb.data.cast("B"))
-        return
-    from multiprocessing.reduction import send_handle
-
-    with _nameless_file() as file:
-        file.write(rgb.data)
-        file.flush()
-        send_handle(pipe, file.fileno(), os.getppid())
-
-
-def _received_pixels(pipe: Connection) -> RgbImage:
-    """Take over the pixels that a process sent; they may be written to."""
-    shape: tuple[int, int, int] = pipe.recv()
-    if not PASSES_FILES:
-        return np.frombuffer(bytearray(pipe.recv_bytes()), np.uint8).reshape(shape)
-    from multiprocessing.reduction import recv_handle
-
-    handle = recv_handle(pipe)
-    try:
-        pixels = mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
-    finally:
-        os.close(handle)
-    return np.frombuffer(pixels, np.uint8).reshape(shape)
-
-
-def _nameless_file() -> IO[bytes]:
-    if sys.platform == "linux":  # anywhere else: in the folder for temporary files
-        return os.fdopen(os.memfd_create("pixels"), "wb")
-    return tempfile.TemporaryFile()
 
 
 def _hush() -> None:
