@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from api.library import Library
 from api.schemas import Count, FacetsOut, FolderCount, PhotosResponse
 from api.searching import photo_out
+from ingest.files import letters_of
 from ingest.ledger import sort_key
 from search.errors import FilterError, UsageError
 from search.query import MAX_LIMIT
@@ -40,10 +41,16 @@ class FacetsQuery(Record):
     ] = None
     camera: str | None = None
     taken_from: Annotated[
-        Moment | None, Field(description="With a UTC offset, as in 2024-05-01T00:00:00Z.")
+        Moment | None,
+        Field(
+            description="2024-05-01 or 2024-05-01T18:00:00: by the photo's own clock. With a UTC "
+            "offset, as in 2024-05-01T00:00:00Z: that moment."
+        ),
     ] = None
-    taken_before: Annotated[
-        Moment | None, Field(description="With a UTC offset, as in 2024-06-01T00:00:00Z.")
+    taken_before: Annotated[Moment | None, Field(description="As taken_from.")] = None
+    undated: Annotated[
+        bool | None,
+        Field(description="true: only photos of which nothing says when they were taken."),
     ] = None
     near: Annotated[
         str | None, Field(description="`lat,lon,radius_m`, as in `52.52,13.40,5000`.")
@@ -121,10 +128,11 @@ def facets_out(library: Library, query: FacetsQuery) -> FacetsOut:
         FilterError: the filter can't be read.
     """
     found = library.ledger().facets(query.where())
-    roots = {root.root_id: root.path.name for root in library.ledger().roots()}
+    roots = {root.root_id: letters_of(root.path.name) for root in library.ledger().roots()}
     return FacetsOut(
         cameras=tuple(Count(value=name, count=count) for name, count in found.cameras.items()),
         months=tuple(Count(value=name, count=count) for name, count in found.months.items()),
+        undated=found.undated,
         folders=tuple(
             FolderCount(folder=name, name=_folder_name(name, roots), count=count)
             for name, count in found.folders.items()

@@ -162,6 +162,7 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
     """Say what the library holds, what made it, and what was skipped."""
     from api.library import Library
     from api.overview import library_out, server_version, skipped_files
+    from ingest.photos import shown_path
 
     with Library(settings, command="status") as library:
         overview = library_out(library)
@@ -172,7 +173,7 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
         about = {**overview.model_dump(mode="json"), "server_version": version}
         click.echo(json.dumps({**about, **listed}, indent=2))
         return
-    click.echo(f"library    {overview.library}")
+    click.echo(f"library    {shown_path(overview.library)}")
     note = " (starter models: they know colors and shapes, not object names)"
     click.echo(
         f"models     {overview.segmenter}, {overview.encoder}, crops: {overview.crop_recipe}"
@@ -198,9 +199,12 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
             f"unread     {overview.files_unread} files in formats that are not read: {counted}"
         )
     for root in overview.roots:
-        click.echo(f"root       {root.root_id}  {root.path}{'' if root.present else '  (absent)'}")
+        absent = "" if root.present else "  (absent)"
+        click.echo(f"root       {root.root_id}  {shown_path(root.path)}{absent}")
     for each in bad:
-        click.echo(f"skipped    {each.noted_at:%Y-%m-%d %H:%M} UTC  {each.path}: {each.reason}")
+        click.echo(
+            f"skipped    {each.noted_at:%Y-%m-%d %H:%M} UTC  {shown_path(each.path)}: {each.reason}"
+        )
 
 
 def _hidden(overview: LibraryOut) -> str:

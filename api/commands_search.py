@@ -62,8 +62,17 @@ FILTER_OPTIONS = (
     click.option(
         "--folder", type=click.Path(path_type=Path), help="Only photos below this folder."
     ),
-    click.option("--from", "taken_from", metavar="DATE", help="Only photos taken then or later."),
+    click.option(
+        "--from",
+        "taken_from",
+        metavar="DATE",
+        help="Only photos taken then or later, by their own clocks; 2024-05-31, or a moment with "
+        "a UTC offset.",
+    ),
     click.option("--before", "taken_before", metavar="DATE", help="Only photos taken before."),
+    click.option(
+        "--undated", is_flag=True, help="Only photos of which nothing says when they were taken."
+    ),
     click.option("--camera", metavar="NAME", help="Only photos of this camera."),
     click.option("--near", metavar="LAT,LON,RADIUS_M", help="Only photos taken near this place."),
     click.option(
@@ -278,6 +287,7 @@ def filter_from_flags(library: Library, given: Mapping[str, Any]) -> SearchFilte
         folder=_folder(library, given["folder"]) if given["folder"] else None,
         taken_from=moment_from_text(given["taken_from"]) if given["taken_from"] else None,
         taken_before=moment_from_text(given["taken_before"]) if given["taken_before"] else None,
+        undated=True if given["undated"] else None,
         camera=given["camera"],
         near=circle,
         min_area_fraction=given["min_area"],
@@ -302,14 +312,13 @@ def _folder(library: Library, folder: Path) -> str:
 def _print_hits(response: SearchResponse) -> None:
     if response.groups is not None:
         for group in response.groups:
-            click.echo(f"{group.path or '(no file in reach)'}  photo {group.photo_id}")
+            click.echo(f"{_shown(group.path)}  photo {group.photo_id}")
             for hit in group.hits:
                 click.echo(f"  {_line(hit, with_path=False)}")
     for hit in response.hits:
         click.echo(_line(hit, with_path=True))
     for photo in response.uncut:
-        path = photo.path or "(no file in reach)"
-        click.echo(f"{photo.score:.3f}  {path}  photo {photo.photo_id}")
+        click.echo(f"{photo.score:.3f}  {_shown(photo.path)}  photo {photo.photo_id}")
     if not (response.hits or response.groups or response.uncut):
         click.echo("nothing found", err=True)
     if response.coverage is not None:
@@ -328,7 +337,13 @@ def _coverage_line(coverage: CoverageOut) -> str:
     return said + (waiting if coverage.files_waiting else "")
 
 
+def _shown(path: str | None) -> str:
+    from ingest.photos import shown_path
+
+    return shown_path(path) if path else "(no file in reach)"
+
+
 def _line(hit: HitOut, *, with_path: bool) -> str:
     box = ",".join(f"{edge:g}" for edge in hit.bbox_xywh)
-    path = f"  {hit.path or '(no file in reach)'}" if with_path else ""
+    path = f"  {_shown(hit.path)}" if with_path else ""
     return f"{hit.score:.3f}{path}  {box}  {hit.segment_id}"

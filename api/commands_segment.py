@@ -75,7 +75,7 @@ def segment(
     The photo need not be in a library; if --library is one, its models are used.
     """
     from api.models import settings_for_photo
-    from ingest.photos import shown_path
+    from ingest.photos import path_text
 
     for path in (overlay, cutout):
         if path is not None:
@@ -95,7 +95,7 @@ def segment(
     if as_json:
         size_wh = [rgb.shape[1], rgb.shape[0]]
         masks = [sam_fields(cut) for cut in found]
-        document = {"path": shown_path(photo), "size_wh": size_wh, "masks": masks}
+        document = {"path": path_text(photo), "size_wh": size_wh, "masks": masks}
         click.echo(json.dumps(document, indent=2))
     else:
         _print_masks(found)

@@ -94,18 +94,20 @@ def _with_bar(photos: Iterable[PhotoCheck]) -> Iterable[PhotoCheck]:
 
 
 def _tell(health: Health, repair: Repair | None) -> None:
+    from ingest.photos import shown_path
+
     click.echo(
         f"{health.photos} photos, {health.segments} segments, {health.files} files looked at"
     )
     for fault in health.faults[:SHOWN]:
         click.echo(f"{fault.kind:<10} {_name(fault)}: {fault.problem}")
     for path in health.files_gone[:SHOWN]:
-        click.echo(f"gone       {path}")
+        click.echo(f"gone       {shown_path(path)}")
     more = sum(max(0, len(listed) - SHOWN) for listed in (health.faults, health.files_gone))
     if more:
         click.echo(f"and {more} more: --json lists all of them")
     for root in health.roots_absent:
-        click.echo(f"absent     {root}: its files were not looked for")
+        click.echo(f"absent     {shown_path(root)}: its files were not looked for")
     if health.photos_unfinished or health.files_gone:
         click.echo(
             f"{health.photos_unfinished} photos are not finished, {len(health.files_gone)} files "
@@ -115,9 +117,11 @@ def _tell(health: Health, repair: Repair | None) -> None:
 
 
 def _name(fault: Fault) -> str:
+    from ingest.photos import shown_path
+
     if fault.photo_id is None:
         return "ledger.sqlite" if fault.kind == "ledger" else "the index"
-    return fault.path or f"photo {fault.photo_id}"
+    return shown_path(fault.path) if fault.path is not None else f"photo {fault.photo_id}"
 
 
 def _verdict(health: Health) -> str:

@@ -18,7 +18,7 @@ from api.schemas import HitOut
 from api.searching import photo_pixels
 from ingest.files import PhotoRow
 from ingest.ledger import sort_key
-from ingest.photos import shown_path
+from ingest.photos import path_text, shown_path
 from search.errors import PhotoError, StoreError
 from search.masks import coco_rle_from_mask, enlarged
 from search.records import SearchFilter, Segment
@@ -101,10 +101,11 @@ def _coco_image(image_id: int, row: PhotoRow) -> dict[str, Any]:
     return {
         "id": image_id,
         # Joined to any folder, an absolute path is itself: no reader needs to know the roots.
-        "file_name": shown_path(row.path) if row.path else "",
+        "file_name": path_text(row.path) if row.path else "",
         "width": width,
         "height": height,
         "date_captured": row.photo.facts.sort_at.isoformat(),
+        "date_source": row.photo.facts.date_source,
         "photo_id": row.photo.photo_id,
     }
 

@@ -24,7 +24,7 @@ from api.library_checks import (
     open_ledger_of,
 )
 from api.models import devices, load_encoder, load_segmenter, with_preset
-from api.owner import OwnedIndex, Ownership, current_owner, owned_index, take_ownership
+from api.owner import Ownership, current_owner, owned_index, take_ownership
 from api.permissions import make_private_folder, write_like
 from api.trace import Timed
 from ingest.ledger import Ledger
@@ -50,6 +50,7 @@ from search.manifest import (
 )
 from search.outlines import Outlines
 from search.ownership import LibraryClaim
+from search.points import PointIndex
 from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, and most commands need no model
@@ -286,6 +287,8 @@ class Library:
         if manifest is None or manifest.payload_format == PAYLOAD_FORMAT:
             return
         if not self.ledger().count_stale():
+            if isinstance(self._index, PointIndex):
+                self._index.payload_format = PAYLOAD_FORMAT
             self._save(manifest.model_copy(update={"payload_format": PAYLOAD_FORMAT}))
 
     def _encoder_name(self, encoder: Encoder) -> ModelName:
@@ -378,7 +381,8 @@ class Library:
             except MissingIndexError as error:
                 raise missing_index(error, ledger.count_finished()) from error
             try:
-                if not isinstance(index, OwnedIndex):  # its owner has compared it
+                if isinstance(index, PointIndex):  # else its owner has compared it
+                    index.payload_format = manifest.payload_format
                     compare_index(index, ledger, self.folder, restoring=self._creates(manifest))
             except BaseException:
                 index.close()
@@ -394,7 +398,9 @@ class Library:
                 library's.
         """
         if self.manifest is not None:
-            self.index()
+            index = self.index()
+            if self.manifest.payload_format < PAYLOAD_FORMAT:
+                index.add_fields()
         elif self.settings.qdrant is not None:
             from search.server_collections import check_server
 

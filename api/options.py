@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,16 +137,22 @@ def near_from_text(text: str) -> tuple[float, float, float]:
 
 
 def moment_from_text(text: str) -> datetime:
-    """Read a date, or date and time; without an offset it is taken as UTC, as in photos.
+    """Read a year, month, day or moment; without a UTC offset it is the photos' own wall time.
 
     Raises:
         UsageError: it is something else.
     """
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.fromisoformat(_whole_day(text))
     except ValueError as error:
         raise UsageError(f"{text!r} is not a date such as 2024-05-31") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _whole_day(text: str) -> str:
+    """Return the first day of a year or month; anything else as it is."""
+    if re.fullmatch(r"\d{4}(-\d\d)?", text):
+        return f"{text}-01" if "-" in text else f"{text}-01-01"
+    return text
 
 
 def weighed(text: str) -> tuple[str, float]:

@@ -12,7 +12,7 @@ from api.library import Library
 from api.library_checks import check_key
 from api.models import STARTER
 from api.schemas import LibraryOut, RootOut
-from ingest.photos import shown_path
+from ingest.photos import path_text
 from ingest.tally import SkippedBefore
 from search.errors import SegsearchError
 from search.manifest import load_manifest
@@ -25,14 +25,14 @@ def library_out(library: Library) -> LibraryOut:
     made = load_manifest(library.folder) or library.manifest
     encoder = (made.encoder.name if made else settings.encoder) or ""
     return LibraryOut(
-        library=shown_path(library.folder),
+        library=path_text(library.folder),
         segmenter=(made.segmenter.name if made else settings.segmenter) or "",
         encoder=encoder,
         crop_recipe=made.crop_recipe if made else settings.crop_recipe,
         starter_models=encoder == STARTER,
         engine=f"Qdrant server {settings.qdrant}" if settings.qdrant else "Qdrant Edge, embedded",
         roots=tuple(
-            RootOut(root_id=root.root_id, path=shown_path(root.path), present=root.path.is_dir())
+            RootOut(root_id=root.root_id, path=path_text(root.path), present=root.path.is_dir())
             for root in ledger.roots()
         ),
         unread=_by_extension(ledger.unread()),
@@ -68,6 +68,6 @@ def _by_extension(names: Iterable[bytes]) -> dict[str, int]:
 def skipped_files(library: Library) -> list[SkippedBefore]:
     """Return every file that could not be used, why, and since when."""
     return [
-        SkippedBefore(path=shown_path(file.path), reason=file.reason, noted_at=file.noted_at)
+        SkippedBefore(path=path_text(file.path), reason=file.reason, noted_at=file.noted_at)
         for file in library.ledger().skipped()
     ]

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from search.masks import runs_from_counts
 from search.query import MAX_LIMIT
-from search.records import Box, Fraction, Id, Mask, Place, Record, SearchFilter
+from search.records import Box, DateSource, Fraction, Id, Mask, Place, Record, SearchFilter
 
 MAX_MASK_PIXELS = 100_000_000  # of a mask that is sent; a few characters can claim any size
 # A 12-megapixel mask has some 20,000; unpacking holds up all other requests: 4 ms at this length.
@@ -127,7 +127,7 @@ class SearchRequest(SearchOptions):
                 {
                     "positive": [{"segment_id": "6f1c2a52-5d0e-5c3b-9c0a-0c2f3f0f7a11"}],
                     "negative": [{"text": "wood", "weight": 0.5}],
-                    "filter": {"taken_from": "2024-05-01T00:00:00+02:00"},
+                    "filter": {"taken_from": "2024-05-01"},
                     "group_by_photo": True,
                 },
             ]
@@ -248,7 +248,9 @@ class PhotoOut(Record):
     photo_id: str
     path: str | None
     size_wh: tuple[int, int]
-    sort_at: datetime
+    sort_at: datetime  # when it was taken; where nothing says so, the file's time
+    taken_at: datetime | None  # null if nothing says so
+    date_source: DateSource  # file: nothing says it; unknown: noted before sources were
     camera: str | None
     location: Place | None
     hidden: bool
@@ -282,7 +284,8 @@ class FacetsOut(Record):
     """What there is to filter by, and how many photos each choice has."""
 
     cameras: tuple[Count, ...]
-    months: tuple[Count, ...]
+    months: tuple[Count, ...]  # by the photos' own clocks, undated ones left out
+    undated: int  # photos of which nothing says when they were taken
     folders: tuple[FolderCount, ...]
 
 

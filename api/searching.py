@@ -23,7 +23,7 @@ from api.schemas import (
 )
 from api.trace import stage
 from ingest.files import PhotoRow
-from ingest.photos import decode_bytes, decode_pixels, pixel_sha256, shown_path
+from ingest.photos import decode_bytes, decode_pixels, path_text, pixel_sha256, shown_path
 from search.errors import PhotoError, UsageError
 from search.masks import coco_rle_from_mask
 from search.query import (
@@ -263,7 +263,7 @@ def _uncut_out(library: Library, hits: Sequence[PhotoHit]) -> tuple[WholePhotoOu
 
 
 def _path_of(row: PhotoRow | None) -> str | None:
-    return shown_path(row.path) if row and row.path else None
+    return path_text(row.path) if row and row.path else None
 
 
 def photo_out(row: PhotoRow) -> PhotoOut:
@@ -274,6 +274,8 @@ def photo_out(row: PhotoRow) -> PhotoOut:
         path=_path_of(row),
         size_wh=photo.size_wh,
         sort_at=photo.facts.sort_at,
+        taken_at=photo.facts.taken_at,
+        date_source=photo.facts.date_source,
         camera=photo.facts.camera,
         location=photo.facts.location,
         hidden=photo.facts.hidden,

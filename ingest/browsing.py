@@ -7,13 +7,15 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ingest.files import Facets, PhotoRow
 from search.records import Photo, PhotoFacts, Place, SearchFilter, folder_chain
 
+FACT_COLUMNS = ("sort_at", "sort_utc", "local_at", "date_source", "camera", "lat", "lon")
+WIDEST_OFFSET_S = 86_400.0  # Python's datetime knows none from there on
 EARTH_RADIUS_M = 6_371_000.0
 
 
@@ -27,12 +29,13 @@ def photo_clauses(where: SearchFilter, folders: Sequence[str]) -> tuple[list[str
     if where.camera is not None:
         clauses.append("p.camera = ?")
         values.append(where.camera)
-    if where.taken_from is not None:
-        clauses.append("p.sort_utc >= ?")
-        values.append(where.taken_from.timestamp())
-    if where.taken_before is not None:
-        clauses.append("p.sort_utc < ?")
-        values.append(where.taken_before.timestamp())
+    for end, operator in ((where.taken_from, ">="), (where.taken_before, "<")):
+        if end is not None:
+            time_clauses, time_values = _time_clauses(end, operator)
+            clauses += [*time_clauses, "p.date_source != 'file'"]
+            values += time_values
+    if where.undated is not None:
+        clauses.append(f"p.date_source {'=' if where.undated else '!='} 'file'")
     if where.folder is not None:
         one_of = " OR ".join(["g.folder = ? OR substr(g.folder, 1, ?) = ?"] * len(folders))
         clauses.append(
@@ -47,12 +50,27 @@ def photo_clauses(where: SearchFilter, folders: Sequence[str]) -> tuple[list[str
     return clauses, values
 
 
-def photo_columns(facts: PhotoFacts) -> tuple[str, float, str | None, float | None, float | None]:
-    """Return sort_at, sort_utc, camera, lat, lon."""
+def _time_clauses(end: datetime, operator: str) -> tuple[list[str], list[Any]]:
+    """Spell one end of a span: of moments, or without a UTC offset of the photos' own wall time.
+
+    Wall time differs from the moment by a day at most: so far the index over moments helps.
+    """
+    if end.tzinfo is not None:
+        return [f"p.sort_utc {operator} ?"], [end.timestamp()]
+    slack_s = WIDEST_OFFSET_S if operator == "<" else -WIDEST_OFFSET_S
+    seconds = end.replace(tzinfo=UTC).timestamp()
+    clauses = [f"p.local_at {operator} ?", f"p.sort_utc {operator} ?"]
+    return clauses, [end.isoformat(), seconds + slack_s]
+
+
+def photo_columns(facts: PhotoFacts) -> tuple[str | float | None, ...]:
+    """Return the values of `FACT_COLUMNS`."""
     place = facts.location
     return (
         facts.sort_at.isoformat(),
         facts.sort_at.timestamp(),
+        facts.sort_at.replace(tzinfo=None).isoformat(),
+        facts.date_source,
         facts.camera,
         place.lat if place else None,
         place.lon if place else None,
@@ -64,6 +82,7 @@ def facts_from_row(row: sqlite3.Row) -> PhotoFacts:
     place = Place(lat=row["lat"], lon=row["lon"]) if row["lat"] is not None else None
     return PhotoFacts(
         sort_at=datetime.fromisoformat(row["sort_at"]),
+        date_source=row["date_source"],
         camera=row["camera"],
         location=place,
         hidden=bool(row["hidden"]),
@@ -86,17 +105,20 @@ def photo_row(row: sqlite3.Row) -> PhotoRow:
 
 
 def facets_from_rows(
-    photos: Iterable[tuple[str | None, str]], places: Iterable[tuple[str, str]]
+    photos: Iterable[tuple[str | None, str, str]], places: Iterable[tuple[str, str]]
 ) -> Facets:
     """Count photos; one in several folders counts once in each, and in all folders above.
 
     Args:
-        photos: camera and sort_at of each photo.
+        photos: camera, local_at and date_source of each photo.
         places: photo id and folder, as often as a photo is in different folders.
     """
-    cameras, months = Counter[str](), Counter[str]()
-    for camera, sort_at in photos:
-        months[sort_at[: len("2024-05")]] += 1
+    cameras, months, undated = Counter[str](), Counter[str](), 0
+    for camera, local_at, source in photos:
+        if source == "file":
+            undated += 1
+        else:
+            months[local_at[: len("2024-05")]] += 1
         if camera is not None:
             cameras[camera] += 1
     above = {(photo_id, name) for photo_id, folder in places for name in folder_chain(folder)}
@@ -104,6 +126,7 @@ def facets_from_rows(
     return Facets(
         cameras=dict(cameras.most_common()),
         months=dict(sorted(months.items(), reverse=True)),
+        undated=undated,
         folders=dict(sorted(folders.items())),
     )
 

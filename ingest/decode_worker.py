@@ -8,12 +8,10 @@ docs/decisions/0010-decoding-in-worker-processes.md says why no library does it.
 
 from __future__ import annotations
 
-import mmap
 import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,27 +21,30 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from ingest.passing_pixels import received_pixels, send_pixels
 from ingest.photos import DecodedPhoto, decode_photo, shown_path
-from ingest.pillow import reason_of
-from search.errors import BusyError, PhotoError, UndecodableError
-from search.records import RgbImage
+from ingest.pillow import decode_in_one_thread, reason_of
+from search.errors import BusyError, PhotoError, TooSlowError, UndecodableError
 from search.settings import Settings
 
 STARTS_WITHIN_S = 120.0  # a new process imports numpy and Pillow, on a disk that may be asleep
 ENDS_WITHIN_S = 2.0  # a process stuck in a dead network disk can't even be killed
 DIES_WITHIN_S = 10.0  # one that hung up is told dead by its exit code; that takes a moment
 KILLED = -9  # by SIGKILL: no decoder does that to itself
-SLEPT_S = 1.0  # clocks that differ by more were parted by a machine that slept
+RAN_TOO_LONG = -signal.SIGPROF if hasattr(signal, "SIGPROF") else None  # by its processor timer
+LOOKS_EVERY_S = 0.5  # whether a process still decodes; a wait that took longer was itself paused
+PAUSED_S = 1.0
+# A file may keep its process waiting (for a disk that spins up, for other processes) for so many
+# times what it may take of a processor.
+STALLED_TIMES = 10
+HAS_PROCESSOR_TIMER = hasattr(signal, "setitimer")  # not on Windows: there waiting counts
 
 # A picture at the limit takes 21 bytes a pixel at most: 200 million pixels were decoded in 4 GiB.
 BYTES_PER_PIXEL = 24
 BYTES_BESIDES = 512 * 1024**2
-
-PASSES_FILES = sys.platform != "win32"  # a pipe took 460 ms for 12 megapixels, this takes 50
 
 Decode = Callable[..., DecodedPhoto]  # decode_photo, or what a test puts in its place
 
@@ -54,7 +55,12 @@ class DecodeLimits:
 
     max_pixels: int
     max_bytes: int
-    timeout_s: float
+    timeout_s: float  # of a processor
+
+    @property
+    def stalled_s(self) -> float:
+        """How long to wait for a process, whatever it does."""
+        return self.timeout_s * (STALLED_TIMES if HAS_PROCESSOR_TIMER else 1)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> DecodeLimits:
@@ -80,30 +86,29 @@ class DecodeWorker:
         """Decode a file.
 
         Raises:
-            UndecodableError: it can't be decoded, kills the process, or takes too long.
+            UndecodableError: it can't be decoded, or kills the process.
+            TooSlowError: it takes too long.
             PhotoError: as `decode_photo`, or the system killed the process.
             BusyError: no process could be started.
         """
-        for _ in range(2):
-            clocks = time.time(), time.monotonic()
-            try:
-                pipe = self._pipe or self._start()
-                pipe.send(path)
-                answer = _received(pipe) if pipe.poll(self._limits.timeout_s) else None
-            except (EOFError, OSError):
-                raise self._death(path) from None
-            if isinstance(answer, Exception):
-                raise answer
-            if answer is not None:
-                return answer
+        try:
+            pipe = self._pipe or self._start()
+            pipe.send(path)
+            answer = _received(pipe) if _answers_within(pipe, self._limits.stalled_s) else None
+        except (EOFError, OSError):
+            raise self._death(path) from None
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
             self._end(0)
-            slept_s = (time.time() - clocks[0]) - (time.monotonic() - clocks[1])
-            if slept_s < SLEPT_S:
-                break  # else it is the lid that was closed, not the file
-        raise UndecodableError(
+            raise self._too_slow(path)
+        return answer
+
+    def _too_slow(self, path: Path) -> TooSlowError:
+        return TooSlowError(
             f"{shown_path(path)} was given up: it was not decoded within "
-            f"{self._limits.timeout_s:g} s. Leave it out, or allow more with --decode-timeout-s "
-            "and ingest it with --retry-skipped."
+            f"{self._limits.timeout_s:g} s. The next run tries it once more; after that leave it "
+            "out, or allow more with --decode-timeout-s and ingest it with --retry-skipped."
         )
 
     def close(self) -> None:
@@ -153,6 +158,8 @@ class DecodeWorker:
                 "for want of memory most likely. Close other programs, or ask for fewer processes "
                 "with --decode-workers, and ingest it again."
             )
+        if code is not None and code == RAN_TOO_LONG:
+            return self._too_slow(path)
         how = f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
         return UndecodableError(
             f"{shown_path(path)} is damaged so that it crashes the decoder ({how}). "
@@ -231,17 +238,33 @@ def _no_interrupts_inherited() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _answers_within(pipe: Connection, stalled_s: float) -> bool:
+    """Wait for an answer; time in which this process was stopped itself is not counted.
+
+    Ctrl-Z, a paused container or a closed lid stop the waiting process and the one it waits for.
+    """
+    waited_s = 0.0
+    while waited_s < stalled_s:
+        began = time.monotonic()
+        if pipe.poll(min(LOOKS_EVERY_S, stalled_s - waited_s)):
+            return True
+        took_s = time.monotonic() - began
+        waited_s += took_s if took_s < LOOKS_EVERY_S + PAUSED_S else LOOKS_EVERY_S
+    return False
+
+
 def _received(pipe: Connection) -> DecodedPhoto | Exception:
     """Return the photo that a process sent, or the error that it met."""
     answer: DecodedPhoto | Exception = pipe.recv()
     if isinstance(answer, Exception):
         return answer
-    return replace(answer, rgb=_received_pixels(pipe))
+    return replace(answer, rgb=received_pixels(pipe))
 
 
 def _serve(pipe: Connection, limits: DecodeLimits, decode: Decode) -> None:
     """Decode what is asked for until nobody asks; this is what the process does."""
     _hush()
+    decode_in_one_thread()  # there are as many processes as pay, and processor time is counted
     _limit_memory(limits.memory_bytes)
     pipe.send("ready")
     none = np.empty((0, 0, 3), np.uint8)
@@ -249,50 +272,26 @@ def _serve(pipe: Connection, limits: DecodeLimits, decode: Decode) -> None:
         while True:
             path = pipe.recv()
             try:
-                photo = decode(path, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
+                with _processor_time(limits.timeout_s):
+                    photo = decode(path, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
             except Exception as error:
                 pipe.send(error)
                 continue
             pipe.send(replace(photo, rgb=none))
-            _send_pixels(pipe, photo.rgb)
+            send_pixels(pipe, photo.rgb)
 
 
-def _send_pixels(pipe: Connection, rgb: RgbImage) -> None:
-    """Hand (h, w, 3) pixels over as a nameless file in memory: nothing of it can be left behind.
-
-    Written, not mapped: on a full disk or in a full memory that is an error and no SIGBUS.
-    """
-    pipe.send(rgb.shape)
-    if not PASSES_FILES:
-        pipe.send_bytes(rgb.data.cast("B"))
+@contextmanager
+def _processor_time(at_most_s: float) -> Iterator[None]:
+    """End this process if the block takes more of a processor; a pause takes none."""
+    if not HAS_PROCESSOR_TIMER:
+        yield
         return
-    from multiprocessing.reduction import send_handle
-
-    with _nameless_file() as file:
-        file.write(rgb.data)
-        file.flush()
-        send_handle(pipe, file.fileno(), os.getppid())
-
-
-def _received_pixels(pipe: Connection) -> RgbImage:
-    """Take over the pixels that a process sent; they may be written to."""
-    shape: tuple[int, int, int] = pipe.recv()
-    if not PASSES_FILES:
-        return np.frombuffer(bytearray(pipe.recv_bytes()), np.uint8).reshape(shape)
-    from multiprocessing.reduction import recv_handle
-
-    handle = recv_handle(pipe)
+    signal.setitimer(signal.ITIMER_PROF, at_most_s)  # SIGPROF, which nothing here handles
     try:
-        pixels = mmap.mmap(handle, 0, access=mmap.ACCESS_COPY)
+        yield
     finally:
-        os.close(handle)
-    return np.frombuffer(pixels, np.uint8).reshape(shape)
-
-
-def _nameless_file() -> IO[bytes]:
-    if sys.platform == "linux":  # anywhere else: in the folder for temporary files
-        return os.fdopen(os.memfd_create("pixels"), "wb")
-    return tempfile.TemporaryFile()
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _hush() -> None:

@@ -7,14 +7,13 @@ unusable: what makes no sense is treated as absent.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
+from ingest.dates import date_from_exif_text
 from search.records import Place
 
 Tags = Mapping[int, object]
@@ -27,32 +26,20 @@ _USED: dict[IFD | None, tuple[int, ...]] = {  # by branch of EXIF; no number occ
         Base.DateTimeDigitized,
         Base.OffsetTimeDigitized,
         Base.OffsetTime,
+        Base.SubsecTimeOriginal,
+        Base.SubsecTimeDigitized,
+        Base.SubsecTime,
     ),
     IFD.GPSInfo: (GPS.GPSLatitudeRef, GPS.GPSLatitude, GPS.GPSLongitudeRef, GPS.GPSLongitude),
 }
 
-_DATES = (  # each with its UTC offset; the first that makes sense counts
-    (Base.DateTimeOriginal, Base.OffsetTimeOriginal),
-    (Base.DateTimeDigitized, Base.OffsetTimeDigitized),  # scans have only this one
-    (Base.DateTime, Base.OffsetTime),  # when a program saved it: later, but better than the file's
+_TAKEN = (  # each with its UTC offset and fraction of a second; the first that makes sense counts
+    (Base.DateTimeOriginal, Base.OffsetTimeOriginal, Base.SubsecTimeOriginal),
+    (Base.DateTimeDigitized, Base.OffsetTimeDigitized, Base.SubsecTimeDigitized),  # of a scan
 )
+_SAVED = ((Base.DateTime, Base.OffsetTime, Base.SubsecTime),)
 
-FIRST_YEAR, LAST_YEAR = 1826, 2999  # from the first photograph on; clocks gone wild are left out
 CAMERA_CHARACTERS = 100  # the longest real names have about 40
-WIDEST_OFFSET = timedelta(hours=14)  # UTC+14, the Line Islands
-
-_DATE = re.compile(r"(\d{4})[:/.-](\d\d)[:/.-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
-_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """When (with a UTC offset), with what and where a photo was taken."""
-
-    taken_at: datetime
-    camera: str | None = None
-    location: Place | None = None
-    is_dated: bool = True  # by EXIF, not by the file's time
 
 
 def load_exif(image: Image.Image) -> Tags:
@@ -73,48 +60,23 @@ def _tag(image: Image.Image, branch: IFD | None, tag: int) -> object:
         return None
 
 
-def facts_from_exif(tags: Tags, file_time: datetime) -> FileFacts:
-    """Return what the tags say; `file_time` (aware) stands in where they have no sensible date."""
-    taken_at = _date_from_tags(tags)
-    camera, place = _camera_from_tags(tags), _place_from_tags(tags)
-    return FileFacts(taken_at or file_time, camera, place, taken_at is not None)
+def taken_at_from_tags(tags: Tags) -> datetime | None:
+    """Return when a photo was taken, else digitized; None where neither makes sense."""
+    return _first_date(tags, _TAKEN)
 
 
-def _date_from_tags(tags: Tags) -> datetime | None:
-    """Return the first date that makes sense: taken, else digitised, else saved; else None."""
-    pairs = ((_text(tags.get(date)), _text(tags.get(offset))) for date, offset in _DATES)
-    dates = (_date_from_text(date, offset) for date, offset in pairs)
+def saved_at_from_tags(tags: Tags) -> datetime | None:
+    """Return when a program saved a photo."""
+    return _first_date(tags, _SAVED)
+
+
+def _first_date(tags: Tags, names: Sequence[tuple[int, int, int]]) -> datetime | None:
+    texts = ([_text(tags.get(tag)) for tag in each] for each in names)
+    dates = (date_from_exif_text(date, offset, fraction) for date, offset, fraction in texts)
     return next((date for date in dates if date is not None), None)
 
 
-def _date_from_text(date: str, offset: str) -> datetime | None:
-    """Return the date, or None for nonsense such as "0000:00:00 00:00:00".
-
-    Without an offset the local time is taken as UTC: off by some hours, but the same on every
-    machine, and a photo taken at noon is found at noon.
-    """
-    found = _DATE.match(date)
-    if found is None or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR:
-        return None
-    year, month, day, hour, minute, second = map(int, found.groups())
-    try:
-        return datetime(year, month, day, hour, minute, second, tzinfo=_offset_from_text(offset))
-    except ValueError:
-        return None
-
-
-def _offset_from_text(text: str) -> tzinfo:
-    """Return the offset of "+02:00"; UTC for "Z", nothing and nonsense."""
-    found = _OFFSET.fullmatch(text)
-    if found is None:
-        return UTC
-    offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
-    if not offset or offset > WIDEST_OFFSET:
-        return UTC
-    return timezone(-offset if found[1] == "-" else offset)
-
-
-def _camera_from_tags(tags: Tags) -> str | None:
+def camera_from_tags(tags: Tags) -> str | None:
     """Return "Make Model", the make only once: "Canon" + "Canon EOS 70D" -> "Canon EOS 70D"."""
     make, model = (_text(tags.get(tag)) for tag in (Base.Make, Base.Model))
     says_make_itself = model.lower().split(" ")[0] in make.lower().split(" ")
@@ -123,16 +85,30 @@ def _camera_from_tags(tags: Tags) -> str | None:
 
 
 def _text(value: object) -> str:
-    """Return a tag's text without what follows a NUL, unprintable letters and doubled spaces."""
-    if isinstance(value, bytes):
-        value = value.decode("latin-1")
-    if not isinstance(value, str):
+    """Return a tag's text without what follows a NUL, unprintable letters and doubled spaces.
+
+    EXIF knows ASCII only, phones write UTF-8, and Pillow reads it as Latin-1.
+    """
+    if isinstance(value, str):
+        value = _bytes_from_latin_1(value)
+    if not isinstance(value, bytes):
         return ""
-    letters = value.split("\0")[0]
+    stored = value.split(b"\0")[0]
+    try:
+        letters = stored.decode()
+    except UnicodeDecodeError:
+        letters = stored.decode("latin-1")
     return " ".join("".join(c if c.isprintable() else " " for c in letters).split())
 
 
-def _place_from_tags(tags: Tags) -> Place | None:
+def _bytes_from_latin_1(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:  # it was read as what it is
+        return text.encode("utf-8", "replace")
+
+
+def place_from_tags(tags: Tags) -> Place | None:
     """Return the place in decimal degrees, or None where any part is absent or out of range.
 
     Exactly 0, 0 is what receivers write before they know where they are: None, too.

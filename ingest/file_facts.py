@@ -17,7 +17,11 @@ class StatedFacts(Record):
     """What one file says of the photo that it shows."""
 
     facts: PhotoFacts
-    is_dated: bool  # it says when the photo was taken; else `sort_at` is the file's own time
+
+    @property
+    def is_dated(self) -> bool:
+        """Say whether it says when the photo was taken; else `sort_at` is the file's own time."""
+        return self.facts.date_source != "file"
 
 
 @dataclass(frozen=True)
@@ -92,5 +96,5 @@ def statements(rows: Sequence[tuple[str | None, int]], now: PhotoFacts) -> list[
 
     A file noted by a version that kept nothing is taken to say what is known.
     """
-    unknown = StatedFacts(facts=now, is_dated=True)
+    unknown = StatedFacts(facts=now)
     return [Statement(stated_from_json(text) or unknown, mtime_ns) for text, mtime_ns in rows]

@@ -52,7 +52,7 @@ class FileKey:
     def folder(self) -> str:
         """The folder as filters name it, `ROOT_ID/sub/folder`."""
         parent = Path(os.fsdecode(self.below)).parent.as_posix()
-        name = parent.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        name = letters_of(parent)
         return self.root.root_id if parent == "." else f"{self.root.root_id}/{name}"
 
     @property
@@ -119,6 +119,11 @@ class PhotoRow:
     below: str | None
 
 
+def letters_of(name: str) -> str:
+    """Return a file's name as text: bytes that are no UTF-8 (lone surrogates) as U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def folders_around(root: Root, folder: str) -> tuple[str, ...]:
     """Return a folder of a root and every folder around it, as each root names it; sorted."""
     below = folder.removeprefix(root.root_id)  # "" or "/sub/folder"
@@ -162,5 +167,6 @@ class Facets:
     """How many photos there are of each kind."""
 
     cameras: dict[str, int]  # most photos first
-    months: dict[str, int]  # YYYY-MM, newest first
+    months: dict[str, int]  # YYYY-MM, newest first; of the photos that are dated
+    undated: int  # photos of which nothing says when they were taken
     folders: dict[str, int]  # as filters name them, by name

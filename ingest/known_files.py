@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ingest.browsing import facts_from_row, photo_columns
+from ingest.browsing import FACT_COLUMNS, facts_from_row, photo_columns
 from ingest.file_facts import (
     StatedFacts,
     best_facts,
@@ -223,9 +223,9 @@ class KnownFiles(KnownRoots):
         now = facts_from_row(row)
         facts = best_facts(statements([*map(tuple, said)], now), now, corrected=corrected)
         if facts != now:
+            columns = ", ".join(f"{column} = ?" for column in FACT_COLUMNS)
             self._execute(
-                "UPDATE photos SET sort_at = ?, sort_utc = ?, camera = ?, lat = ?, lon = ?, "
-                "stale = 1 WHERE photo_id = ?",
+                f"UPDATE photos SET {columns}, stale = 1 WHERE photo_id = ?",
                 (*photo_columns(facts), photo_id),
             )
 

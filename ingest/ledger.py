@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ingest.browsing import facets_from_rows, photo_clauses, photo_columns, photo_row
+from ingest.browsing import FACT_COLUMNS, facets_from_rows, photo_clauses, photo_columns, photo_row
 from ingest.file_facts import StatedFacts
 from ingest.files import Coverage, Facets, FileKey, FileStamp, PhotoRow
 from ingest.gone_files import GoneFiles
@@ -21,10 +21,13 @@ from search.errors import UnknownIdError
 from search.records import Photo, PhotoFacts, SearchFilter
 
 PAGE = 1000  # photos read at once when all are gone over
+PHOTO_COLUMNS = (
+    *("photo_id", "width", "height", *FACT_COLUMNS),
+    *("segmented_with", "segment_count", "hidden", "stale"),
+)
 # The facts of a known photo follow what its files say.
-PUT_PHOTO = """
-INSERT INTO photos (photo_id, width, height, sort_at, sort_utc, camera, lat, lon, segmented_with,
-    segment_count, hidden, stale) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+PUT_PHOTO = f"""
+INSERT INTO photos ({", ".join(PHOTO_COLUMNS)}) VALUES ({", ".join("?" * len(PHOTO_COLUMNS))})
 ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.height,
     segmented_with = excluded.segmented_with, segment_count = excluded.segment_count,
     hidden = excluded.hidden, stale = 1
@@ -132,6 +135,7 @@ class Ledger(GoneFiles):
                 photo.segmented_with,
                 photo.segment_count,
                 photo.facts.hidden,
+                True,  # the index is to be told
             ),
         )
 
@@ -213,7 +217,9 @@ class Ledger(GoneFiles):
         clauses, values = photo_clauses(where, folders)
         among = f"WHERE {' AND '.join(clauses)}"
         return facets_from_rows(
-            self._execute(f"SELECT p.camera, p.sort_at FROM photos p {among}", values),
+            self._execute(
+                f"SELECT p.camera, p.local_at, p.date_source FROM photos p {among}", values
+            ),
             self._execute(
                 "SELECT DISTINCT p.photo_id, f.folder FROM photos p JOIN files f "
                 f"ON f.photo_id = p.photo_id AND f.state = 'present' {among}",

@@ -74,8 +74,16 @@ CREATE TABLE devices (
 ) WITHOUT ROWID;
 """
 
+# What days and months are compared with, and who says when a photo was taken. The index is told of
+# both, so every photo turns stale.
+LOCAL_DATES = """
+ALTER TABLE photos ADD COLUMN local_at TEXT NOT NULL DEFAULT '';
+ALTER TABLE photos ADD COLUMN date_source TEXT NOT NULL DEFAULT 'unknown';
+UPDATE photos SET local_at = substr(sort_at, 1, length(sort_at) - 6), stale = 1;
+"""
+
 # The script at position i leads from format i to format i + 1.
-STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID, WHAT_FILES_SAY)
+STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID, WHAT_FILES_SAY, LOCAL_DATES)
 FORMAT = len(STEPS)
 
 

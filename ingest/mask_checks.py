@@ -12,6 +12,9 @@ from search.records import Segment
 # may keep all or none. Masks come from logits of 256 x 256, so that none is much thinner.
 AREA_DIFFERS = 0.3  # part of the segment's area,
 AREA_DIFFERS_PX = 100  # and pixels of the stored mask
+# In photos that are this many times as long as wide (their short side has 16 logits) all things may
+# be that thin: there a mask must lie within its segment's box, whatever it covers.
+THIN = 16
 
 
 def mask_problem(segment: Segment, size_wh: tuple[int, int]) -> str | None:
@@ -59,6 +62,8 @@ def _area_problem(
     segment: Segment, mask_px: int, pixels: int, size_wh: tuple[int, int]
 ) -> str | None:
     whole = size_wh[0] * size_wh[1]
+    if max(size_wh) > THIN * min(size_wh):
+        return None if mask_px else "nothing of it is left"
     if abs(segment.area_px / whole - segment.area_fraction) > 1e-6:
         return f"{segment.area_px} pixels are not {segment.area_fraction:.4g} of the photo"
     if pixels == whole:

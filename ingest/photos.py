@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 from PIL.ExifTags import Base
 
-from ingest.exif import facts_from_exif, load_exif
-from ingest.pillow import open_image, refusing
+from ingest.facts import Metadata, facts_from_metadata, load_metadata
+from ingest.pillow import load_image, open_image, refusing
 from ingest.pixels import upright_rgb, upright_size
 from ingest.raw import is_raw, open_preview
 from search.errors import PhotoError, TooLargeError, UndecodableError
 from search.masks import fitted_size
-from search.records import Place, RgbImage
+from search.records import DateSource, Place, RgbImage
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -37,10 +38,15 @@ class DecodedPhoto:
 
     rgb: RgbImage  # (h, w, 3) uint8 sRGB, upright, contiguous
     pixel_sha256: str  # hex, of size and upright pixels: the photo's identity
-    taken_at: datetime  # with a UTC offset; the file's time where EXIF has no date
+    sort_at: datetime  # with a UTC offset
+    date_source: DateSource  # file: nothing says when it was taken, so that is the file's time
     camera: str | None
     location: Place | None
-    is_dated: bool = True  # EXIF has a date
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When the photo was taken, with a UTC offset; None if nothing says so."""
+        return None if self.date_source == "file" else self.sort_at
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -57,11 +63,23 @@ class Pixels:
     size_wh: tuple[int, int]  # of the upright photo itself
 
 
-def shown_path(path: Path | str) -> str:
-    r"""Return a path that any terminal or JSON file can take: odd bytes and controls as \x...
+def path_text(path: Path) -> str:
+    """Return a path for JSON, COCO and HTTP: the name itself.
 
-    File names are bytes; where they aren't UTF-8 Python keeps them as lone surrogates, which can't
-    be printed or stored.
+    File names are bytes; one that is not UTF-8 is no text. Its path is spelled as a URL instead,
+    file:///photos/caf%E9.jpg (RFC 8089), which no absolute path looks like.
+    """
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return path.absolute().as_uri()
+
+
+def shown_path(path: Path | str) -> str:
+    r"""Return a path for people's eyes, which any terminal can take: what it may not as \x...
+
+    That is bytes that are no UTF-8 (Python keeps them as lone surrogates), control characters, and
+    spaces and joiners that can't be seen. Not for programs: other names may look the same.
     """
     letters = os.fsencode(path).decode("utf-8", "backslashreplace")
     if letters.isprintable():  # most are, and a page of results has many
@@ -92,7 +110,8 @@ def decode_photo(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto
     """
     name = shown_path(path)
     with refusing(name), _opened(path, max_bytes, name) as (file, status):
-        return _decode(file, name, max_pixels, _time_from_seconds(status.st_mtime))
+        file_time = _time_from_seconds(status.st_mtime)
+        return _decode(file, name, max_pixels, file_time, path)
 
 
 def decode_pixels(
@@ -134,7 +153,7 @@ def _stat_file(path: Path, name: str) -> os.stat_result:
 def decode_bytes(data: bytes, *, max_pixels: int, max_bytes: int, name: str) -> DecodedPhoto:
     """Decode an upload; `name` is what messages call it, and tells a RAW file.
 
-    An upload has no file time: 1970-01-01 stands in where EXIF has no date.
+    An upload has no file time: 1970-01-01 stands in where nothing says when it was taken.
 
     Raises:
         TooLargeError: more bytes or pixels than allowed; found before decoding.
@@ -146,35 +165,38 @@ def decode_bytes(data: bytes, *, max_pixels: int, max_bytes: int, name: str) -> 
         return _decode(BytesIO(data), name, max_pixels, EPOCH)
 
 
-def _decode(file: BinaryIO, name: str, max_pixels: int, file_time: datetime) -> DecodedPhoto:
-    pixels, exif = _pixels(file, name, max_pixels)
-    facts = facts_from_exif(exif, file_time)
-    digest = pixel_sha256(pixels.rgb)
-    return DecodedPhoto(
-        pixels.rgb, digest, facts.taken_at, facts.camera, facts.location, facts.is_dated
-    )
+def _decode(
+    file: BinaryIO, name: str, max_pixels: int, file_time: datetime, path: Path | None = None
+) -> DecodedPhoto:
+    pixels, metadata = _pixels(file, name, max_pixels)
+    facts = facts_from_metadata(metadata, file_time, path)
+    return DecodedPhoto(pixels.rgb, pixel_sha256(pixels.rgb), **vars(facts))
 
 
 def _pixels(
     file: BinaryIO, name: str, max_pixels: int, at_least_px: int | None = None
-) -> tuple[Pixels, Mapping[int, object]]:
+) -> tuple[Pixels, Metadata]:
     """Open, check, load, turn.
 
     The first frame or page counts (of HEIF: the primary picture; of RAW: the largest preview).
     """
-    with open_preview(file, name) if is_raw(name) else open_image(file, name) as image:
+    with open_preview(file, name) if is_raw(name) else open_image(file, name) as opened:
+        image: Image.Image = opened
         _check_pixels(image.size, max_pixels, name)
         whole_wh = image.size
+        draft_wh = None
         if at_least_px is not None and at_least_px < max(whole_wh):
-            image.draft(None, fitted_size(whole_wh, at_least_px))  # only JPEG's plugin has any
+            draft_wh = fitted_size(whole_wh, at_least_px)
+            image.draft(None, draft_wh)  # only JPEG's plugin has any
         is_whole = image.size == whole_wh
-        image.load()
+        image = load_image(image, draft_wh)
         _check_pixels(image.size, max_pixels, name)  # a HEIF header may be wrong about it
         # Only now: PNG may have its EXIF last, and TIFF is turned (its tag taken away) in loading.
-        exif = load_exif(image)
-        turned_wh = upright_size(image.size if is_whole else whole_wh, exif.get(Base.Orientation))
-        rgb = upright_rgb(image, exif.get(Base.Orientation))
-    return Pixels(rgb, turned_wh), exif
+        metadata = load_metadata(image)
+        orientation = metadata.exif.get(Base.Orientation)
+        turned_wh = upright_size(image.size if is_whole else whole_wh, orientation)
+        rgb = upright_rgb(image, orientation)
+    return Pixels(rgb, turned_wh), metadata
 
 
 def pixel_sha256(rgb: RgbImage) -> str:

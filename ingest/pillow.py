@@ -10,19 +10,27 @@ import ctypes
 import errno
 import logging
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import IO
 
-from PIL import Image, ImageFile, _imaging
+from PIL import Image, ImageFile, PngImagePlugin, _imaging
+from PIL.JpegImagePlugin import JpegImageFile
 
+from ingest import png
+from ingest.jpeg import jpeg_with_end
 from search.errors import PhotoError, TooLargeError, UndecodableError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF")  # MPO counts as JPEG
+# MPO counts as JPEG.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF", "BMP", "JPEG2000")
 
 NOT_THE_DISK = (None, errno.EINVAL)  # EINVAL: a header that points before the file's beginning
+
+BOXES_WITHIN = 64 * 1024  # what an AVIF file says of its picture comes first
+_NCLX = re.compile(rb"colrnclx(.{4})", re.DOTALL)
 
 OpenImage = Callable[[IO[bytes], str], ImageFile.ImageFile]
 Accepts = Callable[[bytes], bool | str]  # by a file's first 16 bytes
@@ -39,34 +47,87 @@ def open_image(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     Not Image.open: it refuses by a limit of its own, global, and smaller than ours.
     """
     head = file.read(16)
+    if head.startswith(png.SIGNATURE):
+        return _open_png(file)
     plugins = [open_with for open_with, accepts in _plugins() if accepts(head) is True]
     if not plugins:
         raise UndecodableError(
             f"{name} is not a picture that segsearch reads (JPEG, PNG, WebP, TIFF, GIF, HEIC, "
-            "AVIF). Convert it, or leave it out."
+            "AVIF, BMP, JPEG 2000). Convert it, or leave it out."
         )
     for open_with in plugins[:-1]:
         file.seek(0)
         try:
-            return open_with(file, "")
+            return _with_color(open_with(file, ""), file)
         except Exception:  # AVIF and HEIF share a signature: the next may know it
             continue
     file.seek(0)
-    return plugins[-1](file, "")
+    return _with_color(plugins[-1](file, ""), file)
+
+
+def _with_color(image: ImageFile.ImageFile, file: IO[bytes]) -> ImageFile.ImageFile:
+    """Note an AVIF file's color space, of which Pillow says nothing, as pillow-heif does."""
+    if image.format == "AVIF":
+        file.seek(0)
+        if found := _NCLX.search(file.read(BOXES_WITHIN)):
+            primaries, transfer = struct.unpack(">HH", found[1])
+            image.info["nclx_profile"] = {
+                "color_primaries": primaries,
+                "transfer_characteristics": transfer,
+            }
+    return image
+
+
+def _open_png(file: IO[bytes]) -> ImageFile.ImageFile:
+    pixels, info = png.split_png(file)
+    pixels.seek(0)
+    image = PngImagePlugin.PngImageFile(pixels, "")
+    image.info.update(info)
+    return image
+
+
+def load_image(image: Image.Image, draft_wh: tuple[int, int] | None = None) -> Image.Image:
+    """Decode the pixels; return the picture that has them.
+
+    That is another one for a JPEG that lacks its end marker and nothing else.
+
+    Args:
+        image: as `open_image` returned it.
+        draft_wh: what it is drafted to.
+    """
+    try:
+        image.load()
+    except OSError as error:
+        if not isinstance(image, JpegImageFile) or not _cut_short.search(str(error)):
+            raise
+        ended = jpeg_with_end(image, draft_wh)
+        if ended is None:
+            raise
+        return ended
+    return image
 
 
 @cache
 def _plugins() -> tuple[tuple[OpenImage, Accepts], ...]:
     """Load the plugins of `FORMATS`, once, and keep them from writing to the terminal."""
     import pillow_heif
-    from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+    from PIL import AvifImagePlugin, Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
-    Image.preinit()  # GIF, JPEG, PNG
+    Image.preinit()  # BMP, GIF, JPEG, PNG
     pillow_heif.register_heif_opener()
     logging.getLogger("PIL").addHandler(_no_output)
     _silence_libtiff()
     known = [Image.OPEN[format_name] for format_name in FORMATS]
     return tuple((open_with, accepts) for open_with, accepts in known if accepts is not None)
+
+
+def decode_in_one_thread() -> None:
+    """Let HEIF and AVIF be decoded in the thread that asks, in all of this process."""
+    import pillow_heif
+    from PIL import AvifImagePlugin
+
+    pillow_heif.options.DECODE_THREADS = 1
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
 def _silence_libtiff() -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from ingest.absent import SeenDevices
 from ingest.file_facts import StatedFacts
-from ingest.files import is_gone
+from ingest.files import FileKey, is_gone
 from ingest.lanes import cutting
+from ingest.ledger import Ledger
 from ingest.lost import note_lost_photos
 from ingest.run import Run, decoded_ahead, new_files_of
 from ingest.scan import Again, NewFile, skip_file
@@ -39,7 +40,7 @@ from ingest.telling import tell_index
 from ingest.vanished import Absent, mark_vanished
 from ingest.whole_first import show_whole_photos
 from ingest.workshop import UncutPhoto, Workshop, stated_from_decoded
-from search.errors import PhotoError, TooLargeError, UndecodableError
+from search.errors import PhotoError, TooLargeError, TooSlowError, UndecodableError
 from search.records import photo_id_from_digest
 
 Through = Callable[[Scope, Run], Seen]
@@ -152,9 +153,20 @@ def link_known_photo(file: NewFile, photo_id: str, stated: StatedFacts, run: Run
 
 
 def skip_new_file(file: NewFile, error: PhotoError, seen: Seen, run: Run) -> None:
-    """Note why a file can't be used, unless it is gone since it was listed."""
+    """Note why a file can't be used, unless it is gone since it was listed.
+
+    What took too long is tried again by the next run, and given up when it takes too long again.
+    """
     if is_gone(file.key.path):
         seen.files.discard(file.key.below)
         return
-    lasting = isinstance(error, UndecodableError | TooLargeError)
+    lasting = isinstance(error, UndecodableError | TooLargeError) or (
+        isinstance(error, TooSlowError) and was_skipped_for(str(error), file.key, run.ledger)
+    )
     skip_file(file.key, error, run.ledger, run.tally, file.stamp if lasting else None)
+
+
+def was_skipped_for(reason: str, key: FileKey, ledger: Ledger) -> bool:
+    """Say whether a file was skipped before for the same reason."""
+    known = ledger.file(key)
+    return known is not None and known.state == "skipped" and known.reason == reason

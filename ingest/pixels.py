@@ -8,6 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
+from ingest.color import color_space_from_info, srgb_from_space
 from search.records import RgbImage
 
 GREY_16 = ("I;16", "I;16L", "I;16B")
@@ -54,7 +55,7 @@ def _array_from_rgb(image: Image.Image) -> RgbImage:
 
 def rgb_from_image(image: Image.Image) -> Image.Image:
     """Return a picture of any of Pillow's modes as RGB in sRGB, not turned."""
-    profile = image.info.get("icc_profile")
+    profile, space = image.info.get("icc_profile"), color_space_from_info(image.info)
     if image.mode == "LAB":
         return _transformed(image, _srgb_from_lab())
     if image.mode in GREY_16:
@@ -65,6 +66,8 @@ def rgb_from_image(image: Image.Image) -> Image.Image:
         image = _on_white(image)
     if image.mode not in ("RGB", "CMYK"):
         image = image.convert("RGB")
+    if space is not None:
+        return srgb_from_space(_plain_rgb(image), space)
     return _in_srgb(image, profile) if profile else _plain_rgb(image)
 
 

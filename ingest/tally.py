@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from ingest.photos import shown_path
+from ingest.photos import path_text
 from ingest.stages import Stage, StageTime, slowest
 from search.records import Record
 
@@ -121,7 +121,7 @@ class Tally:
             seconds=round(seconds, 3),
             interrupted=interrupted,
             skipped=tuple(
-                SkippedNow(path=shown_path(p), reason=r, is_new=p not in self.skipped_before)
+                SkippedNow(path=path_text(p), reason=r, is_new=p not in self.skipped_before)
                 for p, r in self.skipped
             ),
             notices=tuple(self.notices),

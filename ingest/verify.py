@@ -13,7 +13,7 @@ from ingest.absent import absent_folders
 from ingest.files import PhotoRow, is_below, is_gone
 from ingest.ledger import Ledger
 from ingest.mask_checks import mask_problem
-from ingest.photos import shown_path
+from ingest.photos import path_text
 from search.errors import StoreError, StoreUnreachableError, UnknownIdError
 from search.index import SegmentIndex
 from search.records import (
@@ -125,7 +125,7 @@ def verify(
         faults=tuple(found.faults),
         photos_unfinished=found.unfinished,
         files_gone=gone,
-        roots_absent=tuple(shown_path(root.path) for root in ledger.roots() if root.is_absent),
+        roots_absent=tuple(path_text(root.path) for root in ledger.roots() if root.is_absent),
     )
 
 
@@ -144,7 +144,7 @@ def check_photos(ledger: Ledger, index: SegmentIndex, *, after: str = "") -> Ite
 
 
 def _fault(kind: Kind, photo_id: str | None, row: PhotoRow | None, problem: str) -> Fault:
-    path = shown_path(row.path) if row is not None and row.path is not None else None
+    path = path_text(row.path) if row is not None and row.path is not None else None
     return Fault(kind=kind, photo_id=photo_id, path=path, problem=problem)
 
 
@@ -261,5 +261,5 @@ def _files(ledger: Ledger) -> tuple[int, tuple[str, ...]]:
         if any(is_below(key.below, folder) for folder in absent[key.root.root_id]):
             continue
         if is_gone(key.path):
-            gone.append(shown_path(key.path))
+            gone.append(path_text(key.path))
     return count, tuple(gone)

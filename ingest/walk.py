@@ -72,10 +72,10 @@ def iter_photo_files(
 
     Left out: hidden files and folders, folders that systems and programs keep for themselves or
     that hold a `.nomedia`, what patterns leave out, and RAW files beside a JPEG or HEIF of the same
-    name. Symbolic links to places below the roots are followed: to files at once, to folders after
-    everything else, and only to folders that were not walked already, so that loops end and the
-    real path wins. A file that is named itself is taken whatever its name, a folder whatever its
-    kind. Where something can't be read, the walk goes on elsewhere.
+    name and shot. Symbolic links to places below the roots are followed: to files at once, to
+    folders after everything else, and only to folders that were not walked already, so that loops
+    end and the real path wins. A file that is named itself is taken whatever its name, a folder
+    whatever its kind. Where something can't be read, the walk goes on elsewhere.
 
     Args:
         folder_or_file: where to begin.
@@ -175,10 +175,14 @@ class _Walk:
         names = [Path(entry.name.lower()) for entry in seen]
         if not any(raw.is_raw(name) for name in names):
             return seen
-        beside = {name.stem for name in names if name.suffix in raw.BESIDE_RAW}
+        beside: dict[str, list[Path]] = {}
+        for entry, name in zip(seen, names, strict=True):
+            if name.suffix in raw.BESIDE_RAW:
+                beside.setdefault(name.stem, []).append(Path(entry.path))
         wanted = []
         for entry, name in zip(seen, names, strict=True):
-            if raw.is_raw(name) and name.stem in beside:
+            twins = beside.get(name.stem, ()) if raw.is_raw(name) else ()
+            if any(raw.shows_same_shot(twin, Path(entry.path)) for twin in twins):
                 self.told.left_out(Path(entry.path))
             else:
                 wanted.append(entry)

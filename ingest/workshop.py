@@ -180,5 +180,11 @@ def write_photo(cut: CutPhoto, vectors: PhotoVectors, index: SegmentIndex) -> No
 
 def stated_from_decoded(decoded: DecodedPhoto) -> StatedFacts:
     """Return what a photo's file says of it (not where it lies)."""
-    facts = PhotoFacts(sort_at=decoded.taken_at, camera=decoded.camera, location=decoded.location)
-    return StatedFacts(facts=facts, is_dated=decoded.is_dated)
+    return StatedFacts(
+        facts=PhotoFacts(
+            sort_at=decoded.sort_at,
+            date_source=decoded.date_source,
+            camera=decoded.camera,
+            location=decoded.location,
+        )
+    )

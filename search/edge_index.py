@@ -154,7 +154,7 @@ class EdgeIndex(PointIndex):
             for collection in FIELDS:
                 self._update(collection, added)
             self._there[vector_name] = dim
-        return EdgeIndex(
+        other = EdgeIndex(
             self._folder,
             self._shards,
             vector_name=vector_name,
@@ -162,18 +162,15 @@ class EdgeIndex(PointIndex):
             limits=self._limits,
             beside=self,
         )
+        other.payload_format = self.payload_format
+        return other
 
     def add_fields(self) -> None:
         """Index the payload keys that filters use and that are not indexed yet."""
         for collection, fields in FIELDS.items():
             with self._using(collection) as shard:
-                known = shard.info().payload_schema
-            for field in fields:
-                if field.key not in known:
-                    kind = _INDEXES[field.kind]
-                    self._update(
-                        collection, edge.UpdateOperation.create_field_index(field.key, kind)
-                    )
+                _check_room(self._folder, self._limits)
+                _index_fields(shard, fields)
 
     def optimize(self) -> bool:
         """Build the nearest-neighbor graph where it pays; True if anything was done.
@@ -324,6 +321,13 @@ def _open_shard(
     return edge.EdgeShard.load(str(folder))  # with all the vectors that it keeps
 
 
+def _index_fields(shard: edge.EdgeShard, fields: Sequence[PayloadField]) -> None:
+    known = shard.info().payload_schema
+    for field in fields:
+        if field.key not in known:
+            shard.update(edge.UpdateOperation.create_field_index(field.key, _INDEXES[field.kind]))
+
+
 def _check_vectors(shard: edge.EdgeShard, vector_name: str, dim: int) -> None:
     """Refuse vectors of another name or length: a question to the shard is how to know."""
     none = edge.Filter(must=[edge.HasIdCondition(set())])
@@ -337,8 +341,7 @@ def _create_shard(folder: Path, fields: Sequence[PayloadField], config: edge.Edg
     if draft.exists():
         shutil.rmtree(draft)
     shard = edge.EdgeShard.create(str(draft), config)
-    for field in fields:
-        shard.update(edge.UpdateOperation.create_field_index(field.key, _INDEXES[field.kind]))
+    _index_fields(shard, fields)
     shard.close()  # before it is renamed: an open shard remembers its path
     draft.rename(folder)
 

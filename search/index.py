@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
 from search.errors import DamagedError
 from search.records import (
     Box,
+    DateSource,
     GeoCircle,
     Hit,
     Mask,
@@ -34,6 +35,8 @@ PAYLOAD_FORMAT = 2
 MASK_KEYS = ("mask_rle", "mask_size_wh")  # most of a payload's bytes; left out unless asked for
 # Words, not a boolean: qdrant-edge-py 0.9.0 sends MatchValue(False) as the integer 0, which matches
 # no boolean, so a filter on one would find nothing.
+DATED: tuple[DateSource, ...] = ("exif", "xmp", "png text", "unknown")
+UNDATED: tuple[DateSource, ...] = ("file",)
 SHOWN, HIDDEN = "shown", "hidden"
 WHOLE, SEGMENTS = "whole", "segments"  # what a photo can be found by
 
@@ -228,7 +231,9 @@ class PayloadField:
 
 
 FACT_FIELDS = (
-    PayloadField("sort_at", "datetime"),
+    PayloadField("taken_at", "datetime"),
+    PayloadField("local_at", "datetime"),
+    PayloadField("date_source", "keyword"),
     PayloadField("camera", "keyword"),
     PayloadField("folders", "keyword"),
     PayloadField("location", "geo"),
@@ -247,8 +252,13 @@ FIELDS: dict[Collection, tuple[PayloadField, ...]] = {
 }
 
 
-def conditions_from_filter(where: SearchFilter, collection: Collection) -> list[Condition]:
-    """Spell a filter out; all conditions must hold. What only segments have is left to segments."""
+def conditions_from_filter(
+    where: SearchFilter, collection: Collection, payload_format: int = PAYLOAD_FORMAT
+) -> list[Condition]:
+    """Spell a filter out; all conditions must hold. What only segments have is left to segments.
+
+    Points of format 1 know one date, with its offset, and not where it comes from.
+    """
     found: list[Condition] = [Match("visibility", (SHOWN,))]
     if where.photo_ids is not None:
         found.append(Match("photo_id", where.photo_ids))
@@ -256,8 +266,12 @@ def conditions_from_filter(where: SearchFilter, collection: Collection) -> list[
         found.append(Match("folders", (where.folder,)))
     if where.camera is not None:
         found.append(Match("camera", (where.camera,)))
-    if where.taken_from or where.taken_before:
-        found.append(TimeRange("sort_at", where.taken_from, where.taken_before))
+    if payload_format == 1:
+        found += _time_ranges_of_format_1(where)
+    else:
+        found += _time_ranges(where)
+    if where.undated or (where.undated is not None and payload_format > 1):
+        found.append(Match("date_source", UNDATED if where.undated else DATED))
     if where.near is not None:
         found.append(Near("location", where.near))
     if collection == "segments":
@@ -273,10 +287,30 @@ def conditions_from_filter(where: SearchFilter, collection: Collection) -> list[
     return found
 
 
+def _time_ranges(where: SearchFilter) -> list[Condition]:
+    """Return the ranges of wall time and of moments, as each end has no UTC offset or has one."""
+    ends = (("gte", where.taken_from), ("lt", where.taken_before))
+    local = {name: at.replace(tzinfo=UTC) for name, at in ends if at and at.tzinfo is None}
+    moments = {name: at for name, at in ends if at and at.tzinfo is not None}
+    ranges = (("local_at", local), ("taken_at", moments))
+    return [TimeRange(key, **bounds) for key, bounds in ranges if bounds]
+
+
+def _time_ranges_of_format_1(where: SearchFilter) -> list[Condition]:
+    """Return the range of moments; an end without a UTC offset counts as UTC."""
+    ends = (where.taken_from, where.taken_before)
+    start, end = (at.replace(tzinfo=at.tzinfo or UTC) if at else None for at in ends)
+    return [TimeRange("sort_at", start, end)] if start or end else []
+
+
 def payload_from_facts(facts: PhotoFacts) -> Payload:
     """Return every fact, those not known as null: setting one to null deletes what was there."""
     return {
         "sort_at": facts.sort_at.isoformat(),
+        "taken_at": facts.taken_at.isoformat() if facts.taken_at else None,
+        # Engines know no wall time: it is written as if it were UTC.
+        "local_at": facts.local_at.replace(tzinfo=UTC).isoformat() if facts.local_at else None,
+        "date_source": facts.date_source,
         "year_month": facts.year_month,
         "camera": facts.camera,
         "location": facts.location.model_dump() if facts.location else None,
@@ -286,10 +320,11 @@ def payload_from_facts(facts: PhotoFacts) -> Payload:
 
 
 def facts_from_payload(payload: Payload) -> PhotoFacts:
-    """Turn a stored payload back into facts."""
+    """Turn a stored payload back into facts; old ones have no source of the date."""
     place = payload.get("location")
     return PhotoFacts(
         sort_at=datetime.fromisoformat(payload["sort_at"]),
+        date_source=payload.get("date_source", "unknown"),
         camera=payload.get("camera"),
         location=Place(**place) if place else None,
         folders=tuple(payload.get("folders") or ()),

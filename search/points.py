@@ -16,6 +16,7 @@ import numpy as np
 
 from search.errors import UnknownIdError, UsageError
 from search.index import (
+    PAYLOAD_FORMAT,
     WHOLE,
     Collection,
     Condition,
@@ -82,6 +83,7 @@ class PointIndex(ABC):
 
     def __init__(self, vector_name: str, dim: int) -> None:
         self.vector_name, self.dim = vector_name, dim
+        self.payload_format = PAYLOAD_FORMAT  # an earlier one if points of it may be there
 
     @abstractmethod
     def _upsert(self, collection: Collection, points: Sequence[Point]) -> None:
@@ -238,7 +240,7 @@ class PointIndex(ABC):
         with_masks: bool = False,
     ) -> list[Hit]:
         """Return the segments most similar to the (1, dim) vector, best first."""
-        conditions = conditions_from_filter(where, "segments")
+        conditions = self._conditions(where, "segments")
         row = self._checked(vector, 1)[0]
         reading = _reading(with_masks)
         if limit > READ_AT_ONCE:  # first which, then, piece by piece, what is known of them
@@ -267,7 +269,7 @@ class PointIndex(ABC):
         min_score: float | None = None,
     ) -> list[tuple[str, str, float]]:
         """Return (segment id, photo id, score) of the same ones, in a fraction of the time."""
-        conditions = conditions_from_filter(where, "segments")
+        conditions = self._conditions(where, "segments")
         row = self._checked(vector, 1)[0]
         question = Nearest(row, conditions, limit, offset, min_score, "photo")
         return [
@@ -289,7 +291,7 @@ class PointIndex(ABC):
 
         With `uncut` only those that have no segments yet.
         """
-        conditions = conditions_from_filter(where, "photos")
+        conditions = self._conditions(where, "photos")
         if uncut:
             conditions.append(Match("found_by", (WHOLE,)))
         row = self._checked(vector, 1)[0]
@@ -301,7 +303,7 @@ class PointIndex(ABC):
 
     def count(self, collection: Collection, where: SearchFilter | None = None) -> int:
         """Count points exactly; without a filter hidden ones too."""
-        return self._count(collection, conditions_from_filter(where, collection) if where else [])
+        return self._count(collection, self._conditions(where, collection) if where else [])
 
     def iter_photos(self) -> Iterator[Photo]:
         """Go over all photos in the order of their ids, hidden ones too."""
@@ -346,6 +348,9 @@ class PointIndex(ABC):
             )
         for collection in ("segments", "photos"):
             self._drop_vectors(collection, vector_name)
+
+    def _conditions(self, where: SearchFilter, collection: Collection) -> list[Condition]:
+        return conditions_from_filter(where, collection, self.payload_format)
 
     def _checked(self, vectors: Vectors, count: int) -> Vectors:
         rows = checked_vectors(vectors, count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 RgbImage = NDArray[np.uint8]  # (h, w, 3)
 MaskArray = NDArray[np.bool_]  # (h, w)
 Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
+# Who says when a photo was taken. file: nobody, so it is the file's time; unknown: nobody knows.
+DateSource = Literal["exif", "xmp", "png text", "file", "unknown"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -76,6 +78,7 @@ class PhotoFacts(Record):
     """What a filter needs to know of a photo; it may change without segmenting anew."""
 
     sort_at: datetime
+    date_source: DateSource = "unknown"
     camera: str | None = None
     location: Place | None = None
     folders: tuple[str, ...] = ()  # "ROOT_ID/sub/folder", one entry per folder and its parents
@@ -86,6 +89,16 @@ class PhotoFacts(Record):
         if self.sort_at.tzinfo is None:
             raise ValueError("sort_at needs a UTC offset")
         return self
+
+    @property
+    def taken_at(self) -> datetime | None:
+        """When the photo was taken; None if nothing says so."""
+        return None if self.date_source == "file" else self.sort_at
+
+    @property
+    def local_at(self) -> datetime | None:
+        """The same by the photo's own clock, without an offset: what days and months are."""
+        return self.taken_at and self.taken_at.replace(tzinfo=None)
 
     @property
     def year_month(self) -> str:
@@ -143,8 +156,11 @@ class SearchFilter(Record):
 
     photo_ids: tuple[Id, ...] | None = None
     folder: str | None = None  # "ROOT_ID" or "ROOT_ID/sub/folder"; what lies below counts too
+    # Without a UTC offset: by the photo's own clock, as days and months are. With one: moments.
+    # Undated photos are within no span.
     taken_from: datetime | None = None
     taken_before: datetime | None = None
+    undated: bool | None = None  # only photos of which nothing says when they were taken; or others
     camera: str | None = None
     near: GeoCircle | None = None
     min_area_fraction: Fraction | None = None
@@ -158,11 +174,8 @@ class SearchFilter(Record):
             text = getattr(self, name)
             if text is not None and not _is_unicode(text):
                 raise ValueError(f"{name} holds what is no Unicode text")
-        for name in ("taken_from", "taken_before"):
-            moment = getattr(self, name)
-            if moment is not None and moment.tzinfo is None:
-                raise ValueError(f"{name} needs a UTC offset, as in 2024-05-01T00:00:00+02:00")
-        if self.taken_from and self.taken_before and self.taken_from >= self.taken_before:
+        start, end = self.taken_from, self.taken_before
+        if start and end and (start.tzinfo is None) == (end.tzinfo is None) and start >= end:
             raise ValueError("taken_from must be earlier than taken_before")
         low, high = self.min_area_fraction, self.max_area_fraction
         if low is not None and high is not None and low > high:

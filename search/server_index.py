@@ -115,6 +115,7 @@ class ServerIndex(PointIndex):
             StoreError: the server is too old for it.
         """
         other = ServerIndex(self._connection, self._settings, vector_name=vector_name, dim=dim)
+        other.payload_format = self.payload_format
         for collection in FIELDS:
             other.collections.add_vectors(collection)
         return other

@@ -154,7 +154,13 @@ class Settings(BaseSettings):
         ),
     ] = 2
     decode_timeout_s: Annotated[
-        float, _in("ingest", "Give up a file that takes longer to decode.", gt=0)
+        float,
+        _in(
+            "ingest",
+            "Give up a file that takes more seconds of a processor to decode, or waits for ten "
+            "times as long; the next run tries it once more.",
+            gt=0,
+        ),
     ] = 10.0
     whole_first_from: Annotated[
         int,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from search.index import SegmentIndex
 from search.records import (
     NAMESPACE,
     Box,
+    DateSource,
     GeoCircle,
     Mask,
     Photo,
@@ -32,6 +34,7 @@ VECTOR_NAME = "fusion_abcdef012345"
 CAMERAS = ("Canon EOS R6", "Pixel 9", None)
 FOLDERS = ("r1", "r1/2023", "r1/2023/beach", "r2/2023", "r1/2023x")
 PLACES = ((48.14, 11.58), (48.40, 11.75), (-17.8, 179.95), (-17.8, -179.95), None)
+SOURCES: tuple[DateSource, ...] = ("exif", "xmp", "png text", "file", "unknown")
 START = datetime(2023, 1, 1, tzinfo=UTC)
 EARTH_RADIUS_M = 6_371_000
 
@@ -68,6 +71,7 @@ def make_facts(rng: np.random.Generator, *, hidden: bool = False) -> PhotoFacts:
     moment = START + timedelta(minutes=int(rng.integers(60 * 24 * 365)))
     place = PLACES[rng.integers(len(PLACES))]
     return PhotoFacts(
+        date_source=SOURCES[moment.minute % len(SOURCES)],
         sort_at=moment.astimezone(timezone(timedelta(hours=int(rng.integers(-8, 10))))),
         camera=CAMERAS[rng.integers(len(CAMERAS))],
         location=Place(lat=place[0], lon=place[1]) if place else None,
@@ -143,6 +147,11 @@ def _dates(rng: np.random.Generator, _: Sample) -> dict[str, object]:
     }
 
 
+def _days(rng: np.random.Generator, _: Sample) -> dict[str, object]:
+    start = START.replace(tzinfo=None, hour=0) + timedelta(days=int(rng.integers(300)))
+    return {"taken_from": start, "taken_before": start + timedelta(days=int(rng.integers(1, 200)))}
+
+
 def _circle(rng: np.random.Generator, _: Sample) -> dict[str, object]:
     lat, lon = PLACES[rng.integers(len(PLACES) - 1)]
     # 10 km holds one place, 100 km its neighbour too, across the date line as well.
@@ -158,6 +167,12 @@ FILTER_PARTS: dict[str, Callable[[np.random.Generator, Sample], dict[str, object
     "dates": _dates,
     "taken_from": lambda rng, sample: {"taken_from": sample.photos[0].facts.sort_at},
     "taken_before": lambda rng, sample: {"taken_before": sample.photos[0].facts.sort_at},
+    "days": _days,
+    "a day and a moment": lambda rng, sample: {
+        "taken_from": datetime(2023, 3, 1),
+        "taken_before": sample.photos[0].facts.sort_at + timedelta(days=100),
+    },
+    "undated": lambda rng, _: {"undated": bool(rng.integers(2))},
     "camera": lambda rng, _: {"camera": str(rng.choice(["Canon EOS R6", "Pixel 9"]))},
     "near": _circle,
     "area": lambda rng, _: {
@@ -169,6 +184,7 @@ FILTER_PARTS: dict[str, Callable[[np.random.Generator, Sample], dict[str, object
 }
 MIXABLE_PARTS = sorted(FILTER_PARTS.keys() - {"taken_from", "taken_before"})  # dates: both
 PHOTO_PARTS = {"photo_ids", "folder", "dates", "taken_from", "taken_before", "camera", "near"}
+PHOTO_PARTS |= {"days", "a day and a moment", "undated"}
 
 
 def photo_passes(photo: Photo, where: SearchFilter) -> bool:
@@ -178,10 +194,16 @@ def photo_passes(photo: Photo, where: SearchFilter) -> bool:
         and (where.photo_ids is None or photo.photo_id in where.photo_ids)
         and (where.folder is None or where.folder in facts.folders)
         and (where.camera is None or where.camera == facts.camera)
-        and (where.taken_from is None or facts.sort_at >= where.taken_from)
-        and (where.taken_before is None or facts.sort_at < where.taken_before)
+        and (where.taken_from is None or _taken(facts, where.taken_from, operator.ge))
+        and (where.taken_before is None or _taken(facts, where.taken_before, operator.lt))
+        and (where.undated is None or where.undated == (facts.taken_at is None))
         and (where.near is None or _within(where.near, facts.location))
     )
+
+
+def _taken(facts: PhotoFacts, end: datetime, compare: Callable[[datetime, datetime], bool]) -> bool:
+    at = facts.taken_at if end.tzinfo else facts.local_at
+    return at is not None and compare(at, end)
 
 
 def segment_passes(segment: Segment, photo: Photo, where: SearchFilter) -> bool:

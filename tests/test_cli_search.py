@@ -160,6 +160,17 @@ def test_only_photos_taken_in_a_year(find: Any, shown: list[dict[str, Any]]) -> 
     assert 0 < len(wanted) < len(shown)
 
 
+def test_a_year_and_a_month_are_dates_too(find: Any) -> None:
+    by_year = find("red", "--from", "2023", "--before", "2024", "--limit", 1000)
+    by_day = find("red", "--from", "2023-01-01", "--before", "2024-01-01", "--limit", 1000)
+    by_month = find("red", "--from", "2023-01", "--before", "2024-01", "--limit", 1000)
+    assert photos_of(by_year) == photos_of(by_day) == photos_of(by_month) != set()
+
+
+def test_photos_without_a_date_are_asked_for_by_a_flag(find: Any) -> None:
+    assert find("red", "--undated") == []
+
+
 def test_a_date_with_an_offset_is_taken_as_it_says(find: Any, shown: list[dict[str, Any]]) -> None:
     moments = {p["photo_id"]: datetime.fromisoformat(p["sort_at"]) for p in shown}
     middle = sorted(moments.values())[6].astimezone(UTC)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ingest_rig import Rig, write
 
 from ingest.decode_worker import DecodeLimits, DecodeWorker
 from ingest.photos import DecodedPhoto, decode_photo
-from search.errors import BusyError, PhotoError, UndecodableError
+from search.errors import BusyError, PhotoError, TooSlowError, UndecodableError
 from search.records import SearchFilter
 
 LIMITS = DecodeLimits(max_pixels=1_000_000, max_bytes=10_000_000, timeout_s=2.0)
@@ -34,7 +34,12 @@ def treacherous(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto:
         case "leave":
             os._exit(7)
         case "hang":
+            while True:
+                pass
+        case "sleep":
             time.sleep(3600)
+        case "nap":
+            time.sleep(1)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hoard":
@@ -57,9 +62,10 @@ def test_a_photo_comes_back_as_it_is_decoded_here(worker: DecodeWorker, tmp_path
     assert (there.rgb == here.rgb).all()
     assert there.rgb.flags.writeable
     assert there.rgb.flags.c_contiguous
-    assert (there.pixel_sha256, there.taken_at, there.camera, there.location) == (
+    assert (there.pixel_sha256, there.sort_at, there.date_source, there.camera, there.location) == (
         here.pixel_sha256,
-        here.taken_at,
+        here.sort_at,
+        here.date_source,
         here.camera,
         here.location,
     )
@@ -78,7 +84,6 @@ def test_what_is_wrong_with_a_file_is_told_as_ever(worker: DecodeWorker, tmp_pat
     [
         ("abort", r"abort\.png is damaged so that it crashes the decoder \(signal SIGABRT\)"),
         ("leave", r"crashes the decoder \(exit code 7\)"),
-        ("hang", "not decoded within 2 s.*--decode-timeout-s.*--retry-skipped"),
     ],
 )
 def test_a_file_that_takes_the_decoder_down_is_refused_and_the_next_is_decoded(
@@ -90,6 +95,51 @@ def test_a_file_that_takes_the_decoder_down_is_refused_and_the_next_is_decoded(
             worker.decode(bad)
         assert worker.decode(good).size_wh == (48, 36)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_keeps_the_decoder_busy_is_given_up_and_the_next_is_decoded(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with closing(DecodeWorker(replace(LIMITS, timeout_s=0.5), treacherous)) as worker:
+        with pytest.raises(TooSlowError, match=r"within 0\.5 s.*once more.*--retry-skipped"):
+            worker.decode(write(tmp_path / "hang.png", 1))
+        assert worker.decode(write(tmp_path / "good.png", 2)).size_wh == (48, 36)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_waiting_for_a_disk_takes_no_time_of_the_decoder_but_ends_as_well(tmp_path: Path) -> None:
+    with closing(DecodeWorker(replace(LIMITS, timeout_s=0.1), treacherous)) as worker:
+        started = time.monotonic()
+        with pytest.raises(TooSlowError):
+            worker.decode(write(tmp_path / "sleep.png", 1))
+        assert time.monotonic() - started >= 1.0  # ten times what it may compute
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no signals there")
+def test_a_decoder_that_was_stopped_for_longer_than_it_may_compute_goes_on(tmp_path: Path) -> None:
+    """Ctrl-Z and fg, or a container that is paused."""
+    script = (
+        "import sys; from pathlib import Path; from ingest.decode_worker import *\n"
+        "from test_decode_worker import treacherous\n"
+        "worker = DecodeWorker(DecodeLimits(10**6, 10**7, 0.2), treacherous)\n"
+        "print(worker._start() and worker._process.pid, flush=True)\n"
+        "print(worker.decode(Path(sys.argv[1])).size_wh, flush=True)"
+    )
+    path = write(tmp_path / "nap.png", 1)
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as parent:
+        assert parent.stdout is not None
+        pids = parent.pid, int(parent.stdout.readline())
+        time.sleep(0.2)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(2.8)  # it may wait for 2 s
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        assert parent.stdout.readline() == b"(48, 36)\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is not limited")
@@ -162,18 +212,37 @@ def test_ingest_goes_on_beside_files_that_crash_and_hang(tmp_path: Path) -> None
     with closing(Rig(tmp_path, decode=treacherous)) as rig:
         for seed, name in enumerate(("a", "abort", "b", "hang", "c", "leave", "d")):
             write(rig.photos / f"{name}.png", seed)
-        summary = rig.ingest(decode_timeout_s=3.0, decode_workers=2)
+        summary = rig.ingest(decode_timeout_s=1.0, decode_workers=2)
         assert summary.photos_ingested == 4
         skipped = {Path(each.path).stem: each.reason for each in summary.skipped}
         assert skipped.keys() == {"abort", "hang", "leave"}
         assert "SIGABRT" in skipped["abort"]
-        again = rig.ingest(decode_timeout_s=3.0, decode_workers=2)
+        again = rig.ingest(decode_timeout_s=1.0, decode_workers=2)
         assert (again.photos_unchanged, again.photos_skipped) == (4, 3)
         rig.decode = decode_photo  # a newer library, say
         assert rig.ingest(retry_skipped=True).photos_ingested == 3
         with rig.ledger() as ledger:
             assert len(ledger.photos(SearchFilter(), limit=10)) == 7
             assert ledger.skipped() == []
+
+
+def test_a_photo_that_took_too_long_is_tried_once_more_and_then_left(tmp_path: Path) -> None:
+    tried = tmp_path / "tried"
+    with closing(Rig(tmp_path, decode=partial(treacherous_and_counted, tried))) as rig:
+        write(rig.photos / "hang.png", 1)
+        for run in (1, 2, 2):
+            summary = rig.ingest(decode_timeout_s=0.5, decode_workers=1)
+            assert summary.photos_skipped == 1
+            assert len(tried.read_text()) == run
+        tried.with_name("quick").touch()  # a machine that is not busy any more
+        assert rig.ingest(retry_skipped=True, decode_workers=1).photos_ingested == 1
+
+
+def treacherous_and_counted(tried: Path, path: Path, **limits: int) -> DecodedPhoto:
+    with tried.open("a") as file:
+        file.write(".")
+    decode = decode_photo if tried.with_name("quick").exists() else treacherous
+    return decode(path, **limits)
 
 
 def test_an_interrupt_does_not_wait_for_a_file_that_hangs(tmp_path: Path) -> None:

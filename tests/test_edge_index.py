@@ -26,6 +26,7 @@ from index_samples import (
 from search import edge_index
 from search.edge_index import EdgeIndex, Limits
 from search.errors import MismatchError, SegsearchError, StoreError
+from search.index import FIELDS
 from search.records import PhotoFacts, SearchFilter
 
 ANYTHING = SearchFilter()
@@ -173,7 +174,7 @@ def test_a_damaged_collection_is_a_store_error(tmp_path: Path) -> None:
     open_edge(tmp_path).close()
     for state in (tmp_path / "segments").rglob("segment.json"):
         state.write_text("{")
-    with pytest.raises(StoreError, match="restore the library"):
+    with pytest.raises(StoreError, match="Restore the library"):
         open_edge(tmp_path)
 
 
@@ -255,6 +256,38 @@ def test_a_segment_keeps_the_same_whether_its_facts_were_put_or_told_later(tmp_p
     told = index._retrieve("segments", [segments[0].segment_id], "all")[0].payload
     assert told == put
     index.close()
+
+
+def test_an_index_from_before_dates_had_sources_is_read_and_gets_its_field_indexes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = make_sample(photo_count=1, segments_each=1)
+    segments, vectors = sample.of_photo(sample.photos[0])
+    dated = sample.photos[0].facts.model_copy(update={"date_source": "exif"})
+    photo = sample.photos[0].model_copy(update={"facts": dated})
+    new = {"taken_at", "local_at", "date_source"}
+    old_fields = {
+        name: tuple(field for field in fields if field.key not in new)
+        for name, fields in FIELDS.items()
+    }
+    with monkeypatch.context() as before:
+        before.setattr(edge_index, "FIELDS", old_fields)
+        index = open_edge(tmp_path)
+    index.put_segments(photo, segments, vectors)
+    index.put_photo(photo, sample.photo_vectors)
+    index._set_payload("photos", [], dict.fromkeys(new))  # as they were written then
+    index.close()
+    index = open_edge(tmp_path)
+    facts = index.photos([photo.photo_id])[0].facts
+    assert (facts.sort_at, facts.date_source) == (photo.facts.sort_at, "unknown")
+    index.add_fields()
+    index.update_facts(photo.photo_id, photo.facts)
+    local_at = photo.facts.local_at
+    assert index.count("segments", SearchFilter(taken_from=local_at)) == 1
+    index.close()
+    shard = qdrant_edge.EdgeShard.load(str(tmp_path / "segments"))
+    assert new <= shard.info().payload_schema.keys()
+    shard.close()
 
 
 def test_threads_may_write_and_search_at_once(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,20 @@ from api_samples import SAMPLE, Served, assert_problem, served_sample
 from commands import Commands
 from commands import serve as serve_library
 from conftest import Sample
-from fakes import add_photos, make_library
+from fakes import Quiet, add_photos, make_library
+from fastapi.testclient import TestClient
 from PIL import Image
 from pycocotools.coco import COCO
 
+from api.app import create_app
 from api.export import iter_coco, iter_filtered, write_crops
 from api.library import Library
+from ingest.pipeline import ingest
 from search.errors import StoreError
 from search.masks import array_from_mask, resized
 from search.records import Mask, SearchFilter
+from starter.photo_file import save_photo
+from starter.scenes import draw_scene
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +51,28 @@ def downloaded(served: Served, folder: Path, **query: Any) -> COCO:
     assert answer.headers["content-type"] == "application/json"
     (folder / "coco.json").write_bytes(answer.content)
     return coco(folder / "coco.json")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only here file names are any bytes")
+def test_photos_go_by_their_real_names_in_every_answer(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9\xe2\x80\xaf")  # a root that is no text
+    unusual = tmp_path / "v\u00a013"
+    names = ("at 3.45\u202fPM.png", "\u3000\u200d.png", "\x1b[2J\n.png")
+    with make_library(tmp_path / "library") as library:
+        capture = SAMPLE["flat.png"][1]
+        for number, path in enumerate((folder / "a.png", *(unusual / name for name in names))):
+            save_photo(draw_scene(number, (64, 64)).image, capture, path)
+        ingest([unusual, folder], library.workshop(), Quiet())
+        client = TestClient(create_app(library), base_url="http://127.0.0.1")
+        shown = client.get("/v1/photos").json()["photos"]
+        paths = {photo["path"] for photo in shown}
+        assert {str(unusual / name) for name in names} < paths
+        assert (folder / "a.png").as_uri() in paths
+        document = json.loads("".join(iter_coco(iter_filtered(library, SearchFilter()))))
+        assert {image["file_name"] for image in document["images"]} == paths
+        roots = client.get("/v1/library").json()["roots"]
+        assert {root["path"] for root in roots} == {str(unusual), folder.as_uri()}
+        assert client.get("/v1/facets").status_code == 200
 
 
 # pycocotools' decoder hands numpy an array in a way that numpy 2 is about to refuse.

@@ -14,7 +14,7 @@ from ingest_rig import Rig, picture, stamped, write
 from PIL import Image
 
 from ingest.file_facts import StatedFacts, Statement, best_facts
-from search.records import PhotoFacts, SearchFilter
+from search.records import DateSource, PhotoFacts, SearchFilter
 
 OLD, NEW = datetime(2001, 1, 1, 10), datetime(2015, 1, 1, 10)
 
@@ -160,7 +160,7 @@ def test_all_is_read_again_when_asked_for_and_nothing_cut(
     assert (summary.photos_updated, summary.photos_ingested) == (2, 0)
     assert (facts(rig).year_month, facts(rig).camera) == ("2001-01", "Test One")
     assert rig.ingest(reread=True).photos_unchanged == 2
-    assert rig.made.indexes == 0
+    assert (rig.made.segmenters, rig.made.encoders) == (0, 0)
 
 
 def test_files_with_impossible_times_are_taken_and_known_again(rig: Rig) -> None:
@@ -186,7 +186,8 @@ def test_a_copy_of_a_photo_in_another_folder_counts_its_own_time(rig: Rig) -> No
 
 def stated(day: int, *, is_dated: bool, camera: str | None = None) -> StatedFacts:
     sort_at = datetime(2024, 1, day, tzinfo=UTC)
-    return StatedFacts(facts=PhotoFacts(sort_at=sort_at, camera=camera), is_dated=is_dated)
+    source: DateSource = "exif" if is_dated else "file"
+    return StatedFacts(facts=PhotoFacts(sort_at=sort_at, date_source=source, camera=camera))
 
 
 def test_a_camera_is_taken_from_the_first_file_that_names_one() -> None:

@@ -363,6 +363,61 @@ def test_filters_are_about_photos(ledger: Ledger, root: Root) -> None:
     assert browsed(ledger, near=GeoCircle(center=MUNICH, radius_m=33_000)) == ["s/b", "a"]
 
 
+TOKYO, LOS_ANGELES = (timezone(timedelta(hours=hours)) for hours in (9, -7))
+AROUND_SEPTEMBER = {
+    "late in August": datetime(2023, 8, 31, 23, 30, tzinfo=LOS_ANGELES),
+    "first hour": datetime(2023, 9, 1, 0, 30, tzinfo=TOKYO),
+    "first second": datetime(2023, 9, 1, tzinfo=UTC),
+    "last hour": datetime(2023, 9, 30, 23, 59, 59, 999_999, tzinfo=LOS_ANGELES),
+    "October": datetime(2023, 10, 1, tzinfo=TOKYO),
+}
+OF_SEPTEMBER = {"first hour", "first second", "last hour"}
+
+
+def test_months_are_those_of_the_photos_own_clocks(ledger: Ledger, root: Root) -> None:
+    for name, sort_at in AROUND_SEPTEMBER.items():
+        finish(ledger, root, name, make_photo(name, sort_at=sort_at, date_source="exif"))
+    undated = make_photo("undated", sort_at=datetime(2023, 9, 5, tzinfo=UTC), date_source="file")
+    finish(ledger, root, "undated", undated)
+    september = {"taken_from": datetime(2023, 9, 1), "taken_before": datetime(2023, 10, 1)}
+    assert set(browsed(ledger, **september)) == OF_SEPTEMBER
+    facets = ledger.facets(SearchFilter())
+    assert facets.months == {"2023-10": 1, "2023-09": len(OF_SEPTEMBER), "2023-08": 1}
+    assert facets.undated == 1
+    of_september = ledger.facets(SearchFilter.model_validate(september))
+    assert (of_september.months, of_september.undated) == ({"2023-09": 3}, 0)
+    assert browsed(ledger, undated=True) == ["undated"]
+    assert set(browsed(ledger, undated=False)) == set(AROUND_SEPTEMBER)
+    assert ledger.facets(SearchFilter(undated=True)).months == {}
+    moment = AROUND_SEPTEMBER["first hour"]
+    assert set(browsed(ledger, taken_before=moment)) == set()
+    assert "late in August" in browsed(ledger, taken_from=moment)
+
+
+def test_a_ledger_from_before_dates_had_sources_has_its_photos_dated(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / LEDGER_NAME)) as old:
+        for script in STEPS[:2]:
+            old.executescript(script)
+        old.execute(
+            "INSERT INTO photos VALUES (?, 4, 3, '1999-12-31T23:59:59.123456-09:30', 946718999.1, "
+            "NULL, NULL, NULL, 'f00d', 0, 0, 0)",
+            (make_photo("a").photo_id,),
+        )
+        old.execute("PRAGMA user_version = 2")
+        old.commit()
+    with closing(Ledger(tmp_path)) as ledger:
+        photo_id = make_photo("a").photo_id
+        facts = ledger.photo(photo_id).photo.facts
+        assert (facts.date_source, facts.taken_at) == ("unknown", facts.sort_at)
+        assert ledger.stale_photos() == [photo_id]  # the index is to be told
+        assert ledger.facets(SearchFilter()).months == {"1999-12": 1}
+        for taken_from, found in (
+            (datetime(1999, 12, 31, 23, 59, 59), 1),
+            (datetime(2000, 1, 1), 0),
+        ):
+            assert len(ledger.photos(SearchFilter(taken_from=taken_from), limit=9)) == found
+
+
 def test_folders_of_nested_roots_are_found_by_all_their_names(ledger: Ledger, root: Root) -> None:
     inner = ledger.add_root(root.path / "s")
     finish(ledger, root, "a")

@@ -58,6 +58,9 @@ def test_an_old_library_is_searched_before_anything_is_ingested(old: Commands) -
     hits = old("search", "red", *LIBRARY, "--limit", "100", "--json").json["hits"]
     assert len(hits) == 91
     assert hits[0]["segment_id"] == "8fda1f10-bd5f-5dcf-a2e8-12b8c08c57eb"
+    for span, hits_of in (("--from", 91), ("--before", 0)):  # by the dates as they were kept then
+        asked = ("red", span, "2023", *LIBRARY, "--limit", "100", "--json")
+        assert len(old("search", *asked).json["hits"]) == hits_of
     again = old("search", "--segment", hits[0]["segment_id"], *LIBRARY, "--json").json["hits"]
     assert again
     assert old("verify", *LIBRARY).out.splitlines()[-1] == "all is well"
@@ -74,6 +77,9 @@ def test_an_old_library_goes_on_without_segmenting_anything_again(
     assert len(ids) == 91
     assert "8fda1f10-bd5f-5dcf-a2e8-12b8c08c57eb" in ids
     assert manifest()["payload_format"] == PAYLOAD_FORMAT
+    dated = old("search", "red", "--from", "2023", *LIBRARY, "--limit", "100", "--json").json
+    undated = old("search", "red", "--undated", *LIBRARY, "--limit", "100", "--json").json
+    assert len(dated["hits"]) + len(undated["hits"]) == 91
     assert old("verify", *LIBRARY).out.splitlines()[-1] == "all is well"
 
 

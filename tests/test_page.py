@@ -10,6 +10,7 @@ from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from starter.photo_file import Camera, Capture, save_photo
 from starter.scenes import draw_scene
 
 JOB_WITHIN_MS = 120_000  # models load in a process of their own, on a busy machine
+DATE_FIELDS = {"taken_from", "taken_before", "undated"}
 FEW_NODES = 1500  # of the whole document, however long the library is
 MONTHS = [f"{year}-{month:02}" for year in range(2000, 2025) for month in range(1, 13)]
 EACH_MONTH = 334  # so that there are a hundred thousand photos
@@ -799,6 +801,43 @@ def test_a_read_only_key_shows_nothing_that_it_may_not_do(
                 page.wait_for_load_state("networkidle")
                 button = page.get_by_role("button", name="Update library")
                 assert button.count() == int(may_change)
+
+
+@browser_test
+def test_days_are_those_of_the_photos_wherever_the_browser_is(chrome: Any, address: str) -> None:
+    with visiting(chrome, address, timezone_id="America/Los_Angeles") as visit:
+        page = visit.page
+        one = page.request.get(f"{address}/v1/photos", params={"limit": 1}).json()["photos"][0]
+        undated = one | {"date_source": "file", "taken_at": None}
+        months = [{"value": "2023-10", "count": 1}, {"value": "2023-09", "count": 1}]
+        facets = {"cameras": [], "folders": [], "months": months, "undated": 1}
+        asked: list[dict[str, str]] = []
+
+        def photos(route: Any) -> None:
+            fields = dict(parse_qsl(urlsplit(route.request.url).query))
+            asked.append({key: fields[key] for key in sorted(fields.keys() & DATE_FIELDS)})
+            shown = undated if fields.get("undated") == "true" else one
+            route.fulfill(json={"photos": [shown], "cursor": None})
+
+        page.route("**/v1/facets*", lambda route: route.fulfill(json=facets))
+        page.route("**/v1/photos?*", photos)
+        visit.open()
+        page.get_by_role("heading", name="Undated").wait_for()
+        visit.cells.nth(2).wait_for()
+        assert sorted(asked, key=str) == [
+            {"taken_before": "2023-10-01T00:00:00", "undated": "false"},
+            {"taken_from": "2023-10-01T00:00:00", "undated": "false"},
+            {"undated": "true"},
+        ]
+        assert "undated, file of" in str(visit.cells.nth(2).get_attribute("aria-label"))
+        page.get_by_role("button", name="Date", exact=True).click()
+        page.get_by_role("button", name="September 2023, 1 photos").click()
+        page.wait_for_function("() => location.search.includes('from=2023-09-01')")
+        page.get_by_role("button", name="Date: September 2023").click()
+        page.get_by_role("button", name="Undated, 1 photos").click()
+        page.wait_for_function("() => location.search === '?undated=1'")
+        assert page.get_by_role("button", name="Date: Undated").is_visible()
+        visit.shoot("undated")
 
 
 @browser_test

@@ -76,6 +76,9 @@ def decoded_pixel(image: Image.Image, image_format: str = "PNG", **options: Any)
         ("AVIF", {"quality": 100, "subsampling": "4:4:4"}),
         ("HEIF", {"quality": -1, "chroma": 444}),
         ("JPEG", {"quality": 100, "subsampling": 0}),
+        ("BMP", {}),
+        ("JPEG2000", {}),
+        ("JPEG2000", {"no_jp2": True}),
     ],
 )
 def test_every_format_gives_its_pixels_back(image_format: str, options: dict[str, Any]) -> None:
@@ -102,7 +105,7 @@ def test_of_several_frames_or_pages_the_first_counts(image_format: str) -> None:
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (1, 300), (300, 1)])
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "AVIF", "BMP"])
 def test_the_narrowest_pictures_are_pictures(size_wh: tuple[int, int], image_format: str) -> None:
     assert decode(saved(Image.new("RGB", size_wh), image_format)).size_wh == size_wh
 
@@ -207,6 +210,24 @@ def test_cmyk_becomes_rgb() -> None:
     assert decoded_pixel(cyan, "JPEG", quality=100) == pytest.approx([0, 255, 255], abs=3)
 
 
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"),
+    [("L", 77, [77] * 3), ("1", 1, [255] * 3), ("RGBA", (255, 0, 0, 0), [255, 0, 0])],
+)
+def test_a_bmp_of_any_mode_becomes_rgb(mode: str, color: Any, expected: list[int]) -> None:
+    assert decoded_pixel(Image.new(mode, (4, 4), color), "BMP") == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "color", "expected"),
+    [("L", 77, [77] * 3), ("RGBA", (255, 0, 0, 0), [255] * 3), ("I;16", 0x8080, [128] * 3)],
+)
+def test_jpeg_2000_of_any_mode_becomes_rgb_on_white(
+    mode: str, color: Any, expected: list[int]
+) -> None:
+    assert decoded_pixel(Image.new(mode, (16, 16), color), "JPEG2000") == expected
+
+
 def test_lab_becomes_rgb() -> None:
     grey = Image.new("LAB", (4, 4), (128, 128, 128))  # a* = b* = 0
     assert decoded_pixel(grey, "TIFF") == pytest.approx([119, 119, 119], abs=2)
@@ -269,6 +290,71 @@ def test_an_embedded_profile_is_converted_to_srgb() -> None:
 def test_a_profile_that_says_nothing_useful_changes_no_pixel(profile: bytes) -> None:
     data = saved(Image.fromarray(noise()), icc_profile=profile)
     assert np.array_equal(decode(data).rgb, noise())
+
+
+# what is beside the pixels
+
+
+def png_chunk(kind: bytes, content: bytes, checksum: int | None = None) -> bytes:
+    right = zlib.crc32(kind + content)
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", right if checksum is None else checksum)
+    )
+
+
+def png_with(*chunks: bytes, last: bool = False) -> bytes:
+    """A PNG of `noise()` with chunks before its pixels, or behind them."""
+    data = saved(Image.fromarray(noise()))
+    at = len(data) - 12 if last else 33
+    return data[:at] + b"".join(chunks) + data[at:]
+
+
+LONG = os.urandom(800_000).hex().encode()
+BESIDE = {
+    "a long compressed text": png_chunk(b"zTXt", b"workflow\0\0" + zlib.compress(LONG)),
+    "a long international text": png_chunk(b"iTXt", b"workflow\0\1\0\0\0" + zlib.compress(LONG)),
+    "a bomb": png_chunk(b"zTXt", b"Creation Time\0\0" + zlib.compress(bytes(100_000_000))),
+    "texts of 70 MB in all": b"".join(
+        png_chunk(b"tEXt", b"a\0" + bytes(900_000)) for _ in range(80)
+    ),
+    "a profile that is garbage and long": png_chunk(b"iCCP", b"monitor\0\0" + zlib.compress(LONG)),
+    "long EXIF that is garbage": png_chunk(b"eXIf", LONG),
+    "a profile cut short": png_chunk(b"iCCP", b"monitor\0\0" + zlib.compress(LONG)[:1000]),
+    "a wrong checksum of a text": png_chunk(b"tEXt", b"Title\0Sea", checksum=7),
+    "a wrong checksum of a color": png_chunk(b"gAMA", bytes([0, 0, 1, 0]), checksum=7),
+    "a wrong checksum of a transparent color": png_chunk(b"tRNS", bytes(6), checksum=7),
+    "chunks that are too short": png_chunk(b"gAMA", b"") + png_chunk(b"cICP", b"\1"),
+    "an unknown chunk": png_chunk(b"prVt", b"?"),
+    "an animation of no frames": png_chunk(b"acTL", bytes(8)),
+}
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE.keys())
+def test_what_is_beside_a_png_s_pixels_can_not_spoil_them(beside: bytes, last: bool) -> None:
+    data = png_with(beside, last=last)
+    photo = decode_bytes(data, max_pixels=10**6, max_bytes=10**9, name="a.png")
+    assert np.array_equal(photo.rgb, noise())
+
+
+def test_a_profile_of_more_than_a_megabyte_is_converted() -> None:
+    profile = swapped_profile()
+    longer = struct.pack(">I", 2_000_000) + profile[4:] + os.urandom(2_000_000 - len(profile))
+    red = saved(Image.new("RGB", (4, 4), RED))
+    chunk = png_chunk(b"iCCP", b"monitor\0\0" + zlib.compress(longer))
+    assert decode(red[:33] + chunk + red[33:]).rgb[0, 0].tolist() == pytest.approx(
+        [0, 255, 0], abs=2
+    )
+
+
+def test_a_wrong_checksum_of_what_makes_the_pixels_is_damage() -> None:
+    data = bytearray(saved(Image.fromarray(noise())))
+    data[29] ^= 1  # of the header
+    with pytest.raises(UndecodableError, match="is damaged"):
+        decode(bytes(data))
 
 
 # identity
@@ -340,7 +426,6 @@ def test_too_many_bytes_are_refused_before_they_are_read(tmp_path: Path) -> None
     [
         (b"", "is empty"),
         (b"Dear diary, today I took no photo.", "is not a picture that segsearch reads"),
-        (saved(Image.new("RGB", (4, 4)), "BMP"), "is not a picture that segsearch reads"),
         (saved(Image.new("RGB", (4, 4)), "PPM"), "is not a picture that segsearch reads"),
         (b"8BPS\0\1" + bytes(60), "is not a picture that segsearch reads"),
         (b"\xff\xd8\xff\xe0" + bytes(400), "is damaged"),
@@ -353,9 +438,12 @@ def test_what_is_no_photo_is_refused_in_words(data: bytes, words: str) -> None:
     assert "leave it out" in str(caught.value)
 
 
-@pytest.mark.parametrize("missing", [1, 2, 100, 1500])
-@pytest.mark.parametrize("options", [{}, {"progressive": True}])
-def test_a_jpeg_with_bytes_missing_at_its_end_is_cut_short(
+ONE_SCAN_AND_SEVERAL = pytest.mark.parametrize("options", [{}, {"progressive": True}])
+
+
+@pytest.mark.parametrize("missing", [3, 5, 100, 1500])
+@ONE_SCAN_AND_SEVERAL
+def test_a_jpeg_whose_picture_is_not_all_there_is_cut_short(
     missing: int, options: dict[str, Any]
 ) -> None:
     data = saved(Image.fromarray(noise(64, 64)), "JPEG", **options)
@@ -363,7 +451,30 @@ def test_a_jpeg_with_bytes_missing_at_its_end_is_cut_short(
         decode(data[:-missing])
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF"])
+@pytest.mark.parametrize("missing", [1, 2])
+@pytest.mark.parametrize("padding", [b"", bytes(100)])
+@ONE_SCAN_AND_SEVERAL
+def test_a_jpeg_that_lacks_its_end_marker_alone_is_whole(
+    tmp_path: Path, missing: int, padding: bytes, options: dict[str, Any]
+) -> None:
+    data = saved(Image.fromarray(noise(64, 64)), "JPEG", **options)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data[:-missing] + padding)
+    assert np.array_equal(decode(path.read_bytes()).rgb, decode(data).rgb)
+    shown = decode_pixels(path, max_pixels=10**6, max_bytes=10**6, at_least_px=30)
+    assert shown.rgb.shape == (32, 32, 3)
+
+
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_cut_short() -> None:
+    data = saved(Image.fromarray(noise(64, 64)), "JPEG", progressive=True)
+    last_scan = data.rindex(b"\xff\xc4")  # its Huffman table
+    with pytest.raises(UndecodableError, match="cut short"):
+        decode(data[:last_scan])
+
+
+@pytest.mark.parametrize(
+    "image_format", ["PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF", "BMP", "JPEG2000"]
+)
 def test_half_a_file_is_refused_in_every_format(image_format: str) -> None:
     data = saved(Image.fromarray(noise(64, 64)), image_format)
     with pytest.raises(UndecodableError):

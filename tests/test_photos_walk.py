@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 
-from ingest.photos import shown_path
+from ingest.photos import path_text, shown_path
 from ingest.walk import Links, Told, iter_photo_files
 
 
@@ -117,6 +119,33 @@ def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
 def test_control_characters_in_a_name_do_not_reach_the_terminal() -> None:
     assert shown_path(Path("a\x1b[2J\nb.jpg")) == r"a\x1b[2J\nb.jpg"
     assert shown_path(Path("été/日本.jpg")) == "été/日本.jpg"
+
+
+UNUSUAL = ("Screenshot at 3.45.12\u202fPM.png", "v\u00a013.png", "\u3000.png", "a\u200db\u00ad.png")
+
+
+@pytest.mark.parametrize(
+    "name", [*UNUSUAL, "a\x1b[2J\nb.jpg", r"caf\xe9.jpg", "100%.jpg", "été.jpg"]
+)
+def test_programs_are_told_the_name_itself(tmp_path: Path, name: str) -> None:
+    assert path_text(tmp_path / name) == f"{tmp_path}/{name}"
+    assert json.loads(json.dumps(path_text(tmp_path / name))) == f"{tmp_path}/{name}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only here file names are any bytes")
+def test_a_name_that_is_no_text_is_spelled_as_a_url_that_leads_back_to_it(tmp_path: Path) -> None:
+    names = [b"caf\xe9.jpg", b"caf\xe8.jpg", b"caf%E9.jpg", rb"caf\xe9.jpg", b"\xff\\100%.jpg"]
+    texts = []
+    for name in names:
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.touch()
+        texts.append(path_text(path))
+        assert texts[-1].encode()  # it is text
+        is_url = texts[-1].startswith("file:///")
+        read = unquote_to_bytes(urlsplit(texts[-1]).path) if is_url else os.fsencode(texts[-1])
+        assert read == os.fsencode(path)
+    assert texts[0].endswith("/caf%E9.jpg")
+    assert len(set(texts)) == len(names)
 
 
 def test_an_ignore_file_leaves_out_what_git_would_leave_out(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_server_that_goes_away_is_waited_for_or_the_next_run_goes_on(
         time.sleep(1.0)
         server.come_back()
 
-    server.after(34, server.go_away)  # 30 requests make and compare, three copy a photo
+    server.after(40, server.go_away)  # 36 requests make and compare, three copy a photo
     said = library.refused("push", *flags, "--retry-wait-s", 1, code=1)
     assert f"no answer from Qdrant at {server.url}" in said
     server.come_back()

@@ -13,6 +13,7 @@ from ingest_rig import Rig, picture, write
 from raw_sample import save_dng
 
 from ingest.photos import DecodedPhoto, decode_bytes, decode_photo
+from ingest.walk import iter_photo_files
 from search.errors import UndecodableError
 from search.records import RgbImage
 
@@ -36,6 +37,7 @@ def test_the_preview_is_the_photo_and_the_camera_and_date_are_known(tmp_path: Pa
     assert photo.size_wh == WIDE_WH
     assert np.abs(photo.rgb.astype(int) - two_halves()).mean() < 3
     assert photo.camera == "Test One"
+    assert photo.taken_at is not None
     assert photo.taken_at.replace(tzinfo=None) == datetime(2024, 5, 1, 12)
 
 
@@ -102,3 +104,23 @@ def test_a_raw_file_beside_its_jpeg_is_left_out_and_comes_back_without_it(tmp_pa
         write(jpeg, 1)
         assert rig.ingest().photos_vanished == 1
         assert rig.shown() == ["photos/img_1.jpg", "photos/other.dng", "photos/other.png"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "is_taken"),
+    [
+        (b"", True),
+        (b"Dear diary, today I took no photo.", True),
+        (b"\xff\xd8\xff\xe1 2011:07:04 18:30:05", True),
+        (b"\xff\xd8\xff\xe1 2024:05:01 12:00:00", False),
+        (b"\xff\xd8\xff\xe1 no date", False),
+    ],
+    ids=["empty", "no picture", "another shot", "the same shot", "without a date"],
+)
+def test_only_a_picture_of_the_same_shot_takes_a_raw_files_place(
+    tmp_path: Path, beside: bytes, is_taken: bool
+) -> None:
+    raw_file = save_dng(tmp_path / "IMG_1.DNG", two_halves())
+    picture = tmp_path / "img_1.jpg"
+    picture.write_bytes(beside)
+    assert list(iter_photo_files(tmp_path)) == [*[raw_file] * is_taken, picture]

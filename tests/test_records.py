@@ -133,8 +133,14 @@ def test_a_month_is_that_of_the_photos_own_clock() -> None:
 def test_a_moment_without_an_offset_is_refused() -> None:
     with pytest.raises(ValidationError, match="UTC offset"):
         PhotoFacts(sort_at=datetime(2024, 1, 1))
-    with pytest.raises(ValidationError, match=r"taken_from needs a UTC offset, as in 2024"):
-        SearchFilter(taken_from=datetime(2024, 1, 1))
+
+
+def test_a_photo_is_dated_unless_its_date_is_the_files() -> None:
+    for source in ("exif", "xmp", "png text", "unknown"):
+        facts = PhotoFacts(sort_at=NOON, date_source=source)
+        assert (facts.taken_at, facts.local_at) == (NOON, NOON.replace(tzinfo=None))
+    facts = PhotoFacts(sort_at=NOON, date_source="file")
+    assert (facts.taken_at, facts.local_at) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +154,10 @@ def test_a_place_is_on_earth(lat: float, lon: float) -> None:
 def test_a_filter_that_contradicts_itself_is_refused() -> None:
     with pytest.raises(ValidationError, match="taken_from must be earlier"):
         SearchFilter(taken_from=NOON, taken_before=NOON)
+    day = datetime(2024, 1, 1)
+    with pytest.raises(ValidationError, match="taken_from must be earlier"):
+        SearchFilter(taken_from=day, taken_before=day)
+    assert SearchFilter(taken_from=day, taken_before=NOON)  # which is later depends on the photo
     with pytest.raises(ValidationError, match="min_area_fraction must not be larger"):
         SearchFilter(min_area_fraction=0.5, max_area_fraction=0.4)
     assert SearchFilter(min_area_fraction=0.5, max_area_fraction=0.5)

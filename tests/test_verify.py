@@ -9,19 +9,31 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import Commands, serve
 from conftest import Sample
 from ingest_rig import Rig, snapshot, write
+from numpy.typing import NDArray
 from test_ingest_crash import assert_equal
 
+from ingest.cutting import CutMask
 from ingest.ledger_file import LEDGER_NAME
+from ingest.mask_checks import mask_problem
 from ingest.repair import Repair, repair
 from ingest.verify import Health, verify
+from ingest.workshop import segments_from_cut
 from search import points
 from search.errors import DamagedError
 from search.index import Payload
-from search.records import Box, Photo, SearchFilter, Segment
+from search.masks import array_from_mask, bbox_xywh_from_array, mask_from_array
+from search.records import (
+    Box,
+    Photo,
+    SearchFilter,
+    Segment,
+    photo_id_from_digest,
+)
 
 PHOTOS = 3
 
@@ -70,6 +82,43 @@ def test_masks_stored_smaller_than_the_photo_are_whole(tmp_path: Path) -> None:
         rig.ingest(mask_long_side=64)
         assert rig.index.count("segments") > 1
         assert checked(rig).is_whole
+
+
+def thin_segment(mask_hw: NDArray[np.bool_]) -> Segment:
+    """A segment of a photo of that size, with its mask as it is stored."""
+    box = bbox_xywh_from_array(mask_hw)
+    cut = CutMask(
+        mask=mask_from_array(mask_hw),
+        bbox_xywh=box,
+        area_px=int(mask_hw.sum()),
+        predicted_iou=0.9,
+        stability_score=0.9,
+        point_xy=None,
+        crop_box_xywh=box,
+    )
+    return segments_from_cut(photo_id_from_digest("thin"), "f00d", [cut], 1024)[0]
+
+
+@pytest.mark.parametrize("size_wh", [(3000, 4), (4, 3000), (6000, 40), (1, 1200), (2500, 120)])
+def test_masks_of_long_thin_photos_are_whole_however_thin_their_things_are(
+    size_wh: tuple[int, int],
+) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        (left, right), (top, bottom) = (np.sort(rng.integers(0, side, 2)) for side in size_wh)
+        mask_hw = np.zeros(size_wh[::-1], np.bool_)
+        mask_hw[top : bottom + 1, left : right + 1] = True
+        assert mask_problem(thin_segment(mask_hw), size_wh) is None
+
+
+def test_a_mask_of_a_long_thin_photo_that_lies_elsewhere_is_broken() -> None:
+    mask_hw = np.zeros((8, 3000), np.bool_)
+    mask_hw[2:5, 100:900] = True
+    segment = thin_segment(mask_hw)
+    assert segment.mask is not None
+    mirrored = mask_from_array(array_from_mask(segment.mask)[:, ::-1])
+    moved = segment.model_copy(update={"mask": mirrored})
+    assert mask_problem(moved, (3000, 8)) == "it lies outside the segment's box"
 
 
 def lose_segments(rig: Rig) -> None:

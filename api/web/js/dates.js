@@ -31,12 +31,14 @@ export function daysName(from, to) {
 
 /**
  * Make the panel of dates.
- * @param {{value: string, count: number}[]} months
+ * @param {import("./facets.js").Facets|null} facets
  * @param {import("./router.js").Filter} filter
  * @param {(from: string, to: string) => void} choose
+ * @param {(undated: string) => void} chooseUndated
  * @returns {HTMLElement}
  */
-export function datesPanel(months, filter, choose) {
+export function datesPanel(facets, filter, choose, chooseUndated) {
+  const { months = [], undated = 0 } = facets ?? {};
   /** @type {Map<string, {value: string, count: number}[]>} */
   const years = new Map();
   for (const month of [...months].sort((a, b) => (a.value < b.value ? 1 : -1))) {
@@ -78,7 +80,25 @@ export function datesPanel(months, filter, choose) {
       el("div", { class: "months" }, ...chips),
     );
   });
-  return el("div", { class: "dates" }, days(filter, choose), ...rows);
+  const without = undated > 0 && undatedChoice(undated, filter, chooseUndated);
+  return el("div", { class: "dates" }, days(filter, choose), ...rows, without);
+}
+
+/** @param {number} count @param {import("./router.js").Filter} filter
+ * @param {(undated: string) => void} choose */
+function undatedChoice(count, filter, choose) {
+  return el(
+    "button",
+    {
+      type: "button",
+      class: "choice",
+      "aria-pressed": String(Boolean(filter.undated)),
+      "aria-label": `Undated, ${count} photos`,
+      on: { click: () => choose(filter.undated ? "" : "1") },
+    },
+    "Undated",
+    el("span", { class: "count", text: count.toLocaleString("en") }),
+  );
 }
 
 /** Two fields for any two days. @param {import("./router.js").Filter} filter

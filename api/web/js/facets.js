@@ -5,7 +5,8 @@ import { ApiError, ask } from "./api.js";
 /**
  * @typedef {object} Facets
  * @property {{value: string, count: number}[]} cameras
- * @property {{value: string, count: number}[]} months as in 2024-05
+ * @property {{value: string, count: number}[]} months as in 2024-05, by the photos' own clocks
+ * @property {number} [undated] photos of which nothing says when they were taken
  * @property {{folder: string, name: string, count: number}[]} folders as in ROOT_ID/sub
  */
 

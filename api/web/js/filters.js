@@ -43,8 +43,12 @@ export class FilterBar {
     const hadFocus = /** @type {HTMLElement|null} */ (document.activeElement)?.dataset?.pill;
     fill(
       this.root,
-      this.pill("date", "Date", daysName(filter.from, filter.to), ["from", "to"], () =>
-        this.dates(),
+      this.pill(
+        "date",
+        "Date",
+        filter.undated ? "Undated" : daysName(filter.from, filter.to),
+        ["from", "to", "undated"],
+        () => this.dates(),
       ),
       (this.canCount || filter.camera) &&
         this.pill("camera", "Camera", filter.camera, ["camera"], () => this.cameras()),
@@ -136,8 +140,13 @@ export class FilterBar {
 
   async dates() {
     const { filter } = /** @type {State} */ (this.state);
-    const facets = await this.counts("from", "to");
-    return datesPanel(facets?.months ?? [], filter, (from, to) => this.change({ from, to }));
+    const facets = await this.counts("from", "to", "undated");
+    return datesPanel(
+      facets,
+      filter,
+      (from, to) => this.change({ from, to, undated: "" }),
+      (undated) => this.change({ from: "", to: "", undated }),
+    );
   }
 
   async cameras() {

@@ -5,7 +5,7 @@ import { el, fill } from "./dom.js";
 import { facetsOf, folderName, libraryFacts } from "./facets.js";
 import { Grid } from "./grid.js";
 import { button, errorMessage, message, notify, sentence } from "./message.js";
-import { counted, dayName, fileName } from "./names.js";
+import { counted, fileName, takenName } from "./names.js";
 import { photoFilter } from "./query.js";
 import { addressFromState, go, hasFilter, noFilter, stateOf } from "./router.js";
 import { onceSettled, showImage } from "./tiles.js";
@@ -71,11 +71,11 @@ export class Library {
 
   /** @param {State} state @param {import("./facets.js").Facets|null} facets @param {any} facts */
   fill(state, facets, facts) {
-    const timeline = new Timeline(state.filter, facets?.months ?? null, (isLonger) => {
+    const timeline = new Timeline(state.filter, facets, (isLonger) => {
       if (timeline === this.timeline) this.changed(isLonger);
     });
     this.timeline = timeline;
-    const shown = facets?.months.reduce((sum, month) => sum + month.count, 0);
+    const shown = facets?.months.reduce((sum, month) => sum + month.count, facets.undated ?? 0);
     this.title.textContent = state.filter.folder
       ? folderName(state.filter.folder, facts.roots)
       : "All photos";
@@ -152,7 +152,7 @@ export class Library {
     const image = el("img", { alt: "", class: "thumb", draggable: "false" });
     onceSettled(image, () => showImage(image, photoUrl(photo.photo_id, THUMB_PX)));
     const cut = photo.segmented ? counted(photo.segment_count, "segment") : "not cut yet";
-    const name = `${fileName(photo.path)}, ${dayName(photo.sort_at)}, ${cut}`;
+    const name = `${fileName(photo.path)}, ${takenName(photo)}, ${cut}`;
     const link = el(
       "a",
       {

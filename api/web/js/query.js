@@ -17,15 +17,15 @@ export const SIZES = {
 };
 
 /**
- * Return the moment a day begins here, moved by some days.
+ * Return when a day begins by the photos' own clocks, moved by some days.
  * @param {string} day YYYY-MM-DD
  * @param {number} [later] days
- * @returns {string|undefined} undefined if it is no day.
+ * @returns {string|undefined} without an offset from UTC; undefined if it is no day.
  */
-export function momentOf(day, later = 0) {
+export function startOfDay(day, later = 0) {
   const [year, month, date] = day.split("-").map(Number);
-  const moment = new Date(year, month - 1, date + later);
-  return Number.isNaN(moment.getTime()) ? undefined : moment.toISOString();
+  const start = new Date(Date.UTC(year, month - 1, date + later));
+  return Number.isNaN(start.getTime()) ? undefined : start.toISOString().slice(0, 19);
 }
 
 /**
@@ -38,8 +38,9 @@ export function photoFilter(filter) {
   const fields = {
     folder: filter.folder,
     camera: filter.camera,
-    taken_from: filter.from && momentOf(filter.from),
-    taken_before: filter.to && momentOf(filter.to, 1),
+    taken_from: filter.from && startOfDay(filter.from),
+    taken_before: filter.to && startOfDay(filter.to, 1),
+    undated: filter.undated && "true",
   };
   const given = Object.entries(fields).filter(([, value]) => value);
   return /** @type {Record<string, string>} */ (Object.fromEntries(given));

@@ -19,12 +19,15 @@ export class TimeRail {
     addEventListener("resize", () => this.show(this.sections));
   }
 
-  /** @param {import("./grid.js").Section[]} sections by month */
+  /** @param {import("./grid.js").Section[]} sections by month, and the undated photos */
   show(sections) {
     this.sections = sections;
     this.root.hidden = false; // to be measured
     const years = new Map();
-    for (const { id } of sections) if (!years.has(id.slice(0, 4))) years.set(id.slice(0, 4), id);
+    for (const { id, title } of sections) {
+      const label = /^\d/.test(id) ? id.slice(0, 4) : title; // the undated photos have no year
+      if (!years.has(label)) years.set(label, id);
+    }
     const [height, whole] = [this.root.clientHeight, this.grid.root.offsetHeight];
     const start = sections.length ? this.grid.topOf(sections[0].id) : 0;
     let last = -LABEL_PX;

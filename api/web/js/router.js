@@ -6,8 +6,9 @@ import { promptFromText, textFromPrompt } from "./prompts.js";
 /** @typedef {import("./examples.js").Example} Example */
 /** @typedef {import("./prompts.js").Prompt} Prompt */
 /**
- * Which photos, and which of their segments; "" is no wish. Dates are YYYY-MM-DD, both ends included.
- * @typedef {{from: string, to: string, camera: string, folder: string, size: string}} Filter
+ * Which photos, and which of their segments; "" is no wish. Dates are YYYY-MM-DD, both ends included;
+ * "1" as undated means the photos without one.
+ * @typedef {{from: string, to: string, undated: string, camera: string, folder: string, size: string}} Filter
  */
 /**
  * What the page shows.
@@ -25,12 +26,19 @@ import { promptFromText, textFromPrompt } from "./prompts.js";
  * @property {number} pick which of the cut's candidates is meant, from 0
  */
 
-const FILTER_FIELDS = /** @type {const} */ (["from", "to", "camera", "folder", "size"]);
+const FILTER_FIELDS = /** @type {const} */ (["from", "to", "undated", "camera", "folder", "size"]);
 /** @type {Record<string, string>} */
 const PLAIN = { "%3A": ":", "%2C": ",", "%40": "@", "%3B": ";", "%2F": "/" };
 
 /** @returns {Filter} */
-export const noFilter = () => ({ from: "", to: "", camera: "", folder: "", size: "" });
+export const noFilter = () => ({
+  from: "",
+  to: "",
+  undated: "",
+  camera: "",
+  folder: "",
+  size: "",
+});
 
 /** @param {Filter} filter @returns {boolean} */
 export const hasFilter = (filter) => FILTER_FIELDS.some((name) => filter[name]);

@@ -1,7 +1,7 @@
 /** What is looked at: a photo of the library with its segments, or a picture brought along. */
 
 import { ask, photoUrl } from "./api.js";
-import { counted, dayName, fileName } from "./names.js";
+import { counted, fileName, takenName } from "./names.js";
 import { base64Of, pictureOf, pictureUrl } from "./pictures.js";
 
 /**
@@ -32,7 +32,7 @@ export async function loadPhoto(id) {
   ]);
   const [width, height] = photo.size_wh;
   const cut = photo.segmented ? counted(segments.length, "segment") : "not cut into segments yet";
-  const facts = [dayName(photo.sort_at), photo.camera, cut];
+  const facts = [takenName(photo), photo.camera, cut];
   return {
     title: fileName(photo.path),
     facts: facts.filter(Boolean),

@@ -6,13 +6,14 @@
 
 import { ask } from "./api.js";
 import { Pager } from "./pager.js";
-import { momentOf, photoFilter } from "./query.js";
+import { photoFilter, startOfDay } from "./query.js";
 
 /** @typedef {import("./router.js").Filter} Filter */
 /** @typedef {import("./grid.js").Section} Section */
 
 const PAGE = 200;
 const REST = { id: "rest", title: "", count: 60 };
+const UNDATED = { id: "undated", title: "Undated" };
 const MONTH = new Intl.DateTimeFormat("en", { month: "long", year: "numeric" });
 
 /** @param {string} yearMonth as in 2024-05 @returns {string} as in May 2024 */
@@ -24,43 +25,56 @@ export function monthName(yearMonth) {
 export class Timeline {
   /**
    * @param {Filter} filter
-   * @param {{value: string, count: number}[]|null} months null: not known
+   * @param {import("./facets.js").Facets|null} facets null: not known
    * @param {(isLonger: boolean) => void} changed entries came; or sections too
    */
-  constructor(filter, months, changed) {
+  constructor(filter, facets, changed) {
     this.filter = filter;
     this.changed = changed;
     /** @type {Map<string, Pager<any>>} */
     this.pagers = new Map();
     /** @type {Section[]} */
     this.sections = [];
-    if (months) this.knownMonths(months);
+    if (facets) this.knownMonths(facets);
     else this.growingMonths();
   }
 
-  /** @param {{value: string, count: number}[]} months */
-  knownMonths(months) {
+  /** @param {import("./facets.js").Facets} facets */
+  knownMonths({ months, undated = 0 }) {
     const newestFirst = [...months].sort((a, b) => (a.value < b.value ? 1 : -1));
     newestFirst.forEach(({ value, count }, i) => {
-      const section = { id: value, title: monthName(value), detail: String(count), count };
-      // Together the months leave no gap, so that each photo is in one of them in any time zone.
-      const from = i === newestFirst.length - 1 ? undefined : momentOf(`${value}-01`);
-      const before = i === 0 ? undefined : momentOf(`${newestFirst[i - 1].value}-01`);
-      const pager = this.pager(from, before, () => {
-        const { entries, isDone } = pager;
-        const known = isDone ? entries.length : Math.max(section.count, entries.length);
-        const isLonger = known !== section.count;
-        section.count = known;
-        section.detail = String(known);
-        this.changed(isLonger);
-      });
-      this.sections.push(section);
-      this.pagers.set(value, pager);
+      // Together the months leave no gap: photos of a month that was not there when they were
+      // counted are in the one beside it.
+      const from = i === newestFirst.length - 1 ? undefined : startOfDay(`${value}-01`);
+      const before = i === 0 ? undefined : startOfDay(`${newestFirst[i - 1].value}-01`);
+      this.knownSection({ id: value, title: monthName(value), count }, (changed) =>
+        this.pager({ from, before, undated: "false" }, changed),
+      );
     });
+    if (undated)
+      this.knownSection({ ...UNDATED, count: undated }, (changed) =>
+        this.pager({ undated: "true" }, changed),
+      );
+  }
+
+  /** @param {{id: string, title: string, count: number}} known
+   * @param {(changed: () => void) => Pager<any>} pagerOf */
+  knownSection(known, pagerOf) {
+    const section = { ...known, detail: String(known.count) };
+    const pager = pagerOf(() => {
+      const { entries, isDone } = pager;
+      const count = isDone ? entries.length : Math.max(section.count, entries.length);
+      const isLonger = count !== section.count;
+      section.count = count;
+      section.detail = String(count);
+      this.changed(isLonger);
+    });
+    this.sections.push(section);
+    this.pagers.set(section.id, pager);
   }
 
   growingMonths() {
-    const pager = this.pager(undefined, undefined, () => {
+    const pager = this.pager({}, () => {
       /** @type {Map<string, Section>} */
       const months = new Map();
       for (const { sort_at: takenAt } of pager.entries) {
@@ -76,10 +90,11 @@ export class Timeline {
     this.pagers.set(REST.id, pager);
   }
 
-  /** @param {string|undefined} from @param {string|undefined} before @param {() => void} changed
-   * @returns {Pager<any>} */
-  pager(from, before, changed) {
+  /** @param {{from?: string, before?: string, undated?: string}} part of the photos
+   * @param {() => void} changed @returns {Pager<any>} */
+  pager({ from, before, undated }, changed) {
     const fields = photoFilter(this.filter);
+    if (undated) fields.undated = undated;
     if (from && !(fields.taken_from > from)) fields.taken_from = from;
     if (before && !(fields.taken_before < before)) fields.taken_before = before;
     return new Pager(async (cursor, signal) => {
