@@ -38,7 +38,7 @@ def cli(verbose: bool) -> None:
     Begin with `segsearch demo`, or with your own photos: `segsearch ingest PHOTOS`.
 
     Every setting is also an environment variable (SEGSEARCH_LIBRARY, SEGSEARCH_DEVICE, ...) and a
-    key of segsearch.toml in the working directory.
+    key of a settings file (docs/settings.md).
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.ERROR,
