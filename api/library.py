@@ -8,24 +8,18 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import filelock
 
 from api.encoded import EncodedPhotos
-from api.index_probe import opening
 from api.kept import KeptPictures
-from api.library_checks import (
-    check_found,
-    check_key,
-    compare_index,
-    empty_ledger_of,
-    missing_index,
-    open_ledger_of,
-)
+from api.library_checks import check_found, empty_ledger_of, open_ledger_of
 from api.models import devices, load_encoder, load_segmenter, with_preset
-from api.owner import Ownership, current_owner, owned_index, take_ownership
+from api.opened_index import OpenedIndex, claim_of
+from api.owner import Ownership, current_owner
 from api.permissions import make_private_folder, write_like
+from api.precedence import check_asked, remembered
 from api.trace import Timed
 from ingest.ledger import Ledger
 from ingest.workshop import Workshop
@@ -33,8 +27,6 @@ from search.crops import recipe_fingerprint
 from search.encoder import Encoder
 from search.errors import (
     LibraryError,
-    MismatchError,
-    MissingIndexError,
     OwnedError,
     SegsearchError,
 )
@@ -50,21 +42,12 @@ from search.manifest import (
 )
 from search.outlines import Outlines
 from search.ownership import LibraryClaim
-from search.points import PointIndex
 from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, and most commands need no model
     from ingest.segmenter import Segmenter
 
 INGEST_LOCK = "ingest.lock"
-# Somebody waits for what these commands answer; the others wait for a Qdrant server that is away.
-IMPATIENT_COMMANDS = frozenset(("search", "serve", "show", "segment"))
-CHANGED_BY = {
-    "segmenter": "ingest --resegment",
-    "encoder": "reembed",
-    "crop_recipe": "reembed",
-    "qdrant": "push --switch",
-}
 FINDING = frozenset(("nearest_segments", "ranked_segments", "nearest_photos"))
 ENCODING = frozenset(("encode_crops", "encode_texts"))
 _logger = logging.getLogger(__name__)
@@ -110,16 +93,13 @@ class Library:
                 f"--library {settings.library}`, or name another with --library."
             )
         self.asked = settings
-        self._create = create
-        known = self._remembered(differing)
+        known = remembered(settings, self.manifest, differing) if self.manifest else {}
         self._differing = frozenset(differing)
         self.settings = with_preset(settings.with_defaults(known))
-        self._command = command
         self._other_segmenter = other_segmenter
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._index: SegmentIndex | None = None
-        self._ownership: Ownership | None = None
+        self._opened = OpenedIndex(self.folder, settings, command=command, create=create)
         self._segmenter: Segmenter | None = None
         self._encoder: Encoder | None = None
         self._given = (segmenter, encoder)
@@ -127,7 +107,9 @@ class Library:
         self._outlines = Outlines()
         self.encoded = EncodedPhotos(self.segmenter)
         self.pictures = KeptPictures(self.folder, settings.picture_cache_bytes)
-        self._check_asked()
+        if self.manifest is not None:
+            may_differ = {*differing, *(("segmenter",) if other_segmenter else ())}
+            check_asked(settings, self.manifest, self.folder, may_differ)
 
     def __enter__(self) -> Library:
         return self
@@ -146,56 +128,9 @@ class Library:
     def let_go_of_index(self) -> None:
         """Close the index, so that other commands can have it; it is opened again when needed."""
         with self._lock:
-            if self._index is not None:
-                self._index.close()
-                self._index = None
-            self._release_ownership()
+            self._opened.close()
 
     # what it is made with
-
-    def _check_asked(self) -> None:
-        """Refuse at once what names another encoder, recipe or segmenter than the manifest."""
-        if self.manifest is None:
-            return
-        made_with: dict[str, str | None] = {
-            "encoder": self.manifest.encoder.name,
-            "crop_recipe": self.manifest.crop_recipe,
-        }
-        if self.manifest.qdrant is None:  # else the collections say whether they are the library's
-            made_with["qdrant"] = None
-            made_with["collection_prefix"] = self.manifest.collection_prefix
-        if not self._other_segmenter:
-            made_with["segmenter"] = self.manifest.segmenter.name
-        asked = with_preset(self.asked) if "models" in self.asked.model_fields_set else self.asked
-        for name, made in made_with.items():
-            given = getattr(asked, name)
-            is_asked = name in asked.model_fields_set and name not in self._differing
-            if is_asked and given not in (None, made):
-                flag = name.replace("_", "-")
-                hint = f" `segsearch {CHANGED_BY[name]}` changes it." if name in CHANGED_BY else ""
-                raise MismatchError(
-                    f"the library {self.folder} was made with {flag} {made!r}, not {given!r}. "
-                    f"Leave --{flag} (and --models) out to use the library's own, or choose "
-                    f"another --library.{hint}"
-                )
-
-    def _remembered(self, differing: Collection[str]) -> dict[str, Any]:
-        """Return what the library was made with, as far as nothing else was asked for."""
-        if self.manifest is None:
-            return {}
-        known, asked = self.manifest.defaults(), self.asked.model_fields_set
-        if "encoder" in differing and "models" in asked:
-            known.pop("encoder", None)  # it is the pair's that is meant
-        if self._asks_for_other_segmenter(self.manifest):  # whose masks need other thresholds
-            known = {name: known[name] for name in known if name not in (self.manifest.masks or {})}
-        if "effort" in asked:
-            known.pop("points_per_side", None)
-        return known
-
-    def _asks_for_other_segmenter(self, manifest: Manifest) -> bool:
-        asked = with_preset(self.asked)
-        named = {"segmenter", "models"} & self.asked.model_fields_set
-        return bool(named) and asked.segmenter != manifest.segmenter.name
 
     def checked_manifest(self) -> Manifest:
         """Return the manifest, written now if this library is new.
@@ -221,7 +156,7 @@ class Library:
                     collection_prefix=self.settings.collection_prefix,
                     models=self.settings.models,
                 )
-                self._index = self._checked_index(manifest)  # before anything is written
+                self._open_index(manifest)  # before anything is written
                 self._save(manifest)
                 return manifest
             return self.manifest
@@ -277,9 +212,8 @@ class Library:
             LibraryError: the ledger knows photos, or the index can't be opened.
         """
         manifest = self._manifest()
-        self._local.ledger = empty_ledger_of(manifest, self.folder, self._save)
-        library_id = self._local.ledger.library_id()
-        self._index = self._open_index(manifest, LibraryClaim(library_id, len))
+        ledger = self._local.ledger = empty_ledger_of(manifest, self.folder, self._save)
+        self._opened.open(manifest, self.settings, ledger, compared=False)
 
     def note_payloads(self) -> None:
         """Note that all points have today's payload, if the index was told of every photo."""
@@ -287,8 +221,7 @@ class Library:
         if manifest is None or manifest.payload_format == PAYLOAD_FORMAT:
             return
         if not self.ledger().count_stale():
-            if isinstance(self._index, PointIndex):
-                self._index.payload_format = PAYLOAD_FORMAT
+            self._opened.have_payloads_of(PAYLOAD_FORMAT)
             self._save(manifest.model_copy(update={"payload_format": PAYLOAD_FORMAT}))
 
     def _encoder_name(self, encoder: Encoder) -> ModelName:
@@ -368,27 +301,16 @@ class Library:
             StoreError: the store can't be opened or reached.
         """
         with self._lock:
-            if self._index is None:
+            if self._opened.index is None:
                 manifest = self.manifest or self.checked_manifest()
-                self._index = self._index or self._checked_index(manifest)
-            return self._index
+                if self._opened.index is None:  # a new library has opened it by now
+                    self._open_index(manifest)
+            assert self._opened.index is not None
+            return self._opened.index
 
-    def _checked_index(self, manifest: Manifest) -> SegmentIndex:
-        """Open the index, and compare it with what the ledger knows."""
+    def _open_index(self, manifest: Manifest) -> None:
         with closing(self.open_ledger()) as ledger:
-            try:
-                index = self._open_index(manifest, self._claim(manifest, ledger))
-            except MissingIndexError as error:
-                raise missing_index(error, ledger.count_finished()) from error
-            try:
-                if isinstance(index, PointIndex):  # else its owner has compared it
-                    index.payload_format = manifest.payload_format
-                    compare_index(index, ledger, self.folder, restoring=self._creates(manifest))
-            except BaseException:
-                index.close()
-                self._release_ownership()
-                raise
-        return index
+            self._opened.open(manifest, self.settings, ledger)
 
     def check_store(self) -> None:
         """Open the index; of a new library ask at least the server. No model is loaded for it.
@@ -408,65 +330,9 @@ class Library:
                 claim = LibraryClaim(ledger.library_id(), ledger.count_known)
                 check_server(self.settings, claim)
 
-    def _creates(self, manifest: Manifest) -> bool:
-        """Say whether collections that are missing are to be created.
-
-        Only by a command that fills them, and not at an address that is not the library's own.
-        """
-        return self._create and not self._is_elsewhere(manifest)
-
-    def _is_elsewhere(self, manifest: Manifest) -> bool:
-        """Say whether a server was asked for that is not the one in the manifest."""
-        if manifest.qdrant is None or self.settings.qdrant is None:
-            return False
-        from search.qdrant_connection import server_address
-
-        prefixes = {manifest.collection_prefix, self.settings.collection_prefix}
-        addresses = {server_address(manifest.qdrant), server_address(self.settings.qdrant)}
-        return len(addresses) > 1 or len(prefixes) > 1
-
     def claim(self) -> LibraryClaim:
         """Return what a server's collections are asked: whether they are this library's."""
-        return self._claim(self._manifest(), self.ledger())
-
-    def _claim(self, manifest: Manifest, ledger: Ledger) -> LibraryClaim:
-        return LibraryClaim(manifest.library_id or ledger.library_id(), ledger.count_known)
-
-    def _open_index(self, manifest: Manifest, claim: LibraryClaim) -> SegmentIndex:
-        if manifest.qdrant:
-            check_key(self.asked, manifest.qdrant)
-            from search.server_index import open_server_index
-
-            return open_server_index(
-                self.settings,
-                vector_name=manifest.vector_name,
-                dim=manifest.dim,
-                claim=claim,
-                create=self._creates(manifest),
-                patient=self._command not in IMPATIENT_COMMANDS,
-            )
-        self._ownership = take_ownership(self.folder, self._command)
-        if self._ownership is None:
-            vectors = (manifest.vector_name, manifest.dim)
-            return owned_index(current_owner(self.folder), vectors)
-        from search.edge_index import EdgeIndex
-
-        try:
-            with opening(self.folder, manifest.vector_name, manifest.dim):
-                return EdgeIndex.open(
-                    self.folder / "index",
-                    vector_name=manifest.vector_name,
-                    dim=manifest.dim,
-                    create=self._creates(manifest),
-                )
-        except BaseException:
-            self._release_ownership()
-            raise
-
-    def _release_ownership(self) -> None:
-        if self._ownership is not None:
-            self._ownership.release()
-            self._ownership = None
+        return claim_of(self._manifest(), self.ledger())
 
     def own_index(self) -> tuple[SegmentIndex, Ownership | None]:
         """Return the index for a process that will serve it, and the ownership (none of a server).
@@ -475,13 +341,13 @@ class Library:
             OwnedError: another process owns the library already.
         """
         index = self.index()
-        if self._ownership is None and not (self.manifest and self.manifest.qdrant):
+        if self._opened.ownership is None and not (self.manifest and self.manifest.qdrant):
             info = current_owner(self.folder)
             raise OwnedError(
                 f"the library {self.folder} is served already, by process {info.pid} at "
                 f"{info.address}. Use that one, or stop it first."
             )
-        return index, self._ownership
+        return index, self._opened.ownership
 
     def finder(self) -> Finder:
         """Return a finder over the library, with the vectors that are the active ones now."""
@@ -526,8 +392,7 @@ class Library:
 
     def _take_vectors(self, manifest: Manifest, encoder: Encoder | None) -> None:
         """Use the manifest's vectors from now on; without an encoder, its own is loaded then."""
-        if self._index is not None:
-            self._index = self._index.beside(manifest.vector_name, manifest.dim)
+        self._opened.take_vectors(manifest)
         self.settings = _settings_with_vectors(self.settings, manifest)
         self.manifest, self._encoder = manifest, encoder
 
