@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 
 from api.library import Library
 from api.models import load_encoder, load_segmenter
@@ -17,23 +18,37 @@ from search.manifest import Manifest, ModelName, check_same_encoder, check_same_
 from search.settings import Settings
 
 
+def check_ray(address: str | None, library: Library) -> None:
+    """Refuse a cluster at once where Ray is not installed, or the library is no server's.
+
+    Raises:
+        UsageError: it is so.
+    """
+    if address is None:
+        return
+    if library.settings.qdrant is None:
+        raise UsageError(
+            "with --ray many machines write, so the vectors must be on a Qdrant server: name it "
+            "with --qdrant. `segsearch push` moves an embedded library there."
+        )
+    from ingest.on_ray import NOT_INSTALLED
+
+    if find_spec("ray") is None:
+        raise UsageError(NOT_INSTALLED)
+
+
 @contextmanager
 def through_workers(address: str | None, library: Library) -> Iterator[Through | None]:
     """Yield what brings in new files: a Ray cluster, or without an address None, this process.
 
     Raises:
-        UsageError: the library keeps its vectors in its folder, or there is no such cluster.
+        UsageError: there is no such cluster.
     """
     if address is None:
         yield None
         return
     from ingest.on_ray import ray_cluster, through_ray
 
-    if library.settings.qdrant is None:
-        raise UsageError(
-            "with --ray many machines write, so the vectors must be on a Qdrant server: name it "
-            "with --qdrant. `segsearch push` moves an embedded library there."
-        )
     with ray_cluster(address) as cluster:
         make_workshop = partial(workshop_on_worker, library.settings, library.checked_manifest())
         yield through_ray(cluster, make_workshop, library.workshop())

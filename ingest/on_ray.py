@@ -116,6 +116,11 @@ class Cluster:
         return self.gpus or self.cpus - self.decoders
 
 
+NOT_INSTALLED = (
+    "ingest on several machines needs Ray: pip install 'segsearch[ray]', here and on each of them"
+)
+
+
 @contextmanager
 def ray_cluster(address: str) -> Iterator[Cluster]:
     """Connect to a Ray cluster, or with `local` start one here; one that this process has is used.
@@ -127,10 +132,7 @@ def ray_cluster(address: str) -> Iterator[Cluster]:
     try:
         import ray
     except ImportError as error:
-        raise UsageError(
-            "ingest on several machines needs Ray: pip install 'segsearch[ray]', here and on each "
-            "of them"
-        ) from error
+        raise UsageError(NOT_INSTALLED) from error
     found_running = ray.is_initialized()
     if not found_running:
         try:

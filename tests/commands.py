@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -131,9 +131,7 @@ def serve(
     process = start(arguments, library.parent, environment)
     try:
         assert process.stderr is not None
-        said = process.stderr.readline()
-        found = re.search(r"http://\S+", said)
-        assert found, said
+        found = _address_from(process.stderr)
         if ready:
             wait_until_ready(found[0])
         yield Served(process, found[0])
@@ -141,6 +139,16 @@ def serve(
         if process.poll() is None:
             process.terminate()
             process.communicate(timeout=READY_WITHIN_S)
+
+
+def _address_from(lines: IO[str]) -> re.Match[str]:
+    """Return the address in the first line that has one; those before name settings files."""
+    said = ""
+    while line := lines.readline():
+        said += line
+        if found := re.search(r"http://\S+", line):
+            return found
+    raise AssertionError(said)
 
 
 def wait_until_ready(address: str) -> None:

@@ -187,16 +187,18 @@ def test_a_ledger_that_is_none_is_told_without_a_traceback(run: Commands, own: P
     for path in own.glob("ledger.sqlite*"):
         path.unlink()
     (own / "ledger.sqlite").write_bytes(b"not a database" * 100)
-    assert "can't be used as a ledger" in run.refused("status", "--library", own, code=1)
+    assert "rebuild PHOTOS" in run.refused("status", "--library", own, code=1)
 
 
 def test_settings_come_from_the_environment_and_the_file_too(
     run: Commands, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("segsearch.toml").write_text(f"library = {json.dumps(str(sample.library))}\n")
-    assert run("status", "--json").json["photos"] == 12
+    ran = run("status", "--json")
+    assert ran.json["photos"] == 12
+    assert "segsearch.toml are used: library" in ran.err
     monkeypatch.setenv("SEGSEARCH_LIBRARY", "elsewhere")
-    assert "elsewhere" in run.refused("status", code=1)
+    assert "elsewhere" in run("status", code=1).err
 
 
 # help, start-up
@@ -208,7 +210,8 @@ def test_every_command_says_what_it_does_and_what_its_flags_mean(run: Commands, 
     assert said.startswith(f"Usage: segsearch {name} ")
     assert "\\b" not in said
     for option in cli.commands[name].params:
-        assert getattr(option, "help", None) or option.param_type_name == "argument", option.name
+        explained = getattr(option, "help", None) or getattr(option, "hidden", False)
+        assert explained or option.param_type_name == "argument", option.name
     assert name in run("--help").out
 
 
