@@ -20,7 +20,7 @@ from api.options import (
     settings_options,
     weighed,
 )
-from api.outputs import check_output
+from api.outputs import check_outputs, force_option, write_output
 from api.schemas import CoverageOut, ExampleIn, HitOut, PromptIn, SearchRequest, SearchResponse
 from api.written import box_from_text, point_from_text
 from search.errors import PhotoError, UsageError
@@ -117,8 +117,15 @@ def filter_options(command: Command) -> Command:
 @click.option(
     "--sheet", type=click.Path(path_type=Path), metavar="OUT.png", help="Draw the hits on a sheet."
 )
+@force_option
 @settings_options("library", "models", "server")
-def search(settings: Settings, as_json: bool, sheet: Path | None, **given: Any) -> None:  # noqa: ANN401
+def search(
+    settings: Settings,
+    as_json: bool,
+    sheet: Path | None,
+    force: bool,
+    **given: Any,  # noqa: ANN401
+) -> None:
     """Find segments: by words, by a segment, by a picture, by any mix.
 
     \b
@@ -132,7 +139,12 @@ def search(settings: Settings, as_json: bool, sheet: Path | None, **given: Any) 
     from api.library import Library
 
     if sheet is not None:
-        check_output(sheet, SHEET_SUFFIXES)
+        pictures = [Path(_file_and_weight(name)[0]) for name in _pictures(given)]
+        check_outputs(
+            [sheet], SHEET_SUFFIXES, library=settings.library, inputs=pictures, force=force
+        )
+    elif force:
+        raise UsageError("--force lets --sheet replace a file: give --sheet too")
     with Library(settings, command="search") as library:
         request = _request(library, given)
         try:
@@ -141,13 +153,18 @@ def search(settings: Settings, as_json: bool, sheet: Path | None, **given: Any) 
             _blame_file(library, given)
             raise
         if sheet is not None:
-            from api.sheet import save_sheet
+            from api.sheet import sheet_bytes
 
-            save_sheet(library, response, sheet)
+            write_output(sheet, [sheet_bytes(library, response, sheet.suffix)])
     if as_json:
         click.echo(json.dumps(document_from_response(response), indent=2))
     else:
         _print_hits(response)
+
+
+def _pictures(given: dict[str, Any]) -> list[str]:
+    """Return the pictures that were named, with their weights."""
+    return [name for name in (given["image"], given["not_image"]) if name]
 
 
 def _blame_file(library: Library, given: dict[str, Any]) -> None:
@@ -159,7 +176,7 @@ def _blame_file(library: Library, given: dict[str, Any]) -> None:
     from ingest.photos import decode_photo
 
     limits = library.settings
-    for name in filter(None, (given["image"], given["not_image"])):
+    for name in _pictures(given):
         path = Path(_file_and_weight(name)[0])
         decode_photo(path, max_pixels=limits.max_upload_pixels, max_bytes=limits.max_upload_bytes)
 
