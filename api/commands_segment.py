@@ -124,17 +124,18 @@ def cut_picture(
 
     Raises:
         UsageError: the prompt lies outside the picture.
+        NoMaskError: nothing there answers the prompt.
         ModelError: the segmenter can't be had.
     """
     from api.meant import prompt_from_request
     from api.models import load_segmenter
-    from ingest.cutting import MaskParameters
+    from ingest.cutting import MaskParameters, with_pixels
 
     if prompt.is_empty:
         return load_segmenter(settings).automatic(rgb, MaskParameters.from_settings(settings))
     # looked at first: a mistake should not have to wait until the model is loaded
     meant = prompt_from_request(prompt).checked((rgb.shape[1], rgb.shape[0]))
-    return load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates)
+    return with_pixels(load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates))
 
 
 def sam_fields(cut: CutMask) -> dict[str, Any]:

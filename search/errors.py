@@ -8,7 +8,8 @@
     │   └── FilterError       a filter contradicts itself
     ├── PhotoError            one file can't be used; the rest can
     │   ├── UndecodableError  its bytes are not a picture that we read
-    │   └── TooLargeError     it is over the limit of pixels or bytes
+    │   ├── TooLargeError     it is over the limit of pixels or bytes
+    │   └── NoMaskError       nothing in it answers a prompt
     ├── ModelError            a model can't be had or can't be used
     │   └── HubError          the model hub can't be reached and the cache has no copy
     ├── LibraryError          the library folder can't be used as asked
@@ -53,6 +54,10 @@ class UndecodableError(PhotoError):
 
 class TooLargeError(PhotoError):
     """A file is over the limit of pixels or bytes."""
+
+
+class NoMaskError(PhotoError):
+    """Nothing in a photo answers a prompt: no mask has a pixel."""
 
 
 class ModelError(SegsearchError):
