@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import ValidationError
 
-from api.commands_search import FLAGS, answer, filter_from_flags, filter_options
+from api.commands_search import answer
 from api.options import sentence_from_validation, settings_options
 from api.outputs import check_output_folder, check_outputs, force_option
 from api.schemas import ExampleIn, SearchRequest
+from api.search_flags import FLAGS, filter_from_flags, filter_options
+from api.strict_command import StrictCommand
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -27,7 +29,7 @@ EXIT_SKIPPED = 3
 BACKGROUNDS = ("keep", "transparent", "white", "black", "blur")
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -107,7 +109,9 @@ def _found(library: Library, given: dict[str, Any]) -> Iterator[Found]:
             text=given["query"], positive=tuple(examples), filter=where, limit=given["limit"]
         )
     except ValidationError as error:
-        raise UsageError(sentence_from_validation(error.errors(), FLAGS)) from error
+        raise UsageError(
+            sentence_from_validation(error.errors(), {**FLAGS, "text": "--query"})
+        ) from error
     return iter_hits(library, answer(library, request).hits)
 
 

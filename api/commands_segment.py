@@ -14,6 +14,7 @@ import click
 from api.options import settings_options
 from api.outputs import check_outputs, force_option, numbered, write_outputs
 from api.schemas import PromptIn
+from api.strict_command import StrictCommand
 from api.written import box_from_text, point_from_text
 from search.errors import UsageError
 from search.settings import Settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 INSIDE_LEVEL = 128  # of a mask picture's grey: as light as this, or lighter, is inside
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option(
     "--point",

@@ -19,6 +19,7 @@ import click
 from api.options import read_settings, settings_options
 from api.outputs import write_output
 from api.schemas import ExampleIn, SearchRequest
+from api.strict_command import StrictCommand
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 DEMO_SEARCHES = ("red", "green circle", "blue", "yellow", "striped")
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--watch", is_flag=True, help="Ingest what changes in the library's folders, too.")
 @settings_options("library", "models", "serve", "server")
 def serve(settings: Settings, watch: bool) -> None:
@@ -127,7 +128,7 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("segsearch-demo"))
 @click.option(
     "--photos",
