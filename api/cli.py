@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import sys
 
 import click
@@ -23,10 +22,8 @@ from api.commands_search import search
 from api.commands_segment import segment
 from api.commands_serve import demo, serve
 from api.commands_verify import verify
-from search.errors import SegsearchError, UsageError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
+from api.ends import exit_code_of, flush_output, print_whatever_the_encoding
+from api.strict_command import tell_unknown_variables
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -72,24 +69,13 @@ for command in COMMANDS:
 def main() -> None:
     """Run the command; a person's mistake ends in a sentence, never in a traceback."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns when we fork
+    print_whatever_the_encoding()
     try:
+        tell_unknown_variables()
         code = cli.main(prog_name="segsearch", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("segsearch: stopped", err=True)
-        code = EXIT_FAILED
-    except click.ClickException as error:
-        error.show()
-        code = EXIT_USAGE
-    except SegsearchError as error:
-        click.echo(f"segsearch: {error}", err=True)
-        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    except sqlite3.Error as error:  # the ledger's disk is full, or it may not be written
-        click.echo(f"segsearch: the ledger can't be used: {error}", err=True)
-        code = EXIT_FAILED
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"segsearch: {where}{error.strerror or error}", err=True)
-        code = EXIT_FAILED
+        flush_output()
+    except (Exception, KeyboardInterrupt) as error:
+        code = exit_code_of(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 

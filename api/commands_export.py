@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import ValidationError
 
-from api.commands_search import FLAGS, answer, filter_from_flags, filter_options
+from api.commands_search import answer
 from api.options import sentence_from_validation, settings_options
-from api.outputs import check_output
+from api.outputs import check_output_folder, check_outputs, force_option
 from api.schemas import ExampleIn, SearchRequest
+from api.search_flags import FLAGS, filter_from_flags, filter_options
+from api.strict_command import StrictCommand
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -27,7 +29,7 @@ EXIT_SKIPPED = 3
 BACKGROUNDS = ("keep", "transparent", "white", "black", "blur")
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--format",
@@ -56,6 +58,7 @@ BACKGROUNDS = ("keep", "transparent", "white", "black", "blur")
     help="Of crops: how they are written (both without loss).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+@force_option
 @settings_options("library", "models", "server")
 def export(
     settings: Settings,
@@ -64,6 +67,7 @@ def export(
     as_json: bool,
     background: Background,
     picture: Lossless,
+    force: bool,
     **given: Any,  # noqa: ANN401
 ) -> int:
     """Write segments to OUT: as a COCO file with masks as RLE, or as one picture each.
@@ -79,9 +83,9 @@ def export(
     from api.library import Library
 
     if form == "coco":
-        check_output(out, (".json",))
-    elif out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is no folder; name one for the crops, there or not yet")
+        check_outputs([out], (".json",), library=settings.library, force=force)
+    else:
+        check_output_folder(out, library=settings.library, force=force)
     with Library(settings, command="export") as library:
         found = _found(library, given)
         if form == "coco":
@@ -105,7 +109,9 @@ def _found(library: Library, given: dict[str, Any]) -> Iterator[Found]:
             text=given["query"], positive=tuple(examples), filter=where, limit=given["limit"]
         )
     except ValidationError as error:
-        raise UsageError(sentence_from_validation(error.errors(), FLAGS)) from error
+        raise UsageError(
+            sentence_from_validation(error.errors(), {**FLAGS, "text": "--query"})
+        ) from error
     return iter_hits(library, answer(library, request).hits)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.options import checked_id, settings_options
+from api.strict_command import StrictCommand
 from search.errors import UnknownIdError, UsageError
 from search.settings import Settings
 
@@ -23,7 +24,7 @@ EXIT_SKIPPED = 3
 SHOWN_SKIPPED = 20  # the rest is in `segsearch status --skipped`
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
 @click.option(
@@ -109,7 +110,7 @@ def ingest(
         if as_lines:
             print_line(last_line(summary))
         elif as_json:
-            click.echo(summary.model_dump_json(indent=2))
+            click.echo(json.dumps(summary.model_dump(mode="json"), indent=2))
         else:
             _tell(summary)
         if watch and not summary.interrupted:
@@ -155,7 +156,7 @@ def _speeds(summary: IngestSummary) -> str:
     return f"photos/s that each stage could do: {each}; the others waited for: {summary.slowest}"
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--skipped", is_flag=True, help="List the files that could not be used, and why.")
 @settings_options("library")
@@ -214,7 +215,7 @@ def _hidden(overview: LibraryOut) -> str:
     return f"{missing} hidden: file missing{left_out}"
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("record_id", metavar="ID")
 @settings_options("library", "server")
 def show(settings: Settings, record_id: str) -> None:
@@ -245,7 +246,7 @@ def _record(library: Library, record_id: str) -> dict[str, Any]:
     }
 
 
-@click.command("move-root")
+@click.command("move-root", cls=StrictCommand)
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @settings_options("library", "server")
@@ -268,7 +269,7 @@ def move_root(settings: Settings, old: Path, new: Path) -> None:
     click.echo(f"{files} files are looked for below {shown_path(root.path)} from now on")
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @settings_options("library", "server")
 def optimize(settings: Settings) -> None:
     """Build the nearest-neighbor graph of a large embedded library.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
 
 from api.options import settings_options
+from api.strict_command import StrictCommand
 from search.errors import OwnedError, UsageError
 from search.settings import Settings
 
@@ -20,7 +22,7 @@ SHOWN = 20  # differences
 WHERE = ("qdrant", "collection_prefix")  # settings that may differ from the library's
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--switch", is_flag=True, help="Let the library use the server from then on.")
 @click.option(
     "--prune", is_flag=True, help="Delete photos on the server that the library does not know."
@@ -46,7 +48,7 @@ def push(settings: Settings, switch: bool, prune: bool, as_json: bool) -> int:
             )
         pushed = _pushed(library, switch=switch, prune=prune)
     if as_json:
-        click.echo(pushed.model_dump_json(indent=2))
+        click.echo(json.dumps(pushed.model_dump(mode="json"), indent=2))
     else:
         _tell(pushed, settings, switch=switch)
     return EXIT_FAILED if pushed.interrupted or pushed.differences else 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from api.options import settings_options
+from api.strict_command import StrictCommand
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -19,7 +21,7 @@ SHOWN = 20  # files; --json has all
 WHERE = ("qdrant", "collection_prefix")  # settings that may differ from the library's
 
 
-@click.command("move-server")
+@click.command("move-server", cls=StrictCommand)
 @settings_options("library", "server")
 def move_server(settings: Settings) -> None:
     """Say that the library's Qdrant server is found at --qdrant URL now.
@@ -44,7 +46,7 @@ def move_server(settings: Settings) -> None:
     click.echo(f"the library uses {address} from now on")
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @settings_options("library", "ingest", "server")
@@ -63,7 +65,7 @@ def rebuild(settings: Settings, paths: tuple[Path, ...], as_json: bool) -> int:
         with IngestProgress() as progress:
             rebuilt = run(paths, library.workshop(), progress)
     if as_json:
-        click.echo(rebuilt.model_dump_json(indent=2))
+        click.echo(json.dumps(rebuilt.model_dump(mode="json"), indent=2))
     else:
         _tell(rebuilt)
     return EXIT_FAILED if rebuilt.interrupted else 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.options import settings_options
+from api.strict_command import StrictCommand
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -23,7 +24,7 @@ SHOWN = 20  # photos left out; --json has all
 OTHERS = ("encoder", "crop_recipe", "segmenter")
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--partial", is_flag=True, help="Use the new vectors although photos lack them.")
 @click.option("--use", "name", help="Use vectors that were made before; --list names them.")
 @click.option("--rollback", is_flag=True, help="Use the vectors that were in use before.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from api.options import checked_id, settings_options
+from api.strict_command import StrictCommand
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -19,7 +21,7 @@ EXIT_FAILED = 1
 SHOWN = 10  # files of photos that would go
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("photo_ids", nargs=-1, metavar="[PHOTO_ID]...")
 @click.option("--missing", is_flag=True, help="Forget all photos whose files are gone.")
 @click.option(
@@ -74,7 +76,7 @@ def remove(
 
         removed = forget(library, chosen)
     if as_json:
-        click.echo(removed.model_dump_json(indent=2))
+        click.echo(json.dumps(removed.model_dump(mode="json"), indent=2))
     else:
         click.echo(f"{len(removed.photos_removed)} photos forgotten")
     return 0

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from api.options import settings_options
-from api.outputs import check_output, numbered, write_output
+from api.outputs import check_outputs, force_option, numbered, write_outputs
 from api.schemas import PromptIn
+from api.strict_command import StrictCommand
 from api.written import box_from_text, point_from_text
 from search.errors import UsageError
 from search.settings import Settings
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 INSIDE_LEVEL = 128  # of a mask picture's grey: as light as this, or lighter, is inside
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option(
     "--point",
@@ -58,6 +62,7 @@ INSIDE_LEVEL = 128  # of a mask picture's grey: as light as this, or lighter, is
     metavar="OUT.png",
     help="Cut out, transparent around: a prompt's best mask, or all masks, numbered.",
 )
+@force_option
 @settings_options("library", "models", "masks")
 def segment(
     settings: Settings,
@@ -69,6 +74,7 @@ def segment(
     as_json: bool,
     overlay: Path | None,
     cutout: Path | None,
+    force: bool,
 ) -> None:
     """Show the masks of one PHOTO: all of them, or those that points, a box or a mask ask for.
 
@@ -77,9 +83,16 @@ def segment(
     from api.models import settings_for_photo
     from ingest.photos import path_text
 
-    for path in (overlay, cutout):
-        if path is not None:
-            check_output(path)
+    check_files = partial(
+        check_outputs,
+        library=settings.library,
+        inputs=[photo, mask] if mask else [photo],
+        force=force,
+    )
+    outputs = [path for path in (overlay, cutout) if path is not None]
+    if force and not outputs:
+        raise UsageError("--force lets --overlay and --cutout replace files: give one of them")
+    check_files(outputs)
     settings = settings_for_photo(settings)
     rgb = _pixels(photo, settings)
     prompt = PromptIn(
@@ -88,10 +101,14 @@ def segment(
         mask=_mask_from_file(mask, settings) if mask else None,
     )
     found = cut_picture(rgb, prompt, settings, int(candidates))
-    if overlay:
-        _save_overlay(rgb, found, overlay)
-    if cutout:
-        _save_cutouts(rgb, found if prompt.is_empty else found[:1], cutout)
+    shown = found if prompt.is_empty else found[:1]
+    cutouts = numbered(cutout, len(shown)) if cutout else []
+    overlays = [overlay] if overlay else []
+    check_files([*overlays, *cutouts])  # by now it is known how many they are
+    drawn = chain((_overlay(rgb, found) for _ in overlays), _iter_cutouts(rgb, shown))
+    write_outputs(zip([*overlays, *cutouts], drawn, strict=False))  # cutouts are asked for or not
+    if cutout and not shown:
+        click.echo(f"no mask was found: {cutout} is not written", err=True)
     if as_json:
         size_wh = [rgb.shape[1], rgb.shape[0]]
         masks = [sam_fields(cut) for cut in found]
@@ -108,17 +125,18 @@ def cut_picture(
 
     Raises:
         UsageError: the prompt lies outside the picture.
+        NoMaskError: nothing there answers the prompt.
         ModelError: the segmenter can't be had.
     """
     from api.meant import prompt_from_request
     from api.models import load_segmenter
-    from ingest.cutting import MaskParameters
+    from ingest.cutting import MaskParameters, with_pixels
 
     if prompt.is_empty:
         return load_segmenter(settings).automatic(rgb, MaskParameters.from_settings(settings))
     # looked at first: a mistake should not have to wait until the model is loaded
     meant = prompt_from_request(prompt).checked((rgb.shape[1], rgb.shape[0]))
-    return load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates)
+    return with_pixels(load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates))
 
 
 def sam_fields(cut: CutMask) -> dict[str, Any]:
@@ -156,20 +174,22 @@ def _mask_from_file(path: Path, settings: Settings) -> Mask:
     return mask_from_array(_pixels(path, settings).mean(axis=2) >= INSIDE_LEVEL)
 
 
-def _save_overlay(rgb: RgbImage, found: list[CutMask], path: Path) -> None:
+def _overlay(rgb: RgbImage, found: list[CutMask]) -> bytes:
+    """Return the masks drawn on the photo, as a PNG file."""
     from api import pictures
     from search.masks import array_from_mask
 
     shown = pictures.overlay(rgb, [array_from_mask(cut.mask) for cut in found])
-    write_output(path, pictures.png_bytes(shown))
+    return pictures.png_bytes(shown)
 
 
-def _save_cutouts(rgb: RgbImage, found: list[CutMask], path: Path) -> None:
+def _iter_cutouts(rgb: RgbImage, found: list[CutMask]) -> Iterator[bytes]:
+    """Yield what each mask cuts out of the photo, as a PNG file."""
     from api import pictures
     from search.masks import array_from_mask
 
-    for each, cut in zip(numbered(path, len(found)), found, strict=True):
-        write_output(each, pictures.png_bytes(pictures.cutout(rgb, array_from_mask(cut.mask))))
+    for cut in found:
+        yield pictures.png_bytes(pictures.cutout(rgb, array_from_mask(cut.mask)))
 
 
 def _print_masks(found: list[CutMask]) -> None:

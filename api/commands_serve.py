@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import shlex
 import shutil
 import signal
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING
 import click
 
 from api.options import read_settings, settings_options
+from api.outputs import write_output
 from api.schemas import ExampleIn, SearchRequest
+from api.strict_command import StrictCommand
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 DEMO_SEARCHES = ("red", "green circle", "blue", "yellow", "striped")
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--watch", is_flag=True, help="Ingest what changes in the library's folders, too.")
 @settings_options("library", "models", "serve", "server")
 def serve(settings: Settings, watch: bool) -> None:
@@ -136,7 +139,7 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("segsearch-demo"))
 @click.option(
     "--photos",
@@ -154,10 +157,11 @@ def demo(folder: Path, photos: int) -> None:
     from api.commands_search import answer
     from api.library import Library
     from api.progress import IngestProgress
-    from api.sheet import save_sheet
+    from api.sheet import sheet_bytes
     from ingest.pipeline import ingest
     from starter.sample_library import draw_sample_library
 
+    _check_demo_folder(folder)
     click.echo(f"drawing {photos} photos into {folder / 'photos'}", err=True)
     draw_sample_library(folder / "photos", photos=photos)
     settings = read_settings({"library": folder / "library", "models": "starter"})
@@ -172,11 +176,23 @@ def demo(folder: Path, photos: int) -> None:
             request = SearchRequest(positive=(ExampleIn(text=text),), limit=12)
             response = answer(library, request)
             sheet = folder / f"{text.replace(' ', '-')}.png"
-            save_sheet(library, response, sheet)
+            write_output(sheet, [sheet_bytes(library, response, sheet.suffix)])
             best = response.hits[0] if response.hits else None
             where = f"best: {best.score:.2f} {best.path}" if best else "nothing found"
             click.echo(f'"{text}"  {len(response.hits)} hits, {where}, sheet: {sheet}')
         click.echo(_how_to_go_on(library))
+
+
+def _check_demo_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else than an earlier demo: files are replaced there.
+
+    Raises:
+        UsageError: it does, or it is no folder.
+    """
+    if not os.path.lexists(folder) or (folder / "library").is_dir():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise UsageError(f"{folder} is there already and holds no demo: name a new folder")
 
 
 def _how_to_go_on(library: Library) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.options import settings_options
+from api.strict_command import StrictCommand
 from search.errors import CrashingIndexError, UsageError
 from search.settings import Settings
 
@@ -21,7 +22,7 @@ EXIT_FAILED = 1
 SHOWN = 20  # of each kind; --json has all
 
 
-@click.command()
+@click.command(cls=StrictCommand)
 @click.option("--repair", "mend", is_flag=True, help="Mend what can be mended.")
 @click.option(
     "--delete-orphans",

@@ -92,7 +92,7 @@ def _read(path: Path) -> dict[str, Any]:
         found = tomllib.loads(_text(content))
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror or error}") from error
-    except ValueError as error:  # no TOML, or no text in its encoding
+    except (ValueError, RecursionError) as error:  # no TOML, or no text in its encoding
         raise UsageError(f"{path} can't be read: {error}") from error
     _check_known(found, path)
     return found

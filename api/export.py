@@ -13,6 +13,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from api.library import Library
+from api.outputs import filling, write_output
 from api.pictures import Background, Lossless, crop, lossless_bytes
 from api.schemas import HitOut
 from api.searching import photo_pixels
@@ -161,15 +162,14 @@ class Exported:
 
 
 def write_coco(found: Iterable[Found], path: Path) -> Exported:
-    """Write a COCO file; if that is cut short, there is none."""
+    """Write a COCO file; if that is cut short, there is none.
+
+    Raises:
+        OSError: it can't be written.
+        StoreError: a mask is damaged.
+    """
     exported = Exported()
-    draft = path.with_name(f"{path.name}.part")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.writelines(iter_coco(exported.counted(found)))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_output(path, (piece.encode() for piece in iter_coco(exported.counted(found))))
     return exported
 
 
@@ -182,11 +182,24 @@ def write_crops(
 ) -> Exported:
     """Write the crop of each segment; a photo that can't be decoded is noted and passed over.
 
+    If that is cut short, none is written.
+
     Raises:
+        OSError: a crop can't be written.
         StoreError: a mask is damaged.
     """
+    with filling(folder) as draft:
+        return _write_crops(library, found, draft, background, form)
+
+
+def _write_crops(
+    library: Library,
+    found: Iterable[Found],
+    folder: Path,
+    background: Background,
+    form: Lossless,
+) -> Exported:
     exported = Exported()
-    folder.mkdir(parents=True, exist_ok=True)
     for each in found:
         if not each.segments:
             continue

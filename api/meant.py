@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from api.schemas import PromptIn
-from ingest.cutting import CutMask, Prompt
-from search.errors import UsageError
+from ingest.cutting import CutMask, Prompt, with_pixels
 from search.masks import array_from_mask, box_iou, iou, mask_from_array, resized
 from search.records import Box, Mask, Segment
 
@@ -37,14 +36,17 @@ def prompt_from_request(prompt: PromptIn) -> Prompt:
 def cut_under_prompt(photo: EncodedPhoto, prompt: PromptIn) -> CutMask:
     """Return the one mask that a prompt means.
 
-    With a box, the candidate that fits it best; if none does, the box itself.
+    With a box, the candidate that fits it best; if none does, the box itself, within the photo.
+
+    Raises:
+        UsageError: the prompt lies outside the photo.
+        NoMaskError: nothing there answers it.
     """
-    candidates = [cut for cut in photo.masks(prompt_from_request(prompt)) if cut.area_px > 0]
-    box = prompt.box_xywh
+    asked = prompt_from_request(prompt).checked(photo.size_wh)
+    candidates, box = photo.masks(asked), asked.box_xywh
     if box is None:
-        if not candidates:
-            raise UsageError("nothing could be cut out there; try another point, or a box")
-        return candidates[0]
+        return with_pixels(candidates)[0]
+    candidates = [cut for cut in candidates if cut.area_px > 0]
     best = max(candidates, key=lambda cut: box_iou(cut.bbox_xywh, box), default=None)
     if best is not None and box_iou(best.bbox_xywh, box) >= BOX_MISSED_IOU:
         return best

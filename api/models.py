@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.encoder import Encoder
+from search.errors import UsageError
 from search.manifest import load_manifest
 from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Precision, Settings
 
@@ -90,14 +91,37 @@ def devices(settings: Settings) -> tuple[str, ...]:
 
 
 def torch_device(device: str) -> str:
-    """Return the device to run on: the first of several, the best there is for `auto`."""
+    """Return the device to run on: the first of several, the best there is for `auto`.
+
+    Raises:
+        UsageError: this machine lacks one of them.
+    """
     import torch
 
     if device != "auto":
-        return device.split(",")[0]
+        names = device.split(",")
+        for name in names:
+            _check_device(name)
+        return names[0]
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_device(name: str) -> None:
+    """Refuse a device that PyTorch can't use here."""
+    import torch
+
+    kind, _, number = name.partition(":")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: PyTorch finds no Apple GPU here; use --device auto or cpu")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            found = f"only {count}, counted from 0" if count else "no"
+            raise UsageError(
+                f"--device {name}: PyTorch finds {found} CUDA device here; use --device auto or cpu"
+            )
 
 
 def precision_on(device: str, settings: Settings) -> Precision:

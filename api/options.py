@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -67,7 +68,8 @@ def _option(name: str) -> Callable[[Command], Command]:
     if field.annotation is bool:
         flags = f"{_flag(name)}/--no-{name.replace('_', '-')}"
         return click.option(flags, name, default=None, help=shown)
-    return click.option(_flag(name), name, default=None, metavar="VALUE", help=shown)
+    kind = click.Path() if field.annotation in (Path, Path | None) else None
+    return click.option(_flag(name), name, type=kind, default=None, metavar="VALUE", help=shown)
 
 
 def _shown_default(default: object) -> str:
@@ -92,9 +94,13 @@ def read_settings(chosen: Mapping[str, Any], config: Path | None = None) -> Sett
         UsageError: a value that does not fit its setting, or a file that can't be read.
     """
     given = {name: value for name, value in chosen.items() if value is not None}
+    if "effort" in given and "points_per_side" in given:
+        raise UsageError("--effort stands for a number of points: give it or --points-per-side")
     names = {name: _flag(name) if name in given else _elsewhere(name) for name in ALL_SETTINGS}
     try:
-        return Settings(**given).with_defaults(settings_from_files(config))
+        settings = Settings(**given)
+        said = settings.model_dump(include=settings.model_fields_set)
+        return Settings.model_validate({**settings_from_files(config), **said})
     except ValidationError as error:
         raise UsageError(sentence_from_validation(error.errors(), names)) from error
 
@@ -156,6 +162,21 @@ def _whole_day(text: str) -> str:
 
 
 def weighed(text: str) -> tuple[str, float]:
-    """Split `WHAT*WEIGHT`; without a weight it is 1."""
-    found = re.fullmatch(r"(.+)\*(\d+(?:\.\d+)?)", text)
-    return (found[1].strip(), float(found[2])) if found else (text, 1.0)
+    """Split `WHAT*WEIGHT`; without a weight it is 1. Words may have a star within.
+
+    Raises:
+        UsageError: what comes after the last star is no weight, and begins like one.
+    """
+    what, star, weight = text.rpartition("*")
+    if not star or not re.match(r"\s*($|[-+.\d])", weight):
+        return text, 1.0
+    try:
+        number = float(weight)
+    except ValueError:
+        number = 0.0
+    if not (what.strip() and 0 < number < math.inf):
+        raise UsageError(
+            f"{text!r}: a weight is a number above 0, as in 'red*0.5'; what it should not be like "
+            "goes with --not"
+        )
+    return what.strip(), number

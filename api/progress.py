@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -177,7 +178,7 @@ def last_line(summary: IngestSummary) -> ProgressLine:
 
 def print_line(line: ProgressLine) -> None:
     """Print a line at once."""
-    click.echo(line.model_dump_json())
+    click.echo(json.dumps(line.model_dump(mode="json")))  # ASCII, whatever stdout's encoding is
 
 
 def seconds_left(photos: int, through: int, slow: int, seconds: float) -> float | None:

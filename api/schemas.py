@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from search.masks import runs_from_counts
 from search.query import MAX_LIMIT
@@ -78,13 +78,22 @@ class PromptIn(Record):
         return not (self.points or self.box_xywh or self.mask)
 
 
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty: say what to look for")
+    return text
+
+
+SearchWords = Annotated[str, Field(max_length=1000), AfterValidator(_not_empty)]
+
+
 class ExampleIn(Record):
     """One thing to look for: words, a segment, a photo of the library, or a picture.
 
     A photo or picture may come with a prompt: then the segment under it is meant.
     """
 
-    text: Annotated[str, Field(max_length=1000)] | None = None
+    text: SearchWords | None = None
     segment_id: Id | None = None
     photo_id: Id | None = None
     image_base64: str | None = None
@@ -134,7 +143,7 @@ class SearchRequest(SearchOptions):
         }
     )
 
-    text: Annotated[str, Field(max_length=1000)] | None = None
+    text: SearchWords | None = None
     positive: Annotated[tuple[ExampleIn, ...], Field(max_length=32)] = ()
     negative: Annotated[tuple[ExampleIn, ...], Field(max_length=32)] = ()
 

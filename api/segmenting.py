@@ -6,7 +6,7 @@ from api.library import Library
 from api.meant import prompt_from_request
 from api.schemas import CandidateOut, PromptIn, SegmentRequest, SegmentResponse
 from api.searching import picture
-from ingest.cutting import CutMask
+from ingest.cutting import CutMask, with_pixels
 from ingest.photos import pixel_sha256
 from ingest.segmenter import EncodedPhoto
 from search.errors import UsageError
@@ -23,11 +23,14 @@ def segment(library: Library, request: SegmentRequest) -> SegmentResponse:
         UnknownIdError: there is no such photo.
         PhotoError: its file is out of reach, or the picture can't be decoded.
         UsageError: the prompt lies outside the picture.
+        NoMaskError: nothing there answers the prompt.
     """
     if request.photo_id is None:
         rgb = picture(library, None, request.image_base64)
         return segment_picture(library, rgb, request.prompt, request.candidates)
-    photo_id = library.ledger().photo(request.photo_id).photo.photo_id
+    stored = library.ledger().photo(request.photo_id).photo
+    prompt_from_request(request.prompt).checked(stored.size_wh)  # before the photo is encoded
+    photo_id = stored.photo_id
     photo = library.encoded.get(photo_id, lambda: picture(library, photo_id, None))
     return _response(photo, request.prompt, request.candidates)
 
@@ -39,16 +42,18 @@ def segment_picture(
 
     Raises:
         UsageError: the prompt is empty, or lies outside the picture.
+        NoMaskError: nothing there answers the prompt.
     """
     if prompt.is_empty:
         raise UsageError("say what is meant: give at least one point, a box or a mask")
+    prompt_from_request(prompt).checked((rgb.shape[1], rgb.shape[0]))
     photo_id = photo_id_from_digest(pixel_sha256(rgb))
     return _response(library.encoded.get(photo_id, lambda: rgb), prompt, candidates)
 
 
 def _response(photo: EncodedPhoto, prompt: PromptIn, candidates: int) -> SegmentResponse:
     cut = photo.masks(prompt_from_request(prompt), candidates=candidates)[:candidates]
-    found = tuple(_candidate_out(each) for each in cut if each.area_px > 0)
+    found = tuple(_candidate_out(each) for each in with_pixels(cut))
     return SegmentResponse(size_wh=photo.size_wh, candidates=found)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import groupby
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,20 +30,25 @@ INK = (60, 58, 54)
 EMPTY_TILE = np.full((TILE_PX, TILE_PX, 3), PAPER, np.uint8)
 
 
-def save_sheet(library: Library, response: SearchResponse, path: Path) -> None:
-    """Draw the hits of a response and write them as a picture; the suffix says the format.
+def sheet_bytes(library: Library, response: SearchResponse, suffix: str) -> bytes:
+    """Draw the hits of a response as a picture file; the suffix, `.png`, says its format.
 
     Raises:
-        UsageError: the path can't be written, or its suffix is no picture's.
+        UsageError: there are more hits than such a picture can hold.
     """
     hits = list(response.hits)
     hits += [hit for group in response.groups or () for hit in group.hits]
     tiles = _tiles(library, hits)
     sheet = sheet_of([(f"{hit.score:.2f}", tiles[hit.segment_id]) for hit in hits])
+    encoded = BytesIO()
     try:
-        sheet.save(path)
+        sheet.save(encoded, Image.registered_extensions()[suffix.lower()])
     except (OSError, ValueError) as error:
-        raise UsageError(f"the sheet can't be written to {path}: {error}") from error
+        raise UsageError(
+            f"a sheet of {len(hits)} hits can't be drawn as {suffix}: {error}. Name a .png, or "
+            "lower --limit."
+        ) from error
+    return encoded.getvalue()
 
 
 def sheet_of(tiles: Sequence[tuple[str, RgbImage]], columns: int = COLUMNS) -> Image.Image:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.utils.amg import (
-    build_all_layer_point_grids,
+    build_point_grid,
     generate_crop_boxes,
     is_box_near_crop_edge,
 )
@@ -98,11 +98,7 @@ def automatic_masks(
     """Return every mask of the photo (h, w, 3), in the order of sam2's generator."""
     size_hw = (rgb.shape[0], rgb.shape[1])
     crops = _crops(size_hw, parameters)
-    grids = build_all_layer_point_grids(
-        parameters.points_per_side,
-        crops[-1].layer,
-        parameters.crop_n_points_downscale_factor,
-    )
+    grids = _grids(parameters, crops[-1].layer)
     found = [
         _crop_candidates(sam, rgb, crop, grids[crop.layer], parameters, points_per_batch)
         for crop in crops
@@ -114,6 +110,15 @@ def automatic_masks(
         kept = _without_crop_duplicates(everything, crops, owners, parameters.crop_nms_thresh)
     cut = partial(_cut, everything, size_hw=size_hw, threshold=parameters.mask_threshold)
     return shared_map(cut, kept.tolist(), [crops[owners[i]] for i in kept])
+
+
+def _grids(parameters: MaskParameters, layers: int) -> list[NDArray[np.float64]]:
+    """Return the points of each layer's crops, (n, 2) in 0..1; one point at least."""
+    fewer = parameters.crop_n_points_downscale_factor
+    return [
+        build_point_grid(max(1, parameters.points_per_side // fewer**layer))
+        for layer in range(layers + 1)
+    ]
 
 
 def low_res_predictor(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
@@ -171,6 +176,8 @@ def _crop_candidates(
         asked_xy = points_xy[stage]
         if parts:
             asked_xy = asked_xy[~_covered(parts, asked_xy, crop, parameters.mask_threshold)]
+        if not len(asked_xy):
+            continue
         batches = torch.split(asked_xy, points_per_batch)
         on_cpu = predictor.device.type == "cpu"
         parts += shared_map(find, batches) if on_cpu else map(find, batches)
@@ -186,7 +193,8 @@ def _stages(points: int) -> list[NDArray[np.int64]]:
     stage = np.full(points, len(STAGE_STEPS) - 1)
     for index, step in reversed(list(enumerate(STAGE_STEPS))):
         stage[(row % step == step // 2) & (column % step == step // 2)] = index
-    return [np.flatnonzero(stage == index) for index in range(len(STAGE_STEPS))]
+    found = (np.flatnonzero(stage == index) for index in range(len(STAGE_STEPS)))
+    return [indices for indices in found if len(indices)]
 
 
 def _covered(

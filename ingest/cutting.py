@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from search.errors import UsageError
+from search.errors import NoMaskError, UsageError
+from search.masks import runs_from_mask
 from search.records import Box, Mask, MaskOrigin, Record
 from search.settings import Settings
 
@@ -71,24 +73,66 @@ class Prompt(Record):
     mask: Mask | None = None
 
     def checked(self, size_wh: tuple[int, int]) -> Prompt:
-        """Return the prompt itself.
+        """Return the prompt with its box clipped to the photo.
 
         Raises:
-            UsageError: it is empty, its labels don't fit, or it lies outside the photo.
+            UsageError: it says nothing of what is meant, its labels don't fit, or it lies outside
+                the photo.
         """
         if not (self.points_xy or self.box_xywh or self.mask):
             raise UsageError("a prompt needs at least one point, a box or a mask")
         if len(self.labels) != len(self.points_xy) or not set(self.labels) <= {0, 1}:
             raise UsageError("every point needs a label: 1 for inside, 0 for outside")
+        if not (1 in self.labels or self.box_xywh or self.mask):
+            raise UsageError(
+                "points outside alone don't say what is meant: give a point inside, a box or a "
+                "mask too"
+            )
         width, height = size_wh
         for x, y in self.points_xy:
             if not (0 <= x <= width and 0 <= y <= height):
                 raise UsageError(f"point {x:g},{y:g} is outside the photo of {width} x {height}")
-        if self.box_xywh is not None:
-            x0, y0, x1, y1 = self.box_xywh.xyxy
-            if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and x0 < width and y0 < height):
-                raise UsageError(
-                    f"box {x0:g},{y0:g},{x1 - x0:g},{y1 - y0:g} covers nothing of the photo of "
-                    f"{width} x {height} (a box is left,top,width,height)"
-                )
-        return self
+        if self.mask is not None:
+            _check_fits(self.mask, size_wh)
+        if self.box_xywh is None:
+            return self
+        return self.model_copy(update={"box_xywh": _clipped(self.box_xywh, size_wh)})
+
+
+def _check_fits(mask: Mask, size_wh: tuple[int, int]) -> None:
+    """Refuse a mask without pixels, or of another shape than the photo; it may be smaller."""
+    (width, height), (own_width, own_height) = size_wh, mask.size_wh
+    if abs(own_width * height - own_height * width) > max(width, height):
+        raise UsageError(
+            f"a mask of {own_width} x {own_height} does not fit a photo of {width} x {height}"
+        )
+    if len(runs_from_mask(mask)) < 2:  # the first run is of the outside
+        raise UsageError("the mask has nothing inside: white is inside, black is outside")
+
+
+def _clipped(box_xywh: Box, size_wh: tuple[int, int]) -> Box:
+    """Return the part of a box that is within a photo.
+
+    Raises:
+        UsageError: there is none.
+    """
+    (x, y, w, h), (width, height) = box_xywh, size_wh
+    x0, y0, x1, y1 = max(0.0, x), max(0.0, y), min(width, x + w), min(height, y + h)
+    if not (x0 < x1 and y0 < y1):
+        raise UsageError(
+            f"box {x:g},{y:g},{w:g},{h:g} covers nothing of the photo of {width} x {height} (a box "
+            "is left,top,width,height)"
+        )
+    return Box(x0, y0, x1 - x0, y1 - y0)
+
+
+def with_pixels(cuts: Sequence[CutMask]) -> list[CutMask]:
+    """Return the masks that a prompt has got, without those that have no pixel.
+
+    Raises:
+        NoMaskError: none has any.
+    """
+    found = [cut for cut in cuts if cut.area_px > 0]
+    if not found:
+        raise NoMaskError("nothing could be cut out there; try another point, or a box")
+    return found

@@ -77,6 +77,16 @@ class KnownFiles(KnownRoots):
         )
         return [FileKey(roots[row["root_id"]], row["path"]) for row in rows]
 
+    def linked_files(self, path: Path) -> list[Path]:
+        """Return the known files that a file with several names may be: those of its size."""
+        if not path.is_file() or path.stat().st_nlink == 1:
+            return []
+        roots = {root.root_id: root for root in self.roots()}
+        rows = self._execute(
+            "SELECT root_id, path FROM files WHERE bytes = ?", (path.stat().st_size,)
+        )
+        return [FileKey(roots[row["root_id"]], row["path"]).path for row in rows]
+
     def put_file(
         self,
         key: FileKey,

@@ -25,10 +25,11 @@ from ingest.automatic import Sam, automatic_masks, low_res_predictor
 from ingest.cutting import CutMask, MaskParameters, Prompt
 from ingest.decoder import PointDecoder, check_finite
 from ingest.decoder_cpu import TiledDecoder
-from search.errors import ModelError, UsageError
+from search.errors import ModelError
 from search.masks import (
     array_from_mask,
     bbox_xywh_from_array,
+    inmost_points,
     mask_from_array,
     without_small_regions,
 )
@@ -41,6 +42,10 @@ T = TypeVar("T")
 # Points at 1,024 px decode twice as fast by 2 as by 8, and those 1.9 times as fast as by 64
 # (hiera-tiny on 2 cores); a smaller model has proportionally smaller features.
 CPU_POINTS_AT_1024 = 2
+# The decoder wants a point with a mask, and gives nothing without one. Three that are spread over
+# it refine better than one (starter models on COCO, masks dilated, eroded, shifted: IoU .57 against
+# .44; on drawn scenes .83 against .82), more of them or points outside do not.
+MASK_POINTS = 3
 PROMPT_LOGIT = 10.0  # what a given binary mask becomes as a logit; SAM clamps to +-32
 
 
@@ -52,7 +57,7 @@ class EncodedPhoto(Protocol):
         """Width and height of the photo."""
 
     def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[CutMask]:
-        """Return three candidate masks or one, best predicted IoU first."""
+        """Return up to three masks or one, best predicted IoU first, none without pixels."""
 
 
 class Segmenter(Protocol):
@@ -157,12 +162,15 @@ class Sam2EncodedPhoto:
         self.size_wh = size_wh
 
     def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[CutMask]:
-        """Return three candidate masks or one, best predicted IoU first.
+        """Return up to three candidate masks or one, best predicted IoU first, none without pixels.
+
+        Points and boxes are answered as sam2's predictor does, and so is a mask that comes with
+        them. To a mask alone SAM 2's decoder gives nothing, so some points inside are added.
 
         Raises:
-            UsageError: the prompt is empty or lies outside the photo.
+            UsageError: the prompt says nothing of what is meant, or lies outside the photo.
         """
-        prompt = prompt.checked(self.size_wh)
+        prompt = with_points_of_mask(prompt.checked(self.size_wh), self.size_wh)
         with torch.inference_mode():
             logits, predicted_iou, _ = self._predictor.predict(
                 point_coords=np.array(prompt.points_xy, np.float32) if prompt.points_xy else None,
@@ -175,21 +183,30 @@ class Sam2EncodedPhoto:
         inside = (p for p, label in zip(prompt.points_xy, prompt.labels, strict=True) if label)
         point_xy = next(inside, None)
         order = np.argsort(-predicted_iou, kind="stable")
-        return [_cut_from_logits(logits[i], float(predicted_iou[i]), point_xy) for i in order]
+        cuts = (_cut_from_logits(logits[i], float(predicted_iou[i]), point_xy) for i in order)
+        return [cut for cut in cuts if cut.area_px > 0]
 
     def _logits_from_mask(self, mask: Mask) -> NDArray[np.float32]:
-        """Return a mask as (1, s, s) logits at the size of SAM's mask prompts.
-
-        Raises:
-            UsageError: the mask has another shape than the photo.
-        """
-        (width, height), (own_width, own_height) = self.size_wh, mask.size_wh
-        if abs(own_width * height - own_height * width) > max(width, height):
-            raise UsageError(f"a mask of {mask.size_wh} does not fit a photo of {self.size_wh}")
+        """Return a mask as (1, s, s) logits at the size of SAM's mask prompts."""
         side = self._segmenter.model.image_size // 4
         inside = torch.from_numpy(array_from_mask(mask)).float()[None, None]  # (1, 1, h, w)
         small = torch.nn.functional.interpolate(inside, (side, side), mode="area")
         return ((small[0] * 2 - 1) * PROMPT_LOGIT).numpy()
+
+
+def with_points_of_mask(prompt: Prompt, size_wh: tuple[int, int]) -> Prompt:
+    """Return a prompt in which a mask has points inside, at a photo's size, or a box beside it."""
+    if prompt.mask is None or prompt.box_xywh or 1 in prompt.labels:
+        return prompt
+    across, down = (photo / own for photo, own in zip(size_wh, prompt.mask.size_wh, strict=True))
+    inside = inmost_points(array_from_mask(prompt.mask), MASK_POINTS)
+    points_xy = tuple(((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5) for x, y in inside)
+    return prompt.model_copy(
+        update={
+            "points_xy": (*points_xy, *prompt.points_xy),
+            "labels": (*(1 for _ in points_xy), *prompt.labels),
+        }
+    )
 
 
 def without_small_mask_regions(

@@ -9,7 +9,8 @@
     ├── PhotoError            one file can't be used; the rest can
     │   ├── UndecodableError  its bytes are not a picture that we read
     │   ├── TooLargeError     it is over the limit of pixels or bytes
-    │   └── TooSlowError      decoding it takes too long
+    │   ├── TooSlowError      decoding it takes too long
+    │   └── NoMaskError       nothing in it answers a prompt
     ├── ModelError            a model can't be had or can't be used
     │   └── HubError          the model hub can't be reached and the cache has no copy
     ├── LibraryError          the library folder can't be used as asked
@@ -59,6 +60,10 @@ class TooLargeError(PhotoError):
 
 class TooSlowError(PhotoError):
     """Decoding a file takes too long: on this machine, now."""
+
+
+class NoMaskError(PhotoError):
+    """Nothing in a photo answers a prompt: no mask has a pixel."""
 
 
 class ModelError(SegsearchError):

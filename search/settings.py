@@ -11,12 +11,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from search.errors import UsageError
 
 CropRecipe = Literal["fusion", "context", "tight", "masked", "blur"]
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -24,6 +26,8 @@ Group = Literal["library", "models", "masks", "ingest", "server", "serve"]
 
 # Of the settings of masks: a matter of memory, and one that only stands for a number of points.
 NOT_REMEMBERED = frozenset(("points_per_batch", "effort"))
+MAX_LOGIT = 32.0  # SAM clamps its masks' logits to this
+MAX_CROP_LAYERS = 4  # layer n looks at 4^n crops: four make 340 times the work
 DEFAULT_SEGMENTER = "facebook/sam2.1-hiera-small"
 DEFAULT_ENCODER = "openai/clip-vit-base-patch32"
 
@@ -100,23 +104,31 @@ class Settings(BaseSettings):
         ),
     ] = "standard"
     # SAM2AutomaticMaskGenerator's own names and defaults
-    points_per_side: Annotated[int, _in("masks", "Grid points along each side.", gt=0)] = 32
+    points_per_side: Annotated[int, _in("masks", "Grid points along each side.", gt=0, le=1024)] = (
+        32
+    )
     points_per_batch: Annotated[
         int, _in("masks", "Points decoded at once (fewer for large photos).", gt=0)
     ] = 64
-    pred_iou_thresh: Annotated[float, _in("masks", "Keep masks predicted better than this.")] = 0.8
-    stability_score_thresh: Annotated[float, _in("masks", "Keep masks at least this stable.")] = (
-        0.95
-    )
+    pred_iou_thresh: Annotated[
+        float, _in("masks", "Keep masks predicted better than this.", ge=0, lt=1)
+    ] = 0.8
+    stability_score_thresh: Annotated[
+        float, _in("masks", "Keep masks at least this stable.", ge=0, le=1)
+    ] = 0.95
     stability_score_offset: Annotated[
-        float, _in("masks", "Shift of the cutoff when stability is measured.")
+        float, _in("masks", "Shift of the cutoff when stability is measured.", ge=0, le=MAX_LOGIT)
     ] = 1.0
-    mask_threshold: Annotated[float, _in("masks", "Logits above this are inside.")] = 0.0
+    mask_threshold: Annotated[
+        float, _in("masks", "Logits above this are inside.", ge=-MAX_LOGIT, le=MAX_LOGIT)
+    ] = 0.0
     box_nms_thresh: Annotated[
-        float, _in("masks", "Box IoU over which the weaker of two masks goes.")
+        float, _in("masks", "Box IoU over which the weaker of two masks goes.", ge=0, le=1)
     ] = 0.7
-    crop_n_layers: Annotated[int, _in("masks", "Layers of crops looked at besides.", ge=0)] = 0
-    crop_nms_thresh: Annotated[float, _in("masks", "The same between crops.")] = 0.7
+    crop_n_layers: Annotated[
+        int, _in("masks", "Layers of crops looked at besides.", ge=0, le=MAX_CROP_LAYERS)
+    ] = 0
+    crop_nms_thresh: Annotated[float, _in("masks", "The same between crops.", ge=0, le=1)] = 0.7
     crop_overlap_ratio: Annotated[
         float, _in("masks", "Overlap of crops, as part of the photo.", ge=0, lt=1)
     ] = 512 / 1500
@@ -289,16 +301,49 @@ class Settings(BaseSettings):
         """Flags, then environment."""
         return init_settings, env_settings
 
+    @field_validator("*")
+    @classmethod
+    def _is_text(cls, value: object) -> object:
+        """Refuse bytes that are no text where a text is wanted; paths may have them."""
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError("it should be text in UTF-8") from error
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        if self.min_area_fraction > self.max_area_fraction:
+            raise ValueError(
+                f"min_area_fraction ({self.min_area_fraction:g}) must not be larger than "
+                f"max_area_fraction ({self.max_area_fraction:g})"
+            )
+        return self
+
     def masks(self) -> dict[str, Any]:
         """Return the settings that decide which masks a photo gets, by name."""
         names = {name for name in type(self).model_fields if group_of(name) == "masks"}
         return self.model_dump(include=names - NOT_REMEMBERED)
 
     def with_defaults(self, defaults: dict[str, Any]) -> Settings:
-        """Return a copy in which `defaults` hold wherever nothing was set on purpose."""
+        """Return a copy in which `defaults` hold wherever nothing was set on purpose.
+
+        Raises:
+            UsageError: what was set does not go with them.
+        """
         unset = {k: v for k, v in defaults.items() if k not in self.model_fields_set}
         chosen = self.model_dump(include=self.model_fields_set)
-        return Settings.model_validate({**chosen, **unset}) if unset else self
+        try:
+            return Settings.model_validate({**chosen, **unset}) if unset else self
+        except ValidationError as error:
+            said = "; ".join(
+                f"{'.'.join(map(str, each['loc']))} {each['msg']}".strip()
+                for each in error.errors()
+            )
+            raise UsageError(
+                f"these settings don't go with those of the library: {said}"
+            ) from error
 
 
 def group_of(name: str) -> Group:

@@ -20,7 +20,7 @@ from api_samples import (
     png,
     served_sample,
 )
-from fakes import WORDS
+from fakes import WORDS, ColorPhoto
 
 from search.masks import array_from_mask, mask_from_array
 from search.records import Mask, RgbImage
@@ -303,6 +303,8 @@ def test_a_picture_in_a_form_is_cut_like_a_photo(served: Served) -> None:
         ({}, ["at least one point"]),
         ({"points": [{"x": 500, "y": 5}]}, ["outside the photo"]),
         ({"points": [{"x": 5, "y": 5, "label": 7}]}, ["prompt.points.0.label"]),
+        ({"points": [{"x": 5, "y": 5, "label": 0}]}, ["points outside alone"]),
+        ({"box_xywh": [500, 500, 9, 9]}, ["covers nothing of the photo"]),
         ({"mask": {"size_wh": [96, 72], "counts": "damaged?"}}, ["prompt.mask"]),
         ({"mask": {"size_wh": [96, 72], "counts": "1"}}, ["prompt.mask", "do not fill"]),
         ({"mask": {"size_wh": [10**9, 10**9], "counts": "1"}}, ["prompt.mask", "at most"]),
@@ -313,6 +315,15 @@ def test_a_senseless_prompt_is_explained(
 ) -> None:
     request = {"photo_id": served.photos["flat.png"], "prompt": prompt}
     assert_problem(served.http.post("/v1/segment", json=request), 422, *words)
+
+
+def test_a_prompt_that_nothing_answers_is_an_error(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ColorPhoto, "masks", lambda *_, **__: [])
+    request = {"photo_id": served.photos["flat.png"], "prompt": {"points": [IN_RED]}}
+    answer = served.http.post("/v1/segment", json=request)
+    assert_problem(answer, 422, "nothing could be cut out there")
 
 
 def test_a_mask_can_be_refined(served: Served) -> None:

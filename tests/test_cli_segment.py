@@ -94,6 +94,20 @@ def test_points_outside_a_box_and_a_mask_are_prompts_too(
         assert other["segmentation"] != plain["segmentation"], more
 
 
+def test_prompts_that_say_nothing_or_lie_elsewhere_are_refused(
+    run: Commands, sample: Sample, tmp_path: Path
+) -> None:
+    photo = sample.photo_of("green circle")
+    Image.new("L", (50, 40)).save(tmp_path / "black.png")
+    for prompt, told in (
+        (("--point", "5,5,0"), "points outside alone"),
+        (("--point", "99999,5"), "outside the photo"),
+        (("--box", "99999,5,10,10"), "covers nothing"),
+        (("--mask", "black.png"), "mask"),
+    ):
+        assert told in run.refused("segment", photo, *prompt, *sample.flags)
+
+
 def test_an_overlay_is_the_photo_with_its_masks_tinted(
     run: Commands, sample: Sample, tmp_path: Path
 ) -> None:

@@ -48,6 +48,8 @@ def test_a_library_that_was_opened_to_a_group_stays_open(run: Commands) -> None:
 
 def test_a_file_that_was_asked_for_is_readable_as_usual(run: Commands) -> None:  # noqa: F811
     run("ingest", "photos")
-    assert mode_of_output() == 0o644
+    run("search", "red", "--sheet", "red.png")
+    run("export", "all.json")
+    assert [mode(Path(name)) for name in ("red.png", "all.json")] == [0o644, 0o644]
     os.umask(0o077)
     assert mode_of_output() == 0o644

@@ -20,6 +20,7 @@ from sam_reference import (
     reference_predictor,
     reference_without_small_regions,
 )
+from scipy import ndimage
 
 from ingest.automatic import _stages
 from ingest.checkpoints import load_segmenter
@@ -236,6 +237,78 @@ def test_a_mask_is_refined_as_sam2_refines_its_own_logits(segmenter: Sam2Segment
     assert refined[0].mask != unrefined[0].mask, "the mask made no difference"
 
 
+def test_a_mask_with_a_point_is_answered_as_sam2s_predictor_does(
+    segmenter: Sam2Segmenter,
+) -> None:
+    rgb = draw_scene(11, (320, 240)).image
+    photo = segmenter.encode(rgb)
+    click = Prompt(points_xy=((120, 90),), labels=(1,))
+    given = photo.masks(click)[0].mask
+    predictor = reference_predictor(segmenter.model)
+    predictor.set_image(rgb.copy())
+    masks, scores, _ = predictor.predict(
+        point_coords=np.array(click.points_xy),
+        point_labels=np.array(click.labels),
+        mask_input=photo._logits_from_mask(given),
+    )
+    ours = photo.masks(click.model_copy(update={"mask": given}))
+    assert [m.predicted_iou for m in ours] == pytest.approx(sorted(scores)[::-1], abs=1e-5)
+    for mine, i in zip(ours, np.argsort(-scores, kind="stable"), strict=True):
+        np.testing.assert_array_equal(array_from_mask(mine.mask), masks[i] > 0)
+
+
+def test_a_mask_alone_is_refined(segmenter: Sam2Segmenter) -> None:
+    """A mask that is too large, too small or beside its thing comes nearer to it."""
+    gains = []
+    for seed in range(8):
+        scene = draw_scene(seed, (320, 240))
+        true_hw = scene.labels_hw == _largest_thing(scene.labels_hw)
+        photo = segmenter.encode(scene.image)
+        reach = max(2, round(float(np.sqrt(true_hw.sum())) * 0.12))
+        for given_hw in (
+            ndimage.binary_dilation(true_hw, iterations=reach),
+            ndimage.binary_erosion(true_hw, iterations=reach),
+            np.roll(true_hw, (reach, reach), (0, 1)),
+        ):
+            if given_hw.any():
+                (best,) = photo.masks(Prompt(mask=mask_from_array(given_hw)), candidates=1)
+                before = iou(given_hw, true_hw)
+                gains.append(iou(array_from_mask(best.mask), true_hw) - before)
+    assert np.mean(np.array(gains) > 0) > 0.7, gains
+    assert np.mean(gains) > 0.1, gains
+
+
+def test_a_mask_alone_may_be_smaller_than_the_photo(segmenter: Sam2Segmenter) -> None:
+    rgb = draw_scene(11, (320, 240)).image
+    photo = segmenter.encode(rgb)
+    given_hw = array_from_mask(photo.masks(Prompt(points_xy=((120, 90),), labels=(1,)))[0].mask)
+    small, full = mask_from_array(given_hw[::2, ::2]), mask_from_array(given_hw)
+    refined = [array_from_mask(photo.masks(Prompt(mask=m))[0].mask) for m in (small, full)]
+    assert iou(*refined) > 0.9
+
+
+def test_masks_without_pixels_are_left_out(
+    segmenter: Sam2Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = segmenter.encode(draw_scene(11, (320, 240)).image)
+    logits = np.full((3, 240, 320), -1, np.float32)
+    logits[1, 5, 7] = 1
+    answer = (logits, np.array([0.9, 0.5, 0.1]), None)
+    monkeypatch.setattr(photo._predictor, "predict", lambda **_: answer)
+    (only,) = photo.masks(Prompt(points_xy=((120, 90),), labels=(1,)))
+    assert (only.area_px, only.predicted_iou) == (1, 0.5)
+
+
+def test_a_box_that_reaches_beyond_the_photo_means_the_part_within(
+    segmenter: Sam2Segmenter,
+) -> None:
+    photo = segmenter.encode(draw_scene(11, (320, 240)).image)
+    within = photo.masks(Prompt(box_xywh=Box(0, 50, 120, 190)))
+    assert photo.masks(Prompt(box_xywh=Box(-40, 50, 160, 999))) == within
+    everything = photo.masks(Prompt(box_xywh=Box(0, 0, 320, 240)))
+    assert photo.masks(Prompt(box_xywh=Box(0, 0, 1e308, 1e308))) == everything
+
+
 def test_one_encoding_answers_many_prompts_and_others_in_between(
     segmenter: Sam2Segmenter,
 ) -> None:
@@ -272,6 +345,9 @@ def test_a_click_cuts_what_was_clicked(segmenter: Sam2Segmenter) -> None:
         (Prompt(box_xywh=Box(70, 0, 9, 9)), "covers nothing"),
         (Prompt(box_xywh=Box(5, 5, 0, 9)), "covers nothing"),
         (Prompt(mask=mask_from_array(np.ones((64, 48), np.bool_))), "does not fit"),
+        (Prompt(mask=mask_from_array(np.zeros((48, 64), np.bool_))), "nothing inside"),
+        (Prompt(points_xy=((9, 9), (5, 5)), labels=(0, 0)), "points outside alone"),
+        (Prompt(box_xywh=Box(-9, -9, 9, 9)), "covers nothing"),
     ],
 )
 def test_a_prompt_that_makes_no_sense_is_refused_in_words(
