@@ -8,7 +8,6 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -20,7 +19,7 @@ from ingest.files import letters_of
 from ingest.ledger import sort_key
 from search.errors import FilterError, UsageError
 from search.query import MAX_LIMIT
-from search.records import CANONICAL, Fraction, GeoCircle, Place, Record, SearchFilter
+from search.records import CANONICAL, Fraction, GeoCircle, Moment, Place, Record, SearchFilter
 
 MAX_PHOTOS = 1000
 
@@ -30,7 +29,7 @@ def _with_plus(text: object) -> object:
     return re.sub(r" (\d\d:?\d\d)$", r"+\1", text) if isinstance(text, str) else text
 
 
-Moment = Annotated[datetime, BeforeValidator(_with_plus)]
+QueryMoment = Annotated[Moment, BeforeValidator(_with_plus)]
 
 
 class FacetsQuery(Record):
@@ -41,13 +40,13 @@ class FacetsQuery(Record):
     ] = None
     camera: str | None = None
     taken_from: Annotated[
-        Moment | None,
+        QueryMoment | None,
         Field(
             description="2024-05-01 or 2024-05-01T18:00:00: by the photo's own clock. With a UTC "
             "offset, as in 2024-05-01T00:00:00Z: that moment."
         ),
     ] = None
-    taken_before: Annotated[Moment | None, Field(description="As taken_from.")] = None
+    taken_before: Annotated[QueryMoment | None, Field(description="As taken_from.")] = None
     undated: Annotated[
         bool | None,
         Field(description="true: only photos of which nothing says when they were taken."),

@@ -60,15 +60,20 @@ def rebuild(settings: Settings, paths: tuple[Path, ...], as_json: bool) -> int:
     from api.progress import IngestProgress
     from ingest.rebuild import rebuild as run
 
-    with Library(settings, command="rebuild") as library, library.only_writer():
-        library.replace_ledger()
-        with IngestProgress() as progress:
-            rebuilt = run(paths, library.workshop(), progress)
+    with (
+        Library(settings, command="rebuild") as library,
+        library.only_writer(),
+        library.rebuilding_ledger() as place,
+        IngestProgress() as progress,
+    ):
+        rebuilt = run(paths, library.workshop(), progress)
+        if not rebuilt.interrupted and rebuilt.photos_with_file:
+            place()
     if as_json:
         click.echo(json.dumps(rebuilt.model_dump(mode="json"), indent=2))
     else:
         _tell(rebuilt)
-    return EXIT_FAILED if rebuilt.interrupted else 0
+    return 0 if rebuilt.photos_with_file and not rebuilt.interrupted else EXIT_FAILED
 
 
 def _tell(rebuilt: Rebuilt) -> None:
@@ -76,11 +81,21 @@ def _tell(rebuilt: Rebuilt) -> None:
         click.echo(f"not in the index: {path}", err=True)
     if len(rebuilt.files_unknown) > SHOWN:
         click.echo(f"and {len(rebuilt.files_unknown) - SHOWN} more: see --json", err=True)
-    click.echo(
-        f"{rebuilt.photos} photos with {rebuilt.segments} segments are in the ledger again, "
-        f"{rebuilt.photos_with_file} of them with a file; {rebuilt.seconds:.1f} s"
-    )
     if rebuilt.interrupted:
-        click.echo("stopped; `segsearch ingest` finds the other files", err=True)
-    elif rebuilt.files_unknown:
+        click.echo("stopped; run the same command again to go on", err=True)
+        return
+    if not rebuilt.photos_with_file:
+        click.echo(
+            "no file below these paths shows a photo of the index: nothing was changed. Name the "
+            "folders that were ingested",
+            err=True,
+        )
+        return
+    click.echo(
+        f"the ledger holds {rebuilt.photos} photos with {rebuilt.segments} segments again; files "
+        f"were found for {rebuilt.photos_with_file}; {rebuilt.seconds:.1f} s"
+    )
+    if rebuilt.photos_with_file < rebuilt.photos:
+        click.echo("`segsearch ingest` finds the files of the others, where they are", err=True)
+    if rebuilt.files_unknown:
         click.echo("`segsearch ingest` adds the files that are not in the index", err=True)

@@ -49,7 +49,7 @@ def remove(
     """
     from api.library import Library
     from api.removing import forget
-    from ingest.removal import forget_folder, missing_photos, only_below
+    from ingest.removal import known_folder, missing_photos, only_below
 
     if not photo_ids and not missing and not roots:
         raise UsageError("name photo ids to forget, or use --missing or --root")
@@ -67,14 +67,18 @@ def remove(
             return EXIT_FAILED
 
         def chosen(ledger: Ledger) -> list[str]:
-            ids = list(named)
-            for folder in roots:
-                ids += forget_folder(folder, ledger)
+            ids = [*named, *(each for folder in roots for each in only_below(folder, ledger))]
             if missing:
                 ids += [each for each in missing_photos(ledger).photo_ids if each in for_good]
             return ids
 
-        removed = forget(library, chosen)
+        folders = [known_folder(folder, ledger) for folder in roots]
+
+        def forget_folders(ledger: Ledger) -> None:
+            for root, below in folders:
+                ledger.forget_below(root, below)
+
+        removed = forget(library, chosen, forget_folders)
     if as_json:
         click.echo(json.dumps(removed.model_dump(mode="json"), indent=2))
     else:

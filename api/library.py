@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,14 @@ import filelock
 
 from api.encoded import EncodedPhotos
 from api.kept import KeptPictures
-from api.library_checks import check_found, empty_ledger_of, open_ledger_of
+from api.library_checks import (
+    check_found,
+    check_ledger_is_lost,
+    check_no_manifest_is_lost,
+    claim_ledger,
+    open_ledger_of,
+    place_ledger,
+)
 from api.models import devices, load_encoder, load_segmenter, with_preset
 from api.opened_index import OpenedIndex, claim_of
 from api.owner import Ownership, current_owner
@@ -48,6 +55,7 @@ if TYPE_CHECKING:  # it imports torch, and most commands need no model
     from ingest.segmenter import Segmenter
 
 INGEST_LOCK = "ingest.lock"
+REBUILDING = "rebuilding"  # the folder of a ledger that is being made anew
 FINDING = frozenset(("nearest_segments", "ranked_segments", "nearest_photos"))
 ENCODING = frozenset(("encode_crops", "encode_texts"))
 _logger = logging.getLogger(__name__)
@@ -87,11 +95,14 @@ class Library:
             check_found(self.folder)
         write_like(self.folder)
         self.manifest = load_manifest(self.folder)
+        if self.manifest is None:
+            check_no_manifest_is_lost(self.folder)
         if self.manifest is None and not create:
             raise LibraryError(
                 f"there is no library at {self.folder}. Make one with `segsearch ingest PHOTOS "
                 f"--library {settings.library}`, or name another with --library."
             )
+        self._ledger_folder = self.folder  # another one while a lost ledger is made anew
         self.asked = settings
         known = remembered(settings, self.manifest, differing) if self.manifest else {}
         self._differing = frozenset(differing)
@@ -121,6 +132,9 @@ class Library:
         """Close what was opened."""
         self.let_go_of_index()
         self.pictures.close()
+        self._close_ledger()
+
+    def _close_ledger(self) -> None:
         if hasattr(self._local, "ledger"):  # this thread's; SQLite closes no other's
             self._local.ledger.close()
             del self._local.ledger
@@ -205,15 +219,35 @@ class Library:
         self._save(self._manifest().model_copy(update=where))
         return address
 
-    def replace_ledger(self) -> None:
-        """Put an empty ledger of this library in the place of one that is missing or empty.
+    @contextmanager
+    def rebuilding_ledger(self) -> Iterator[Callable[[], None]]:
+        """Use a new ledger beside one that is missing, empty or damaged, while the block runs.
+
+        What is yielded puts it in place. If that is not called it stays beside, and the next time
+        it is gone on with.
 
         Raises:
             LibraryError: the ledger knows photos, or the index can't be opened.
+            OwnedError: another process has the library open, with the ledger of before.
         """
         manifest = self._manifest()
-        ledger = self._local.ledger = empty_ledger_of(manifest, self.folder, self._save)
-        self._opened.open(manifest, self.settings, ledger, compared=False)
+        check_ledger_is_lost(self.folder)
+        self._ledger_folder = self.folder / REBUILDING
+        make_private_folder(self._ledger_folder)
+        try:
+            ledger = self.ledger()
+            self._save(manifest.model_copy(update={"library_id": claim_ledger(manifest, ledger)}))
+            self._opened.open(self._manifest(), self.settings, ledger, compared=False)
+            self.own_index()  # refused while a server goes on with the ledger of before
+            yield self._place_ledger
+        finally:
+            self._close_ledger()
+            self._ledger_folder = self.folder
+
+    def _place_ledger(self) -> None:
+        self._close_ledger()
+        place_ledger(self._ledger_folder, self.folder)
+        self._ledger_folder = self.folder
 
     def note_payloads(self) -> None:
         """Note that all points have today's payload, if the index was told of every photo."""
@@ -253,9 +287,9 @@ class Library:
         Raises:
             LibraryError: it is missing, damaged, or another library's.
         """
-        if self.manifest is None:
-            make_private_folder(self.folder)
-            return Ledger(self.folder)
+        if self.manifest is None or self._ledger_folder != self.folder:
+            make_private_folder(self._ledger_folder)
+            return Ledger(self._ledger_folder)
         return open_ledger_of(self.manifest, self.folder, self._save)
 
     def segmenter(self) -> Segmenter:

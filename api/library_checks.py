@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -13,9 +15,10 @@ from ingest.ledger_file import LEDGER_NAME
 from ingest.photos import shown_path
 from search.errors import DamagedLedgerError, LibraryError, MissingIndexError
 from search.index import SegmentIndex
-from search.manifest import Manifest
+from search.manifest import MANIFEST_NAME, Manifest
 from search.settings import Settings
 
+LEDGER_PARTS = ("", "-wal", "-shm")
 REBUILD = (
     "Restore it from a backup, or let `segsearch rebuild PHOTOS` make it anew from what the index "
     "holds: no photo is segmented for it."
@@ -33,6 +36,23 @@ def check_found(folder: Path) -> None:
             f"the library {shown_path(folder)} belongs to another user. Name it with --library if "
             "it is meant."
         )
+
+
+def check_no_manifest_is_lost(folder: Path) -> None:
+    """Refuse a folder whose ledger knows photos, and that has no manifest.
+
+    Raises:
+        LibraryError: it is so; a new manifest might name other models and another server.
+    """
+    if not (folder / LEDGER_NAME).exists():
+        return
+    with closing(Ledger(folder)) as ledger:
+        if not ledger.is_empty():
+            raise LibraryError(
+                f"{shown_path(folder / MANIFEST_NAME)} is missing, though the ledger beside it "
+                "knows photos. Restore it from a backup (it says which models made the library and "
+                "where its vectors are), or name another folder with --library."
+            )
 
 
 def check_key(asked: Settings, address: str) -> None:
@@ -69,52 +89,53 @@ def open_ledger_of(manifest: Manifest, folder: Path, save: Callable[[Manifest], 
         if manifest.library_id is None:
             save(manifest.model_copy(update={"library_id": library_id}))
         elif manifest.library_id != library_id:
-            what = "is empty" if ledger.is_empty() else "belongs to another library"
-            raise LibraryError(f"the ledger {shown_path(path)} {what}. {REBUILD}")
+            if ledger.is_empty():
+                raise LibraryError(f"the ledger {shown_path(path)} is empty. {REBUILD}")
+            raise LibraryError(
+                f"the ledger {shown_path(path)} belongs to another library. Move it away. {REBUILD}"
+            )
     except BaseException:
         ledger.close()
         raise
     return ledger
 
 
-def empty_ledger_of(manifest: Manifest, folder: Path, save: Callable[[Manifest], None]) -> Ledger:
-    """Return an empty ledger of a library, made now if there is none.
-
-    Args:
-        manifest: of the library.
-        folder: where both are.
-        save: is handed the manifest with the library's id, if it was made before there were ids.
+def check_ledger_is_lost(folder: Path) -> None:
+    """Refuse to make a ledger anew beside one that knows photos.
 
     Raises:
-        LibraryError: the ledger knows photos, or is damaged.
+        LibraryError: it does.
     """
-    ledger = _opened_or_replaced(folder)
+    if not (folder / LEDGER_NAME).exists():
+        return
     try:
-        if not ledger.is_empty():
-            raise LibraryError(
-                f"the ledger {shown_path(folder / LEDGER_NAME)} knows photos, so that nothing is "
-                "to be made anew. `segsearch verify` says whether it is whole; one that is another "
-                "library's has to be moved away first."
-            )
-        if manifest.library_id is None:
-            save(manifest.model_copy(update={"library_id": ledger.library_id()}))
-        else:
-            ledger.set_library_id(manifest.library_id)
-    except BaseException:
-        ledger.close()
-        raise
-    return ledger
-
-
-def _opened_or_replaced(folder: Path) -> Ledger:
-    """Open the ledger; one that SQLite can't read is moved aside first."""
-    try:
-        return Ledger(folder)
+        with closing(Ledger(folder)) as ledger:
+            is_lost = ledger.is_empty()
     except DamagedLedgerError:
-        for path in folder.glob(f"{LEDGER_NAME}*"):  # its write-ahead log, too
-            if path.name.removeprefix(LEDGER_NAME) in ("", "-wal", "-shm"):
-                path.replace(path.with_name(f"{path.name}.damaged"))
-        return Ledger(folder)
+        return
+    if not is_lost:
+        raise LibraryError(
+            f"the ledger {shown_path(folder / LEDGER_NAME)} knows photos: nothing has to be made "
+            "anew. `segsearch ingest PHOTOS` finds the files of photos that have none, and "
+            "segments only what the index does not hold. If it is another library's ledger, move "
+            "it away first."
+        )
+
+
+def claim_ledger(manifest: Manifest, ledger: Ledger) -> str:
+    """Let a new ledger belong to a library; return the library's id."""
+    library_id = manifest.library_id or ledger.library_id()
+    ledger.set_library_id(library_id)
+    return library_id
+
+
+def place_ledger(draft: Path, folder: Path) -> None:
+    """Put a ledger that was made anew in place; one that is there is kept beside, as damaged."""
+    for path in folder.glob(f"{LEDGER_NAME}*"):  # its write-ahead log, too
+        if path.name.removeprefix(LEDGER_NAME) in LEDGER_PARTS:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+    (draft / LEDGER_NAME).replace(folder / LEDGER_NAME)
+    shutil.rmtree(draft)
 
 
 def missing_index(error: MissingIndexError, finished: tuple[int, int]) -> MissingIndexError:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from api.config_files import settings_from_files
 from api.written import numbers_from_text
+from search import records
 from search.errors import UsageError
 from search.settings import Settings, group_of
 
@@ -149,16 +150,9 @@ def moment_from_text(text: str) -> datetime:
         UsageError: it is something else.
     """
     try:
-        return datetime.fromisoformat(_whole_day(text))
+        return records.moment_from_text(text)
     except ValueError as error:
-        raise UsageError(f"{text!r} is not a date such as 2024-05-31") from error
-
-
-def _whole_day(text: str) -> str:
-    """Return the first day of a year or month; anything else as it is."""
-    if re.fullmatch(r"\d{4}(-\d\d)?", text):
-        return f"{text}-01" if "-" in text else f"{text}-01-01"
-    return text
+        raise UsageError(str(error)) from error
 
 
 def weighed(text: str) -> tuple[str, float]:

@@ -11,8 +11,17 @@ from ingest.removal import forget_photos
 from ingest.telling import tell_index
 
 
-def forget(library: Library, choose: Callable[[Ledger], Iterable[str]]) -> RemovedOut:
+def forget(
+    library: Library,
+    choose: Callable[[Ledger], Iterable[str]],
+    then: Callable[[Ledger], None] = lambda _: None,
+) -> RemovedOut:
     """Forget the photos that are chosen, with their segments and the small pictures of them.
+
+    Args:
+        library: that they are in.
+        choose: returns the photos, and changes nothing: it may be asked again after a failure.
+        then: is called once they are forgotten.
 
     Raises:
         OwnedError: another command is adding or removing photos.
@@ -22,6 +31,7 @@ def forget(library: Library, choose: Callable[[Ledger], Iterable[str]]) -> Remov
         ledger = library.ledger()
         photo_ids = tuple(dict.fromkeys(choose(ledger)))
         forget_photos(photo_ids, ledger, library.index)
+        then(ledger)
         library.pictures.forget(photo_ids)
         tell_index(ledger, library.index)
     return RemovedOut(photos_removed=photo_ids)

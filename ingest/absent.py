@@ -1,9 +1,9 @@
 """Which folders of a root are on a disk that is not there now: their photos are kept.
 
 A mount point is an empty folder once nothing is mounted there, or it holds a reminder. The numbers
-of devices are no names: after a restart a disk may have another one. So a number alone decides
-nothing: a folder counts as absent if it lies on another device than before and none of the files
-known below it is there.
+of devices are no names: after a restart a disk may have another one, and another disk the same. So
+a number alone decides nothing: a mount point is absent if none of the files known below it is
+there, and so is any other folder that lies on another device than before.
 """
 
 from __future__ import annotations
@@ -61,13 +61,10 @@ def absent_folders(root: Root, ledger: Ledger, now: Iterable[bytes] = ()) -> lis
 
 
 def _is_other_device(root: Path, below: bytes, before: Mapping[bytes, int]) -> bool:
-    """Say whether a folder lies on another device than before, or is no mount point any more."""
-    if below not in before:
-        return bool(before)  # mounted over a folder since
-    now = device_of(root / os.fsdecode(below))
-    if now is None or now != before[below]:
-        return True
-    return below != b"" and now == device_of((root / os.fsdecode(below)).parent)
+    """Say whether a folder may lie on another device than before: a mount point always may."""
+    if below or os.path.ismount(root):
+        return bool(before)
+    return device_of(root) != before.get(b"")
 
 
 def _lacks_all(root: Root, folder: bytes, ledger: Ledger) -> bool:

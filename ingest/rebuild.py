@@ -10,7 +10,7 @@ from ingest.ledger import Ledger
 from ingest.photos import shown_path
 from ingest.pipeline import ingest, link_known_photo, skip_new_file
 from ingest.run import Run, decoded_ahead, new_files_of
-from ingest.scopes import Scope
+from ingest.scopes import Scope, scopes_from_paths
 from ingest.seen import Seen
 from ingest.tally import Progress
 from ingest.workshop import Workshop, stated_from_decoded
@@ -43,6 +43,7 @@ def rebuild(paths: Sequence[Path], workshop: Workshop, progress: Progress) -> Re
         StoreError: the index can't be read.
     """
     with closing(workshop.open_ledger()) as ledger:
+        scopes_from_paths(paths, ledger)  # refuses a wrong path before anything is noted
         _put_photos(ledger, workshop.index())
     unknown: list[str] = []
 

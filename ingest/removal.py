@@ -37,7 +37,7 @@ class Missing:
     """Photos that no file shows any more."""
 
     photo_ids: tuple[str, ...]  # their files are gone from disks that are there
-    kept: tuple[str, ...]  # their disk is not there, or a file of theirs is back
+    kept: tuple[str, ...]  # their disk is not there, a file is back, or none was ever found
 
 
 def missing_photos(ledger: Ledger) -> Missing:
@@ -48,8 +48,14 @@ def missing_photos(ledger: Ledger) -> Missing:
         folders = absent[key.root.root_id]
         return any(is_below(key.below, each) for each in folders) or not is_gone(key.path)
 
+    def is_guess(photo_id: str) -> bool:
+        files = ledger.vanished_files(photo_id)
+        if not files:  # none was found when the ledger was made anew
+            return ledger.is_finished(photo_id)
+        return any(map(is_kept, files))
+
     missing = ledger.missing_photos()
-    kept = {photo_id for photo_id in missing if any(map(is_kept, ledger.vanished_files(photo_id)))}
+    kept = {photo_id for photo_id in missing if is_guess(photo_id)}
     gone = tuple(photo_id for photo_id in missing if photo_id not in kept)
     return Missing(gone, tuple(sorted(kept)))
 
@@ -60,7 +66,7 @@ def only_below(folder: Path, ledger: Ledger) -> list[str]:
     Raises:
         UsageError: nothing is known of that folder.
     """
-    root, below = _known_folder(folder, ledger)
+    root, below = known_folder(folder, ledger)
 
     def is_inside(key: FileKey) -> bool:
         return key.root.root_id == root.root_id and is_below(key.below, below)
@@ -72,22 +78,18 @@ def only_below(folder: Path, ledger: Ledger) -> list[str]:
     ]
 
 
-def forget_folder(folder: Path, ledger: Ledger) -> list[str]:
-    """Forget a folder that photos were taken from; return the photos that no other file shows.
+def known_folder(folder: Path, ledger: Ledger) -> tuple[Root, bytes]:
+    """Return the root that a folder lies in, and the path below it (b"": the root itself).
 
     Raises:
         UsageError: nothing is known of that folder.
     """
-    return ledger.forget_below(*_known_folder(folder, ledger))
-
-
-def _known_folder(folder: Path, ledger: Ledger) -> tuple[Root, bytes]:
     path = Path(os.path.realpath(folder))
     root = ledger.root_for(path)
     below = os.fsencode(path.relative_to(root.path)) if root else b""
     if root is None or (path != root.path and not ledger.knows_of(root, below)):
         raise UsageError(
-            f"no photos were taken from {shown_path(path)}: it is not a root and in none; "
-            "`segsearch status` lists them"
+            f"no photos were ingested from {shown_path(path)}; `segsearch status` lists the "
+            "folders that were"
         )
     return root, b"" if path == root.path else below

@@ -11,8 +11,8 @@ from ingest.verify import Fault, Health, Kind
 from search.index import SegmentIndex
 from search.records import Record
 
-# More orphans than this, and than this part of the photos, are a sign that not they are wrong but
-# the ledger: it may be another library's, or have lost what it knew.
+# More orphans than this, or than this part of the photos, are a sign that not they are wrong but
+# the ledger: it may be another library's, or have lost what it knew. A single one may always go.
 FEW_ORPHANS = 10
 FEW_ORPHANS_FRACTION = 0.05
 
@@ -40,7 +40,8 @@ def repair(
     again, beyond = 0, []
     of_kind = {kind: [f for f in health.faults if f.kind == kind] for kind in get_args(Kind)}
     orphans = of_kind["orphan"]
-    if delete_orphans or len(orphans) <= max(FEW_ORPHANS, FEW_ORPHANS_FRACTION * health.photos):
+    few = max(1.0, min(FEW_ORPHANS, FEW_ORPHANS_FRACTION * health.photos))
+    if delete_orphans or len(orphans) <= few:
         for fault in orphans:
             index.delete_photo(str(fault.photo_id))
         index.flush()

@@ -398,7 +398,7 @@ def _error_from_text(folder: Path, text: str) -> StoreError | MismatchError:
             "Use the models that made it, or choose another --library."
         )
     return StoreError(
-        f"the vectors in {folder} can't be used: {text}. `segsearch verify` says what is damaged. "
+        f"the vectors in {folder} can't be used: {text}. "
         "Restore the library from a backup; or move that folder away and run `segsearch ingest`, "
         "which segments the photos again."
     )

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 NAMESPACE = uuid.UUID("5e95ea7c-4000-5000-8000-7365677365a7")  # fixed for ever: ids derive from it
 
@@ -151,6 +151,32 @@ class GeoCircle(Record):
     radius_m: Annotated[float, Field(gt=0)]
 
 
+def moment_from_text(text: str) -> datetime:
+    """Read a year, month, day or moment; without a UTC offset it is the photos' own wall time.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if re.fullmatch(r"\d{4}(-\d\d)?", text):
+        text = f"{text}-01" if "-" in text else f"{text}-01-01"
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a date such as 2024-05-31") from error
+
+
+def _moment_from_json(value: object) -> object:
+    """Read a date as text; a number, which might be a year or seconds, is none."""
+    if isinstance(value, str):
+        return moment_from_text(value)
+    if isinstance(value, int | float):
+        raise ValueError("a date is a text such as 2024-05-31")
+    return value
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment_from_json)]
+
+
 class SearchFilter(Record):
     """Which segments count. Every part that is given must hold."""
 
@@ -158,8 +184,8 @@ class SearchFilter(Record):
     folder: str | None = None  # "ROOT_ID" or "ROOT_ID/sub/folder"; what lies below counts too
     # Without a UTC offset: by the photo's own clock, as days and months are. With one: moments.
     # Undated photos are within no span.
-    taken_from: datetime | None = None
-    taken_before: datetime | None = None
+    taken_from: Moment | None = None
+    taken_before: Moment | None = None
     undated: bool | None = None  # only photos of which nothing says when they were taken; or others
     camera: str | None = None
     near: GeoCircle | None = None

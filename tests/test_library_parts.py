@@ -17,7 +17,10 @@ from qdrant_client import models
 from qdrant_server import QdrantServer, qdrant_server
 from two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
 
+from api.library import Library
+from ingest import rebuild
 from search.server_collections import LIBRARY_KEY
+from search.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 LEDGER = Path("library/ledger.sqlite")
@@ -254,6 +257,73 @@ def test_photos_without_a_file_stay_hidden_after_a_rebuild(library: Commands) ->
     kept.rename("photos/a.png")
     assert "0 ingested" in library("ingest", "photos").out
     assert found(library) == NAMES
+
+
+@pytest.mark.parametrize("paths", [["nowhere"], ["empty"], ["others"], ["photos/note.txt"]])
+def test_a_rebuild_that_finds_no_file_changes_nothing_and_can_be_repeated(
+    library: Commands, paths: list[str]
+) -> None:
+    ledger_gone()
+    Path("empty").mkdir()
+    write(Path("others/z.png"), 77)
+    Path("photos/note.txt").write_text("no photo")
+    ran = library("rebuild", *paths, code=2 if paths == ["nowhere"] else 1)
+    assert ("nowhere is not there" in ran.err) or ("nothing was changed" in ran.err)
+    assert not LEDGER.exists()
+    assert "segsearch rebuild PHOTOS" in library.refused("verify", "--repair", code=1)
+    assert "files were found for 5" in library("rebuild", "photos").out
+    assert found(library) == NAMES
+
+
+def test_a_rebuild_that_is_stopped_changes_nothing_and_goes_on(
+    library: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger_gone()
+    link, linked = rebuild.link_known_photo, list[object]()
+
+    def stop_at_the_third(*args: Any) -> bool:
+        linked.append(args)
+        if len(linked) == 3:
+            raise KeyboardInterrupt
+        return link(*args)
+
+    monkeypatch.setattr(rebuild, "link_known_photo", stop_at_the_third)
+    ran = library("rebuild", "photos", code=1)
+    assert "run the same command again" in ran.err
+    assert not LEDGER.exists()
+    assert "segsearch rebuild PHOTOS" in library.refused("ingest", "photos", code=1)
+    linked.clear()
+    monkeypatch.setattr(rebuild, "link_known_photo", link)
+    assert library("rebuild", "photos", "--json").json["photos_with_file"] == 5
+    assert not Path("library/rebuilding").exists()
+    assert library("verify").out.splitlines()[-1] == "all is well"
+
+
+def test_photos_for_which_no_file_was_found_are_not_missing(library: Commands) -> None:
+    ledger_gone()
+    library("rebuild", "photos/a.png")
+    assert found(library) == {"a.png"}
+    library("remove", "--missing", "--yes")
+    assert "0 ingested" in library("ingest", "photos").out
+    assert found(library) == NAMES
+
+
+def test_a_ledger_is_not_rebuilt_beside_a_server_that_goes_on_with_the_one_before(
+    library: Commands,
+) -> None:
+    with Library(Settings(library=Path("library")), command="serve") as owned:
+        _, ownership = owned.own_index()
+        assert ownership is not None
+        ledger_gone()
+        said = library.refused("rebuild", "photos", code=1)
+    assert "in use by `segsearch serve`" in said
+    assert not LEDGER.exists()
+
+
+def test_a_lost_manifest_is_not_made_anew(library: Commands) -> None:
+    Path("library/segsearch.json").unlink()
+    for command in (("ingest", "photos"), ("search", "red"), ("status",), ("verify",)):
+        assert "segsearch.json is missing" in library.refused(*command, code=1)
 
 
 def test_a_ledger_that_knows_photos_is_not_replaced(library: Commands) -> None:

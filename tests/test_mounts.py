@@ -12,7 +12,7 @@ import pytest
 from ingest_rig import Rig, write
 
 from ingest.absent import SeenDevices
-from ingest.removal import forget_folder, missing_photos, only_below
+from ingest.removal import known_folder, missing_photos, only_below
 from search.errors import UsageError
 
 
@@ -124,10 +124,20 @@ def test_a_disk_that_is_mounted_over_a_folder_hides_nothing_of_it(rig: Rig, disk
 
 
 def test_what_is_deleted_on_a_disk_that_is_there_is_hidden(rig: Rig) -> None:
+    (rig.photos / "nas/b.png").unlink()
+    assert rig.ingest().photos_vanished == 1
+    assert rig.shown() == [ALL[0], ALL[2]]
+
+
+def test_a_disk_without_any_of_its_photos_may_be_another_one(rig: Rig) -> None:
     for name in ("nas/b.png", "nas/s/c.png"):
         (rig.photos / name).unlink()
-    assert rig.ingest().photos_vanished == 2
-    assert rig.shown() == ALL[:1]
+    write(rig.photos / "nas/new.png", 9)  # numbers are given again, to cards and sticks
+    summary = rig.ingest()
+    assert (summary.photos_ingested, summary.photos_vanished) == (1, 0)
+    assert any(f"remove --root {rig.photos / 'nas'}" in notice for notice in summary.notices)
+    with rig.ledger() as ledger:
+        assert missing_photos(ledger).photo_ids == ()
 
 
 def test_a_folder_that_was_a_disk_and_holds_the_photos_itself_now_is_a_folder(
@@ -200,9 +210,9 @@ def test_a_folder_in_a_root_can_be_forgotten(rig: Rig, disks: Disks) -> None:
     rig.ingest()
     with rig.ledger() as ledger:
         assert len(only_below(rig.photos / "nas", ledger)) == 2
-        assert len(forget_folder(rig.photos / "nas", ledger)) == 2
-        with pytest.raises(UsageError, match="no photos were taken from"):
-            forget_folder(rig.photos / "nas", ledger)
+        assert len(ledger.forget_below(*known_folder(rig.photos / "nas", ledger))) == 2
+        with pytest.raises(UsageError, match="no photos were ingested from"):
+            known_folder(rig.photos / "nas", ledger)
         assert [root.path for root in ledger.roots()] == [rig.photos]
         assert ledger.devices(ledger.roots()[0]) == {b"": 1}
     assert rig.ingest().notices == ()
