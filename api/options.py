@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
+from api.strict_command import refuse_unused
 from api.written import numbers_from_text
 from search.errors import UsageError
+from search.manifest import load_manifest
 from search.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,17 +41,16 @@ def checked_id(text: str) -> str:
 
 def settings_options(*groups: str) -> Callable[[Command], Command]:
     """Give a command a flag for each setting of these groups; it is called with `settings`."""
-    names = [
-        name
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["group"] in groups
-    ]
+    names = names_of_group(*groups)
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_settings(**given: Any) -> Any:  # noqa: ANN401
             chosen = {name: given.pop(name) for name in names}
-            return command(settings=read_settings(chosen), **given)
+            settings = read_settings(chosen)
+            if "server" in groups:
+                _check_has_server(settings)
+            return command(settings=settings, **given)
 
         wrapped: Any = with_settings
         for name in reversed(names):
@@ -58,6 +59,22 @@ def settings_options(*groups: str) -> Callable[[Command], Command]:
         return done
 
     return decorate
+
+
+def names_of_group(*groups: str) -> list[str]:
+    """Return the names of the settings of some groups."""
+    return [
+        name
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["group"] in groups
+    ]
+
+
+def _check_has_server(settings: Settings) -> None:
+    """Refuse flags about a server where the library neither has one nor is to get one."""
+    manifest = load_manifest(settings.library.expanduser())
+    if settings.qdrant is None and (manifest is None or manifest.qdrant is None):
+        refuse_unused(names_of_group("server"), "they are for a Qdrant server: name it by --qdrant")
 
 
 def _option(name: str) -> Callable[[Command], Command]:

@@ -1,4 +1,4 @@
-"""How commands end: whatever the terminal, the reader, the disk or the memory, without a traceback."""
+"""How commands end: without a traceback, whatever terminal, reader, disk and memory do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from api.models import torch_device
 from search.errors import ModelError, UsageError
 from search.settings import Settings
 
-UNUSUAL = "фото – naïve \N{NARROW NO-BREAK SPACE}.png"
+UNUSUAL = "фото — naïve \N{NARROW NO-BREAK SPACE}.png"
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,7 @@ def test_a_full_disk_under_the_output_is_one_sentence(library: Path) -> None:
     [
         MemoryError(),
         RuntimeError("can't start new thread"),
-        RuntimeError(
-            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"
-        ),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
         ImportError("libtorch_cpu.so: failed to map segment from shared object"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
@@ -115,7 +113,7 @@ def test_a_device_that_is_not_there_is_refused(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="PyTorch finds no.*--device auto"):
+    with pytest.raises(UsageError, match=r"PyTorch finds no.*--device auto"):
         torch_device(device)
     assert torch_device("auto") == "cpu"
 
@@ -217,7 +215,7 @@ def test_settings_that_contradict_each_other_are_refused(run: Commands, library:
 
 def test_settings_that_contradict_the_librarys_are_refused() -> None:
     asked = Settings(min_area_fraction=0.5)
-    with pytest.raises(UsageError, match="those of the library.*min_area_fraction"):
+    with pytest.raises(UsageError, match=r"those of the library.*min_area_fraction"):
         asked.with_defaults({"max_area_fraction": 0.1})
 
 
