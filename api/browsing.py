@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError
 
 from api.library import Library
-from api.schemas import Count, FacetsOut, FolderCount, PhotosResponse
+from api.schemas import Count, FacetsOut, FolderCount, PhotosResponse, SearchWords
 from api.searching import photo_out
 from ingest.ledger import sort_key
 from search.errors import FilterError, UsageError
@@ -79,7 +79,7 @@ class ExportQuery(FacetsQuery):
     min_predicted_iou: float | None = None
     min_stability_score: float | None = None
     text: Annotated[
-        str | None, Field(max_length=1000, description="Only what a search for this finds.")
+        SearchWords | None, Field(description="Only what a search for this finds.")
     ] = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="So many hits of that search.")] = (
         100
