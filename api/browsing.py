@@ -78,9 +78,9 @@ class ExportQuery(FacetsQuery):
     max_area_fraction: Fraction | None = None
     min_predicted_iou: float | None = None
     min_stability_score: float | None = None
-    text: Annotated[
-        SearchWords | None, Field(description="Only what a search for this finds.")
-    ] = None
+    text: Annotated[SearchWords | None, Field(description="Only what a search for this finds.")] = (
+        None
+    )
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="So many hits of that search.")] = (
         100
     )
