@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.access import ASKING, SESSION_PATH, describe_access
@@ -24,6 +24,7 @@ from api.guard import (
 )
 from api.jobs import Jobs
 from api.keys import Keyring
+from api.known_query import only_known_query
 from api.library import Library
 from api.metrics import Metrics
 from api.observed import Observed
@@ -97,7 +98,7 @@ def create_app(
         owner,
         web,
     ):
-        app.include_router(routes.router)
+        app.include_router(routes.router, dependencies=[Depends(only_known_query)])
     answer_with_problems(app)
     _guard(app, library.settings)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

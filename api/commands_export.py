@@ -14,7 +14,7 @@ from api.options import sentence_from_validation, settings_options
 from api.outputs import check_output_folder, check_outputs, force_option
 from api.schemas import ExampleIn, SearchRequest
 from api.search_flags import FLAGS, filter_from_flags, filter_options
-from api.strict_command import StrictCommand
+from api.strict_command import StrictCommand, refuse_unused
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -82,7 +82,10 @@ def export(
     from api.export import write_coco, write_crops
     from api.library import Library
 
+    if given["query"] is None and given["segment"] is None:
+        refuse_unused(["limit"], "it goes with --query or --segment, else all segments are written")
     if form == "coco":
+        refuse_unused(["background", "picture"], "they go with --format crops")
         check_outputs([out], (".json",), library=settings.library, force=force)
     else:
         check_output_folder(out, library=settings.library, force=force)

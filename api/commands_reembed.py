@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.options import settings_options
-from api.strict_command import StrictCommand
+from api.options import names_of_group, settings_options
+from api.strict_command import StrictCommand, refuse_unused
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -58,6 +58,13 @@ def reembed(
 
     if sum(map(bool, (name, rollback, drop, listed))) > 1:
         raise UsageError("--use, --rollback, --drop and --list exclude each other")
+    if name or rollback or drop or listed:
+        makes = ("models", *OTHERS, "device", "precision", *names_of_group("ingest"))
+        refuse_unused(makes, "no vectors are made with --use, --rollback, --drop and --list")
+    if drop or listed:
+        refuse_unused(["partial"], "vectors are used with --use and --rollback")
+    if name or rollback or drop:
+        refuse_unused(["as_json"], "what is done is said in one line")
     with Library(settings, command="reembed", differing=OTHERS) as library:
         if listed:
             return _list(library, as_json=as_json)

@@ -14,7 +14,7 @@ from api.options import (
 from api.outputs import check_outputs, force_option, write_output
 from api.schemas import CoverageOut, HitOut, SearchRequest, SearchResponse
 from api.search_flags import filter_options, pictures_of_flags, request_from_flags
-from api.strict_command import StrictCommand
+from api.strict_command import StrictCommand, refuse_unused
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -86,6 +86,8 @@ def search(
     """  # noqa: D301  (click wants the backspace itself before lines that are not to be joined)
     from api.library import Library
 
+    if not as_json:
+        refuse_unused(["masks"], "it goes with --json")
     if sheet is not None:
         check_outputs(
             [sheet],

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from api.options import settings_options
+from api.options import names_of_group, settings_options
 from api.outputs import check_outputs, force_option, numbered, write_outputs
 from api.schemas import PromptIn
-from api.strict_command import StrictCommand
+from api.strict_command import StrictCommand, refuse_unused
 from api.written import box_from_text, point_from_text
 from search.errors import UsageError
 from search.settings import Settings
@@ -83,6 +83,11 @@ def segment(
     from api.models import settings_for_photo
     from ingest.photos import path_text
 
+    refuse_unused(("encoder", "crop_recipe", "qdrant"), "one photo is cut, and nothing is searched")
+    if points or box or mask:
+        refuse_unused(names_of_group("masks"), "with a point, a box or a mask there is no grid")
+    else:
+        refuse_unused(["candidates"], "it goes with a point, a box or a mask")
     check_files = partial(
         check_outputs,
         library=settings.library,

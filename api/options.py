@@ -14,9 +14,11 @@ import click
 from pydantic import ValidationError
 
 from api.config_files import settings_from_files
+from api.strict_command import refuse_unused
 from api.written import numbers_from_text
 from search import records
 from search.errors import UsageError
+from search.manifest import load_manifest
 from search.settings import Settings, group_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,13 +42,16 @@ def checked_id(text: str) -> str:
 
 def settings_options(*groups: str) -> Callable[[Command], Command]:
     """Give a command a flag for each setting of these groups; it is called with `settings`."""
-    names = [name for name in Settings.model_fields if group_of(name) in groups]
+    names = names_of_group(*groups)
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_settings(**given: Any) -> Any:  # noqa: ANN401
             chosen = {name: given.pop(name) for name in names}
-            return command(settings=read_settings(chosen, given.pop("config")), **given)
+            settings = read_settings(chosen, given.pop("config"))
+            if "server" in groups:
+                _check_has_server(settings)
+            return command(settings=settings, **given)
 
         wrapped: Any = click.option(
             "--config",
@@ -60,6 +65,18 @@ def settings_options(*groups: str) -> Callable[[Command], Command]:
         return done
 
     return decorate
+
+
+def names_of_group(*groups: str) -> list[str]:
+    """Return the names of the settings of some groups."""
+    return [name for name in Settings.model_fields if group_of(name) in groups]
+
+
+def _check_has_server(settings: Settings) -> None:
+    """Refuse flags about a server where the library neither has one nor is to get one."""
+    manifest = load_manifest(settings.library.expanduser())
+    if settings.qdrant is None and (manifest is None or manifest.qdrant is None):
+        refuse_unused(names_of_group("server"), "they are for a Qdrant server: name it by --qdrant")
 
 
 def _option(name: str) -> Callable[[Command], Command]:

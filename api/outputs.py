@@ -95,7 +95,7 @@ def _check_writable(path: Path) -> None:
     """Refuse a path whose folder is missing, or where permission is."""
     target = _target(path)
     if not target.parent.is_dir():
-        raise UsageError(f"{path} can't be written: no folder {target.parent}")
+        raise UsageError(f"{path} can't be written: no folder {path.parent}")
     for place in (target.parent, target):
         if place.exists() and not os.access(place, os.W_OK):
             raise UsageError(f"{path} can't be written: permission denied")

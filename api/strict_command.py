@@ -9,8 +9,10 @@ from difflib import get_close_matches
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.types import StringParamType
 
+from search.errors import UsageError
 from search.settings import Settings
 
 PREFIX = str(Settings.model_config["env_prefix"])
@@ -62,6 +64,27 @@ def is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def refuse_unused(names: Iterable[str], why: str) -> None:
+    """Refuse those of the running command's options that a person gave and that have no effect.
+
+    Args:
+        names: the parameters, as the command is called with them.
+        why: what is to be done instead, or when they have an effect.
+
+    Raises:
+        UsageError: one was given.
+    """
+    ctx, wanted = click.get_current_context(), set(names)
+    given = [
+        param.opts[0]
+        for param in ctx.command.params
+        if param.name in wanted
+        and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UsageError(f"{', '.join(given)}: no effect here; {why}")
 
 
 def tell_unknown_variables() -> None:
