@@ -22,21 +22,32 @@ def through_workers(address: str | None, library: Library) -> Iterator[Through |
     """Yield what brings in new files: a Ray cluster, or without an address None, this process.
 
     Raises:
-        UsageError: the library keeps its vectors in its folder, or there is no such cluster.
+        UsageError: there is no such cluster.
     """
     if address is None:
         yield None
         return
     from ingest.on_ray import ray_cluster, through_ray
 
+    with ray_cluster(address) as cluster:
+        make_workshop = partial(workshop_on_worker, library.settings, library.checked_manifest())
+        yield through_ray(cluster, make_workshop, library.workshop())
+
+
+def check_may_use_ray(library: Library) -> None:
+    """Refuse what can't be done by a Ray cluster, before anything is asked or loaded.
+
+    Raises:
+        UsageError: the library keeps its vectors in its folder, or Ray is not installed.
+    """
     if library.settings.qdrant is None:
         raise UsageError(
             "with --ray many machines write, so the vectors must be on a Qdrant server: name it "
             "with --qdrant. `segsearch push` moves an embedded library there."
         )
-    with ray_cluster(address) as cluster:
-        make_workshop = partial(workshop_on_worker, library.settings, library.checked_manifest())
-        yield through_ray(cluster, make_workshop, library.workshop())
+    from ingest.on_ray import imported_ray
+
+    imported_ray()
 
 
 def workshop_on_worker(settings: Settings, manifest: Manifest) -> Workshop:
