@@ -75,7 +75,7 @@ def ingest(
     """
     from api.library import Library
     from api.progress import IngestProgress, JsonProgress, last_line, print_line
-    from api.ray_workers import check_ray, through_workers
+    from api.ray_workers import check_may_use_ray, through_workers
     from ingest.pipeline import ingest as run
 
     as_lines = shown == "json"
@@ -86,8 +86,9 @@ def ingest(
     if watch and ray_address:
         raise UsageError("--watch is for one machine, --ray for many: leave one of them out")
     with Library(settings, command="ingest", create=True, other_segmenter=resegment) as library:
+        if ray_address:
+            check_may_use_ray(library)
         with library.only_writer():
-            check_ray(ray_address, library)
             library.check_store()
             if resegment:
                 library.adopt_segmenter()

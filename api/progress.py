@@ -17,6 +17,7 @@ from search.records import Record
 
 LINE_EVERY_S = 10.0
 JSON_LINE_EVERY_S = 0.2
+MEASURED_S = 1.0  # before, a speed is a matter of chance
 
 
 class IngestProgress:
@@ -28,12 +29,12 @@ class IngestProgress:
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} photos/s, {task.fields[segments]} segments"),
+            TextColumn("{task.fields[rate]}{task.fields[segments]} segments"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("ingest", total=None, rate="-", segments=0)
+        self._task = self._bar.add_task("ingest", total=None, rate="", segments=0)
         self._photos = 0
         self._started = self._said_at = time.monotonic()
         self._cutting_since: float | None = None  # after the whole photos
@@ -81,8 +82,8 @@ class IngestProgress:
         slow = tally.through - tally.unchanged
         left = seconds_left(self._photos, tally.through, slow, seconds)
         self._say(
-            f"{tally.through} of {self._photos} photos, {rate} photos/s, "
-            f"{tally.segments} segments" + (f", {_rounded(left)} left" if left else "")
+            f"{tally.through} of {self._photos} photos, {rate}{tally.segments} segments"
+            + (f", {_rounded(left)} left" if left else "")
         )
 
     def _show_part(self, what: str, photos: int, of: int) -> None:
@@ -182,15 +183,16 @@ def print_line(line: ProgressLine) -> None:
 
 
 def seconds_left(photos: int, through: int, slow: int, seconds: float) -> float | None:
-    """Return how long it will take if all photos that are left are new; None if none was yet.
+    """Return how long it will take if all photos that are left are new; None while unknown.
 
     Known photos take no time, so only those count that were `slow`.
     """
-    return (photos - through) * seconds / slow if slow else None
+    return (photos - through) * seconds / slow if slow and seconds >= MEASURED_S else None
 
 
 def _rate(photos: int, seconds: float) -> str:
-    return f"{photos / seconds:.2f}" if seconds > 1 else "-"
+    """Return how fast it goes, to be followed by more; nothing while that is unknown."""
+    return f"{photos / seconds:.2f} photos/s, " if photos and seconds >= MEASURED_S else ""
 
 
 def _rounded(seconds: float) -> str:

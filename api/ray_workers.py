@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 
 from api.library import Library
 from api.models import load_encoder, load_segmenter
@@ -16,25 +15,6 @@ from search.crops import recipe_fingerprint
 from search.errors import UsageError
 from search.manifest import Manifest, ModelName, check_same_encoder, check_same_segmenter
 from search.settings import Settings
-
-
-def check_ray(address: str | None, library: Library) -> None:
-    """Refuse a cluster at once where Ray is not installed, or the library is no server's.
-
-    Raises:
-        UsageError: it is so.
-    """
-    if address is None:
-        return
-    if library.settings.qdrant is None:
-        raise UsageError(
-            "with --ray many machines write, so the vectors must be on a Qdrant server: name it "
-            "with --qdrant. `segsearch push` moves an embedded library there."
-        )
-    from ingest.on_ray import NOT_INSTALLED
-
-    if find_spec("ray") is None:
-        raise UsageError(NOT_INSTALLED)
 
 
 @contextmanager
@@ -52,6 +32,22 @@ def through_workers(address: str | None, library: Library) -> Iterator[Through |
     with ray_cluster(address) as cluster:
         make_workshop = partial(workshop_on_worker, library.settings, library.checked_manifest())
         yield through_ray(cluster, make_workshop, library.workshop())
+
+
+def check_may_use_ray(library: Library) -> None:
+    """Refuse what can't be done by a Ray cluster, before anything is asked or loaded.
+
+    Raises:
+        UsageError: the library keeps its vectors in its folder, or Ray is not installed.
+    """
+    if library.settings.qdrant is None:
+        raise UsageError(
+            "with --ray many machines write, so the vectors must be on a Qdrant server: name it "
+            "with --qdrant. `segsearch push` moves an embedded library there."
+        )
+    from ingest.on_ray import imported_ray
+
+    imported_ray()
 
 
 def workshop_on_worker(settings: Settings, manifest: Manifest) -> Workshop:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import Any
 from ingest import lanes
 from ingest.decode_worker import Decode, DecodeLimits, DecodeWorkers
 from ingest.file_facts import StatedFacts
+from ingest.own_stderr import own_stderr
 from ingest.pipeline import Through, link_known_photo, skip_new_file
 from ingest.run import Run, new_files_of
 from ingest.scan import Again, NewFile
@@ -40,6 +43,8 @@ from search.records import Photo, photo_id_from_digest
 HERE = "local"  # the address that starts Ray on this machine, for as long as the run takes
 FILES_AT_ONCE = 20_000  # given to Ray together; each is some 300 bytes, and workers idle in between
 FILES_A_TASK = 4  # what a worker that dies leaves to be done again
+ANSWERS_WITHIN_S = 5.0
+ASKS_FOR_TOKEN = re.compile("unauthenticated|auth(entication)? ?token|token auth", re.IGNORECASE)
 DECODERS_A_GPU = 4  # decoding 12 megapixels takes some 0.3 s
 
 
@@ -116,44 +121,103 @@ class Cluster:
         return self.gpus or self.cpus - self.decoders
 
 
-NOT_INSTALLED = (
-    "ingest on several machines needs Ray: pip install 'segsearch[ray]', here and on each of them"
-)
-
-
 @contextmanager
 def ray_cluster(address: str) -> Iterator[Cluster]:
     """Connect to a Ray cluster, or with `local` start one here; one that this process has is used.
 
     Raises:
-        UsageError: Ray is not installed, is not there, or has too few processors.
+        UsageError: Ray is not installed, is not there, asks for a token, or has too few processors.
+    """
+    ray = imported_ray()
+    if ray.is_initialized():
+        yield _cluster(ray, address)
+        return
+    with own_stderr() as said:  # Ray's processes tell of each retry; their logs have it too
+        _connect(ray, address, said)
+        try:
+            yield _cluster(ray, address)
+        finally:
+            ray.shutdown()
+
+
+def _cluster(ray: Any, address: str) -> Cluster:  # noqa: ANN401  (ray has no types here)
+    """Return what there is to work with.
+
+    Raises:
+        UsageError: it is too little.
+    """
+    found = ray.cluster_resources()
+    cluster = Cluster(int(found.get("CPU", 0)), int(found.get("GPU", 0)))
+    if cluster.cpus < 2:
+        raise UsageError(
+            f"the Ray cluster at {address!r} has {cluster.cpus} CPU, and two are needed: one to "
+            "decode, one to cut. Give it more: `ray start --num-cpus 2`"
+        )
+    return cluster
+
+
+def imported_ray() -> Any:  # noqa: ANN401
+    """Return the module ray.
+
+    Raises:
+        UsageError: it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of each use
     try:
         import ray
     except ImportError as error:
-        raise UsageError(NOT_INSTALLED) from error
-    found_running = ray.is_initialized()
-    if not found_running:
-        try:
-            ray.init(address, log_to_driver=False, logging_level="ERROR")
-        except Exception as error:  # plain ones among them
-            raise UsageError(
-                f"no Ray cluster answers at {address!r} ({error}). Start one with `ray start "
-                f"--head` and name it (HOST:6379; auto on a machine of it), or say --ray {HERE}"
-            ) from error
+        raise UsageError(
+            "ingest on several machines needs Ray: pip install 'segsearch[ray]', here and on each "
+            "of them"
+        ) from error
+    return ray
+
+
+def _connect(ray: Any, address: str, said: Callable[[], str]) -> None:  # noqa: ANN401
+    """Connect to a cluster.
+
+    Args:
+        ray: the module.
+        address: of the cluster.
+        said: returns what Ray wrote to the terminal meanwhile: an exception rarely tells why.
+
+    Raises:
+        UsageError: none answers, or it does not let us in.
+    """
+    _check_listens(address)
     try:
-        found = ray.cluster_resources()
-        cluster = Cluster(int(found.get("CPU", 0)), int(found.get("GPU", 0)))
-        if cluster.cpus < 2:
-            raise UsageError(
-                f"the Ray cluster at {address!r} has {cluster.cpus} CPU, and two are needed: one "
-                "to decode, one to cut. Give it more: `ray start --num-cpus 2`"
-            )
-        yield cluster
-    finally:
-        if not found_running:
-            ray.shutdown()
+        ray.init(address, log_to_driver=False, logging_level="CRITICAL")
+    except Exception as error:  # plain ones among them
+        raise UsageError(_refusal(address, " ".join(str(error).split()), said())) from error
+
+
+def _check_listens(address: str) -> None:
+    """Look whether anything listens at HOST:PORT: Ray itself tries for minutes.
+
+    Raises:
+        UsageError: nothing does.
+    """
+    found = re.fullmatch(r"\[?([^/\[\]]+)\]?:(\d{1,5})", address)
+    if found is None:  # auto, local, ray://...
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=ANSWERS_WITHIN_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise UsageError(_refusal(address, str(error))) from error
+
+
+def _refusal(address: str, reason: str, said: str = "") -> str:
+    """Return what is told of a cluster that can't be used."""
+    if ASKS_FOR_TOKEN.search(f"{reason} {said}"):
+        return (
+            f"the Ray cluster at {address!r} asks for a token: set RAY_AUTH_MODE=token, and the "
+            "token as RAY_AUTH_TOKEN or its file as RAY_AUTH_TOKEN_PATH (else ~/.ray/auth_token is "
+            f"read); `ray get-auth-token` on the cluster's head prints it ({reason})"
+        )
+    return (
+        f"no Ray cluster answers at {address!r} ({reason}). Start one with `ray start --head` and "
+        f"name it (HOST:6379; auto on a machine of it), or say --ray {HERE}"
+    )
 
 
 def through_ray(

@@ -311,3 +311,4 @@ def test_remove_wants_to_know_what(run: Run, photos: Path) -> None:
 def test_the_time_left_is_told_from_what_was_new() -> None:
     assert seconds_left(photos=100, through=60, slow=10, seconds=20.0) == 80.0
     assert seconds_left(photos=100, through=60, slow=0, seconds=20.0) is None
+    assert seconds_left(photos=100, through=60, slow=60, seconds=0.01) is None  # too early to tell

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,8 +31,8 @@ from ingest.on_ray import Cluster, ray_cluster, through_ray
 from ingest.pipeline import ingest
 from ingest.tally import IngestSummary
 from ingest.workshop import Workshop
-from search.errors import ModelError
-from search.records import RgbImage
+from search.errors import ModelError, UsageError
+from search.records import RgbImage, SearchFilter
 from search.server_index import open_server_index
 from search.settings import Settings
 
@@ -159,18 +162,19 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(place: Place) -> None:
 
 @slow
 @quiet
-def test_a_second_run_cuts_nothing_even_if_the_first_did_not_come_to_note_anything(
+def test_a_second_run_cuts_nothing_even_if_the_first_did_not_come_to_note_most(
     place: Place,
 ) -> None:
     place.ingest_on_ray("noted")
     place.cut()
     before = place.points("noted")
     assert place.ingest_on_ray("noted").photos_unchanged == PHOTOS
-    for file in (place.folder / "noted").glob("ledger*"):
-        file.unlink()
-    assert place.ingest_on_ray("noted").photos_ingested == PHOTOS
+    with closing(Ledger(place.folder / "noted")) as ledger:
+        for row in ledger.photos(SearchFilter(), limit=PHOTOS)[1:]:
+            ledger.forget_photo(row.photo.photo_id)
+    assert place.ingest_on_ray("noted").photos_ingested == PHOTOS - 1
     assert place.cut() == 0
-    assert _without_folders(place.points("noted")) == _without_folders(before)
+    assert place.points("noted") == before
 
 
 @slow
@@ -203,6 +207,65 @@ def test_without_ray_it_says_how_to_install_it(
     assert "pip install 'segsearch[ray]'" in said
 
 
+def test_where_nothing_listens_it_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", _Ray(RuntimeError("not to be asked")))
+    with pytest.raises(UsageError, match=r"no Ray cluster answers at '127.0.0.1:1'.*ray start"):
+        _enter("127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("error", "written"),
+    [
+        ("Token authentication is enabled but no authentication token was found.", ""),
+        ("Failed to connect to Ray cluster", "W gcs_client.cc: Unauthenticated: InvalidAuthToken"),
+    ],
+)
+def test_a_cluster_that_asks_for_a_token_is_told_with_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, error: str, written: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", _Ray(RuntimeError(error), written))
+    with pytest.raises(UsageError, match=r"asks for a token: set RAY_AUTH_MODE=token.*RAY_AUTH_TO"):
+        _enter("auto")
+    monkeypatch.setitem(sys.modules, "ray", _Ray(RuntimeError("the network is down")))
+    with pytest.raises(UsageError, match="no Ray cluster answers at 'auto'"):
+        _enter("auto")
+
+
+def test_what_a_native_library_writes_stays_off_the_terminal() -> None:
+    script = (
+        "import os, sys\n"
+        "from ingest.own_stderr import own_stderr\n"
+        "with own_stderr() as said:\n"
+        "    os.write(2, b'native')\n"
+        "    print('ours', file=sys.stderr)\n"
+        "    assert said() == 'native'\n"
+        "print('after', file=sys.stderr)\n"
+        "os.write(2, b'native again')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert done.stderr == b"ours\nafter\nnative again"
+
+
+class _Ray(ModuleType):
+    """A stand-in for the module ray, in which no cluster can be had."""
+
+    def __init__(self, error: Exception, written: str = "") -> None:
+        super().__init__("ray")
+        self._error, self._written = error, written
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, *_: object, **__: object) -> None:
+        os.write(2, self._written.encode())
+        raise self._error
+
+
+def _enter(address: str) -> None:
+    with ray_cluster(address):
+        raise AssertionError
+
+
 def test_watching_is_for_one_machine(run: Commands, tmp_path: Path) -> None:
     assert "--watch" in run.refused("ingest", tmp_path, "--watch", "--ray", "auto")
 
@@ -214,13 +277,6 @@ def test_watching_is_for_one_machine(run: Commands, tmp_path: Path) -> None:
 def test_workers_are_shared_out(cpus: int, gpus: int, decoders: int, cutters: int) -> None:
     found = Cluster(cpus, gpus)
     assert (found.decoders, found.cutters) == (decoders, cutters)
-
-
-def _without_folders(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A new ledger gives roots other names."""
-    return [
-        {each: {**payload, "folders": None} for each, payload in some.items()} for some in points
-    ]
 
 
 @pytest.fixture

@@ -252,7 +252,11 @@ def test_what_belongs_to_no_photo_is_deleted(rig: Rig) -> None:
     faults = {fault.photo_id: fault for fault in checked(rig).faults}
     assert faults.keys() == {photo.photo_id, other.photo_id}
     assert {fault.kind for fault in faults.values()} == {"orphan"}
-    assert mended(rig).orphans_deleted == 2
+    assert mended(rig).orphans_deleted == 0  # two of three may be the ledger's fault
+    with rig.ledger() as ledger:
+        health = verify(ledger, lambda: rig.index)
+        repaired = repair(health, ledger, rig.index, delete_orphans=True)
+    assert repaired.orphans_deleted == 2
     assert checked(rig).is_whole
     assert rig.index.count("photos") == PHOTOS - 2
     assert rig.index.count("segments") < segments
