@@ -16,6 +16,7 @@ from api.access import ASKING, SESSION_PATH, describe_access
 from api.door import Door, KeysOnly
 from api.guard import (
     BodyLimit,
+    HeadAsGet,
     NoSurprises,
     OwnHostOnly,
     SecurityHeaders,
@@ -110,6 +111,7 @@ def _guard(app: FastAPI, settings: Settings) -> None:
     upload = int(settings.max_upload_bytes * BASE64_GROWTH) + MAX_JSON_BYTES
     limits = {**dict.fromkeys(ASKING, upload), SESSION_PATH: MAX_KEY_BYTES}
     names = (settings.host, *names_from_text(settings.allowed_hosts))
+    app.add_middleware(HeadAsGet)
     app.add_middleware(TimeLimit, timeout_s=settings.request_timeout_s, exempt=CALL_PATH)
     app.add_middleware(KeysOnly, door=app.state.door)
     app.add_middleware(

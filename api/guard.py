@@ -164,6 +164,25 @@ def _too_large(limit: int) -> str:
     return f"the request has more than the {limit / 1e6:,.1f} MB that are taken; send less"
 
 
+class HeadAsGet:
+    """Answers HEAD as GET without the body; not for streams, which have no end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; of HEAD only what comes before the body."""
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        if not is_head or scope["path"].endswith("/events"):
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if "body" in message else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
+
+
 class TimeLimit:
     """Answers 503 for a request whose answer has not begun in time.
 

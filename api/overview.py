@@ -15,6 +15,7 @@ from api.schemas import LibraryOut, RootOut
 from ingest.photos import path_text
 from ingest.tally import SkippedBefore
 from search.errors import SegsearchError
+from search.index import FIELDS
 from search.manifest import load_manifest
 
 
@@ -30,7 +31,7 @@ def library_out(library: Library) -> LibraryOut:
         encoder=encoder,
         crop_recipe=made.crop_recipe if made else settings.crop_recipe,
         starter_models=encoder == STARTER,
-        engine=f"Qdrant server {settings.qdrant}" if settings.qdrant else "Qdrant Edge, embedded",
+        engine=_engine(library),
         roots=tuple(
             RootOut(root_id=root.root_id, path=path_text(root.path), present=root.path.is_dir())
             for root in ledger.roots()
@@ -38,6 +39,14 @@ def library_out(library: Library) -> LibraryOut:
         unread=_by_extension(ledger.unread()),
         **ledger.counts(),
     )
+
+
+def _engine(library: Library) -> str:
+    if library.settings.qdrant:
+        return f"Qdrant server {library.settings.qdrant}"
+    is_there = all((library.folder / "index" / each).is_dir() for each in FIELDS)
+    missing = library.manifest is not None and not is_there
+    return "Qdrant Edge, embedded" + (" (missing: see `segsearch verify`)" if missing else "")
 
 
 def server_version(library: Library) -> str | None:

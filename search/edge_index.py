@@ -130,7 +130,7 @@ class EdgeIndex(PointIndex):
         config = _config(vector_name, dim)
         missing = [each for each in FIELDS if not (folder / each).exists()]
         if missing and not create:
-            raise MissingIndexError(f"{folder} lacks the collections {' and '.join(missing)}")
+            raise MissingIndexError(f"{folder} has no collection {' and no '.join(missing)}")
         with _telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
         _check_room(folder, limits)

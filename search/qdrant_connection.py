@@ -155,7 +155,12 @@ class QdrantConnection:
 
     def write(self, send: Callable[..., object], collection: str, *what: object) -> None:
         """Send a write until it is taken; all of them can be repeated without harm."""
-        self._ask(self._write_wait_s, send, collection, *what, wait=True)
+        try:
+            self._ask(self._write_wait_s, send, collection, *what, wait=True)
+        except StoreUnreachableError as error:
+            raise StoreUnreachableError(
+                f"{error} Everything written so far is kept: the command can be run again."
+            ) from error
 
     def read(self, ask: Callable[..., Answer], *what: Any, **how: Any) -> Answer:  # noqa: ANN401
         """Ask for something."""
@@ -211,10 +216,7 @@ class QdrantConnection:
         else:
             said = f"no answer from Qdrant at {self.address}"
             advice = "Check that it runs and that the URL is right."
-        return StoreUnreachableError(
-            f"{said}: {reason}. {advice} Everything written so far is kept: the command can be run "
-            "again."
-        )
+        return StoreUnreachableError(f"{said}: {reason}. {advice}")
 
     def _no_qdrant(self, why: str) -> StoreError:
         return StoreError(

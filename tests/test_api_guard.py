@@ -95,6 +95,14 @@ def test_unknown_routes_and_methods_are_problems_too(served: Served) -> None:
     assert_problem(served.http.get("/v1/search"), 405, "GET")
 
 
+@pytest.mark.parametrize("path", ["/health", "/v1/library", "/v1/photos", "/"])
+def test_head_is_answered_as_get_without_a_body(served: Served, path: str) -> None:
+    get, head = served.http.get(path), served.http.head(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert served.http.head("/nowhere").status_code == 404
+
+
 def test_a_body_that_announces_too_much_is_refused(served: Served) -> None:
     content = b"x" * (MAX_UPLOAD_BYTES * 2 + MAX_JSON_BYTES)
     assert_problem(served.http.post("/v1/search", content=content), 413, "MB")

@@ -18,7 +18,6 @@ router = APIRouter(tags=["library"], route_class=QuickJson)
 
 
 @router.get("/health", summary="Whether the process is alive")
-@router.head("/health", include_in_schema=False)
 async def health() -> HealthOut:
     """Answer as long as the process can answer at all."""
     return HealthOut()
@@ -30,7 +29,6 @@ async def health() -> HealthOut:
     response_model=ReadyOut,
     responses={503: {"model": ReadyOut, "description": "Not yet: `parts` says what is missing."}},
 )
-@router.head("/ready", include_in_schema=False)
 def ready(request: Request) -> Response:
     """Look at the index and the models; those that are not loaded begin to load.
 
