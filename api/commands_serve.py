@@ -41,9 +41,12 @@ def serve(settings: Settings, watch: bool) -> None:
     from api.keys import keyring_from_settings
     from api.library import Library
     from api.logs import configure_logging
+    from api.models import torch_device
     from api.server import Server, leave_at_once
     from api.watching import watcher
 
+    if settings.device not in ("auto", "cpu"):
+        torch_device(settings.device)  # refused at once, not when the models are loaded
     keyring = keyring_from_settings(settings)
     beyond_loopback = settings.trust_network or bool(keyring)
     with (

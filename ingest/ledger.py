@@ -55,8 +55,12 @@ class Ledger(GoneFiles):
         return int(photos), int(segments)
 
     def is_empty(self) -> bool:
-        """Say whether no photo is known, finished or not."""
-        return self._execute("SELECT 1 FROM photos LIMIT 1").fetchone() is None
+        """Say whether neither a photo nor a file is known, as where the ledger was lost.
+
+        A first run on a cluster that was killed knows files, and no photo yet.
+        """
+        known = "SELECT EXISTS (SELECT 1 FROM photos) OR EXISTS (SELECT 1 FROM files)"
+        return not self._execute(known).fetchone()[0]
 
     def count_known(self, photo_ids: Sequence[str]) -> int:
         """Return how many of these photos are known."""

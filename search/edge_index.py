@@ -72,6 +72,9 @@ class Limits(NamedTuple):
     # Edge maps its files into memory: on a full disk the next write or opening ends the process
     # with SIGBUS and no error to catch (seen with 0.9.0), so both stop while there is room.
     min_free_bytes: int = 200_000_000
+    # An empty collection alone maps 300 MB. Where a limit (`ulimit -v`) leaves too little, Edge's
+    # allocator fails, and the process ends or, seen with 0.9.0, hangs.
+    min_address_space_bytes: int = 1_000_000_000
 
 
 DEFAULT_LIMITS = Limits()
@@ -131,6 +134,7 @@ class EdgeIndex(PointIndex):
         missing = [each for each in FIELDS if not (folder / each).exists()]
         if missing and not create:
             raise MissingIndexError(f"{folder} has no collection {' and no '.join(missing)}")
+        _check_address_space(limits)
         with _telling(folder):
             folder.mkdir(parents=True, exist_ok=True)
         _check_room(folder, limits)
@@ -402,6 +406,20 @@ def _error_from_text(folder: Path, text: str) -> StoreError | MismatchError:
         "Restore the library from a backup; or move that folder away and run `segsearch ingest`, "
         "which segments the photos again."
     )
+
+
+def _check_address_space(limits: Limits) -> None:
+    """Refuse to map files where the system lets this process have too little memory."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY and allowed < limits.min_address_space_bytes:
+        raise StoreError(
+            f"this process may use {allowed // 1_000_000} MB of memory (`ulimit -v`), and the "
+            f"index needs {limits.min_address_space_bytes // 1_000_000} MB: raise the limit."
+        )
 
 
 def _check_room(folder: Path, limits: Limits) -> None:

@@ -290,6 +290,15 @@ def test_an_index_from_before_dates_had_sources_is_read_and_gets_its_field_index
     shard.close()
 
 
+def test_too_little_memory_is_told_before_the_engine_meets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (500_000_000, resource.RLIM_INFINITY))
+    with pytest.raises(StoreError, match="may use 500 MB of memory"):
+        open_edge(tmp_path)
+
+
 def test_threads_may_write_and_search_at_once(tmp_path: Path) -> None:
     sample = make_sample(photo_count=24)
     index = open_edge(tmp_path)

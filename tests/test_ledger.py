@@ -491,3 +491,14 @@ def test_only_what_is_certainly_not_there_is_gone(tmp_path: Path) -> None:
     assert is_gone(tmp_path / "file/below")
     assert not is_gone(tmp_path / "file")
     assert not is_gone(tmp_path / "loop")  # the system can't tell
+
+
+def test_a_ledger_that_knows_files_and_no_photo_yet_is_not_one_that_was_lost(
+    tmp_path: Path,
+) -> None:
+    with closing(Ledger(tmp_path)) as ledger:
+        assert ledger.is_empty()
+        root = ledger.add_root(tmp_path)
+        assert ledger.is_empty()
+        ledger.note_waiting([FileKey(root, b"a.jpg")])
+        assert not ledger.is_empty()
