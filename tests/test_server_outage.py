@@ -148,7 +148,6 @@ def test_a_server_that_is_away_is_one_sentence_and_exit_code_1(
     assert said.startswith("segsearch: ")
     assert f"no answer from Qdrant at {server.url}" in said
     assert "Check that it runs" in said
-    assert "can be run again" in said
     assert time.monotonic() - began < 60  # most of it loads models
 
 
