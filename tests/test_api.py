@@ -97,6 +97,12 @@ def test_pages_join_to_the_whole(served: Served) -> None:
         ({"taken_before": "2024-05-02T02:00:00+02:00"}, ["flat.png"]),
         ({"taken_before": "2024-05-02T02:00:00 02:00"}, ["flat.png"]),  # a plus sign, unescaped
         ({"taken_from": "2024-05-02"}, ["trip/large.png", "trip/scene.png"]),
+        (
+            {"taken_from": "2024-05-02", "taken_before": "2025"},
+            ["trip/large.png", "trip/scene.png"],
+        ),
+        ({"taken_before": "2024"}, []),
+        ({"taken_before": "2024-05"}, []),
         ({"taken_before": "2024-05-02T00:00:00"}, ["flat.png"]),
         ({"undated": "true"}, []),
         ({"undated": "false", "camera": "Test One"}, ["flat.png"]),
@@ -143,6 +149,8 @@ def test_a_folder_stands_for_all_below_it(served: Served) -> None:
         ({"near": "here"}, ["lat,lon,radius_m", "here"]),
         ({"near": "91,0,5"}, ["lat,lon,radius_m"]),
         ({"taken_from": "yesterday"}, ["taken_from"]),
+        ({"taken_from": "0000"}, ["taken_from"]),
+        ({"taken_from": "1714608000"}, ["taken_from"]),
         ({"taken_from": "2024-05-02T00:00Z", "taken_before": "2024-05-01T00:00Z"}, ["earlier"]),
         ({"taken_from": "2024-05-02", "taken_before": "2024-05-01"}, ["earlier"]),
         ({"undated": "perhaps"}, ["undated", "boolean"]),

@@ -118,6 +118,7 @@ def test_hidden_photos_are_not_found(served: Served) -> None:
         ({"text": "red", "cursor": "x"}, ["'x' is not a cursor"]),
         ({"text": "red", "cursor": "after-9999999999999999999"}, ["cursor"]),
         ({"text": "red", "filter": {"taken_from": "yesterday"}}, ["taken_from"]),
+        ({"text": "red", "filter": {"taken_from": 2024}}, ["taken_from", "a date is a text"]),
         ({"positive": [{"text": "red", "weight": -1}]}, ["positive.0.weight"]),
         ({"positive": [{}]}, ["positive.0", "one of text, segment_id"]),
         ({"positive": [{"segment_id": "nonsense"}]}, ["'nonsense' is not an id"]),

@@ -400,3 +400,20 @@ def test_changing_them_is_said(library: Commands) -> None:
     assert "points-per-side 7 (was 32) from now on" in ran.err
     assert "from now on" not in library("ingest", "photos").err
     assert "points-per-side 16 (was 7)" in library("ingest", "photos", "--effort", "quick").err
+
+
+# forgetting
+
+
+def test_a_folder_can_be_forgotten_after_the_server_was_away(
+    served: Commands, server: QdrantServer
+) -> None:
+    forget = ("remove", "--root", "photos", "--yes")
+    server.go_away()
+    assert "no answer from Qdrant" in served.refused(*forget, "--retry-wait-s", "0.1", code=1)
+    assert served("status", "--json").json["roots"]
+    server.come_back()
+    assert "5 photos forgotten" in served(*forget).out
+    status = served("status", "--json").json
+    assert (status["photos"], status["roots"]) == (0, [])
+    assert not any(map(server.points, COLLECTIONS))
