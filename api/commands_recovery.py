@@ -77,8 +77,10 @@ def rebuild(settings: Settings, paths: tuple[Path, ...], as_json: bool) -> int:
 
 
 def _tell(rebuilt: Rebuilt) -> None:
+    from ingest.photos import shown_path
+
     for path in rebuilt.files_unknown[:SHOWN]:
-        click.echo(f"not in the index: {path}", err=True)
+        click.echo(f"not in the index: {shown_path(path)}", err=True)
     if len(rebuilt.files_unknown) > SHOWN:
         click.echo(f"and {len(rebuilt.files_unknown) - SHOWN} more: see --json", err=True)
     if rebuilt.interrupted:

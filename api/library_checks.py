@@ -47,7 +47,7 @@ def check_no_manifest_is_lost(folder: Path) -> None:
     if not (folder / LEDGER_NAME).exists():
         return
     with closing(Ledger(folder)) as ledger:
-        if not ledger.is_empty():
+        if ledger.has_photos():  # files alone: a first run that failed before models were there
             raise LibraryError(
                 f"{shown_path(folder / MANIFEST_NAME)} is missing, though the ledger beside it "
                 "knows photos. Restore it from a backup (it says which models made the library and "
@@ -110,7 +110,7 @@ def check_ledger_is_lost(folder: Path) -> None:
         return
     try:
         with closing(Ledger(folder)) as ledger:
-            is_lost = ledger.is_empty()
+            is_lost = not ledger.has_photos()
     except DamagedLedgerError:
         return
     if not is_lost:

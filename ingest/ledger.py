@@ -21,6 +21,7 @@ from search.errors import UnknownIdError
 from search.records import Photo, PhotoFacts, SearchFilter
 
 PAGE = 1000  # photos read at once when all are gone over
+MARK_UNFINISHED = "UPDATE photos SET segmented_with = NULL, stale = 1 WHERE photo_id = ?"
 PHOTO_COLUMNS = (
     *("photo_id", "width", "height", *FACT_COLUMNS),
     *("segmented_with", "segment_count", "hidden", "stale"),
@@ -54,6 +55,10 @@ class Ledger(GoneFiles):
         ).fetchone()
         return int(photos), int(segments)
 
+    def has_photos(self) -> bool:
+        """Say whether any photo is known, finished or not."""
+        return self._execute("SELECT 1 FROM photos LIMIT 1").fetchone() is not None
+
     def is_empty(self) -> bool:
         """Say whether neither a photo nor a file is known, as where the ledger was lost.
 
@@ -72,10 +77,7 @@ class Ledger(GoneFiles):
     def mark_unfinished(self, photo_ids: Sequence[str]) -> None:
         """Note that photos have to be segmented again."""
         with self._transaction():
-            self._execute_each(
-                "UPDATE photos SET segmented_with = NULL, stale = 1 WHERE photo_id = ?",
-                [(photo_id,) for photo_id in photo_ids],
-            )
+            self._execute_each(MARK_UNFINISHED, [(photo_id,) for photo_id in photo_ids])
 
     def begin_photo(self, photo: Photo) -> None:
         """Note that the index is about to change; until it is finished the photo is to be done.
@@ -85,10 +87,7 @@ class Ledger(GoneFiles):
         hidden = photo.facts.model_copy(update={"hidden": True})
         new = photo.model_copy(update={"segmented_with": None, "facts": hidden})
         with self._transaction():
-            known = self._execute(
-                "UPDATE photos SET segmented_with = NULL, stale = 1 WHERE photo_id = ?",
-                (photo.photo_id,),
-            )
+            known = self._execute(MARK_UNFINISHED, (photo.photo_id,))
             if not known.rowcount:
                 self._put_photo(new)
 

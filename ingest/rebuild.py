@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ingest.ledger import Ledger
-from ingest.photos import shown_path
+from ingest.photos import path_text
 from ingest.pipeline import ingest, link_known_photo, skip_new_file
 from ingest.run import Run, decoded_ahead, new_files_of
 from ingest.scopes import Scope, scopes_from_paths
@@ -87,5 +87,5 @@ def _link_files(scope: Scope, run: Run, unknown: list[str]) -> Seen:
                 continue
             photo_id = photo_id_from_digest(decoded.pixel_sha256)
             if not link_known_photo(file, photo_id, stated_from_decoded(decoded), run):
-                unknown.append(shown_path(file.key.path))
+                unknown.append(path_text(file.key.path))
     return seen

@@ -19,6 +19,7 @@ from two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
 
 from api.library import Library
 from ingest import rebuild
+from search.errors import ModelError
 from search.server_collections import LIBRARY_KEY
 from search.settings import Settings
 
@@ -318,6 +319,20 @@ def test_a_ledger_is_not_rebuilt_beside_a_server_that_goes_on_with_the_one_befor
         said = library.refused("rebuild", "photos", code=1)
     assert "in use by `segsearch serve`" in said
     assert not LEDGER.exists()
+
+
+def test_a_first_run_that_failed_before_its_models_were_there_can_be_repeated(
+    run: Commands,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_hub(_: object) -> None:
+        raise ModelError("the hub can't be reached")
+
+    with monkeypatch.context() as offline:
+        offline.setattr("api.library.load_segmenter", no_hub)
+        assert "hub can't be reached" in run("ingest", "photos", code=1).err
+    assert "5 ingested" in run("ingest", "photos").out
+    assert found(run) == NAMES
 
 
 def test_a_lost_manifest_is_not_made_anew(library: Commands) -> None:
