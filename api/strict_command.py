@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from click.types import StringParamType
 
 from search.errors import UsageError
+from search.records import is_text
 from search.settings import Settings
 
 PREFIX = str(Settings.model_config["env_prefix"])
@@ -55,15 +56,6 @@ class StrictCommand(click.Command):
 def _values(value: Any) -> Iterable[str]:  # noqa: ANN401  (whatever click has parsed)
     values = value if isinstance(value, tuple) else (value,)
     return (each for each in values if isinstance(each, str))
-
-
-def is_text(value: str) -> bool:
-    """Say whether a string can be written as UTF-8: bytes that were no text can't."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def refuse_unused(names: Iterable[str], why: str) -> None:

@@ -198,7 +198,7 @@ class SearchFilter(Record):
     def _makes_sense(self) -> SearchFilter:
         for name in ("folder", "camera"):
             text = getattr(self, name)
-            if text is not None and not _is_unicode(text):
+            if text is not None and not is_text(text):
                 raise ValueError(f"{name} holds what is no Unicode text")
         start, end = self.taken_from, self.taken_before
         if start and end and (start.tzinfo is None) == (end.tzinfo is None) and start >= end:
@@ -222,7 +222,7 @@ class SearchFilter(Record):
         )
 
 
-def _is_unicode(text: str) -> bool:
+def is_text(text: str) -> bool:
     """Say whether a text can be stored: one with half a surrogate pair can't."""
     try:
         text.encode()

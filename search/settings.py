@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from search.errors import UsageError
+from search.records import is_text
 
 CropRecipe = Literal["fusion", "context", "tight", "masked", "blur"]
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -305,11 +306,8 @@ class Settings(BaseSettings):
     @classmethod
     def _is_text(cls, value: object) -> object:
         """Refuse bytes that are no text where a text is wanted; paths may have them."""
-        if isinstance(value, str):
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError("it should be text in UTF-8") from error
+        if isinstance(value, str) and not is_text(value):
+            raise ValueError("it should be text in UTF-8")
         return value
 
     @model_validator(mode="after")
