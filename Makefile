@@ -46,7 +46,7 @@ coverage: .venv/installed-dev ## pytest, and which lines no test ran; drawing ta
 	$(MAKE) unit ARGS="--cov --cov-report=term $(ARGS)"
 
 test-crash: .venv/installed-dev ## kill ingests at 50 moments; each must end equal to an undisturbed one
-	SEGSEARCH_TEST_KILLS=50 $(BIN)/python -m pytest -q -s tests/test_ingest_crash.py $(ARGS)
+	SEGSEARCH_TEST_KILLS=50 $(BIN)/python -m pytest -q -s tests/ingest/test_crash.py $(ARGS)
 
 browser: .venv/installed-dev ## the page alone, in an installed Chromium; pictures in artifacts/
 	$(BIN)/python -m pytest -m browser $(ARGS)
@@ -59,7 +59,7 @@ $(BENCHES): bench-%: .venv/installed-dev
 
 # Each stage goes on from its last checkpoint, so this can be stopped and called again.
 TRAINING ?= training
-SEGMENTER := $(BIN)/python -m starter.train_segmenter
+SEGMENTER := $(BIN)/python -m training.segmenter.train
 train-starter: .venv/installed-dev ## train the starter models into training/ (hours; resumes)
 	$(SEGMENTER) --out $(TRAINING)/small --size-px 128 --pictures 16 --clicks 12 --steps 4000 \
 		--two-way-from 1
@@ -68,8 +68,8 @@ train-starter: .venv/installed-dev ## train the starter models into training/ (h
 	$(SEGMENTER) --out $(TRAINING)/fine --start-from $(TRAINING)/large/checkpoint.pt --seed 3 \
 		--size-px 384 --pictures 6 --two-way-from 0 --look-steps 0 --learning-rate 3e-4 --steps 4000
 	cp $(TRAINING)/fine/segmenter.* $(TRAINING)/
-	$(BIN)/python -m starter.train_encoder --out $(TRAINING)/coarse --patch-px 12
-	$(BIN)/python -m starter.train_encoder --out $(TRAINING) --start-from $(TRAINING)/coarse/encoder
+	$(BIN)/python -m training.encoder.train --out $(TRAINING)/coarse --patch-px 12
+	$(BIN)/python -m training.encoder.train --out $(TRAINING) --start-from $(TRAINING)/coarse/encoder
 
 wheel: .venv/installed-dev ## build wheel and source archive into dist/
 	$(PIP) wheel -q --no-deps --no-build-isolation -w dist .

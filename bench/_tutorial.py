@@ -17,8 +17,8 @@ from qdrant_client import QdrantClient, models
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from transformers import CLIPModel, CLIPProcessor
 
-from api.models import PRESETS, STARTER, load_segmenter
-from ingest.segmenter import Sam2Segmenter
+from api.library.models import PRESETS, STARTER, load_segmenter
+from ingest.segmentation.sam2 import Sam2Segmenter
 from search.settings import Settings
 from starter import weights_dir
 

@@ -33,10 +33,10 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from ingest.photos import decode_photo
+from ingest.imaging.decode import decode_photo
 from starter.sample_library import draw_sample_library
 
-SEGSEARCH = (sys.executable, "-P", "-m", "api.cli")
+SEGSEARCH = (sys.executable, "-P", "-m", "api.cli.main")
 STARTS_WITHIN_S, ANSWERS_WITHIN_S = 120.0, 60.0
 UPLOAD_PX = 640  # long side of a picture that somebody sends
 ANSWERED_LATER = (429, 503)

@@ -30,7 +30,7 @@ from bench.search import (
     optimize_edge,
 )
 from search.finder import Finder
-from search.masks import bbox_xywh_from_array, mask_from_array
+from search.masks.rle import bbox_xywh_from_array, mask_from_array
 from search.query import Query, TextExample
 from search.records import NAMESPACE, Box, Mask, Segment
 

@@ -25,8 +25,8 @@ import torch
 from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
 
-from search.crops import RECIPES, square_around, views
-from search.encoder import ClipEncoder, encode_segments
+from search.models.crops import RECIPES, square_around, views
+from search.models.encoder import ClipEncoder, encode_segments
 from search.records import Box, RgbImage, Vectors
 from starter import weights_dir
 

@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from api.library import Library
+from api.library.library import Library
 from ingest.pipeline import ingest
-from ingest.tally import Tally
+from ingest.stats import Tally
 from search.settings import Settings
 from starter.sample_library import draw_sample_library
 

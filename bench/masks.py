@@ -40,17 +40,17 @@ from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.build_sam import build_sam2
 from sam2.utils.amg import build_point_grid
 
-from api.models import PRESETS, STARTER, computes, load_segmenter
-from ingest.automatic import Crop, _crop_candidates
-from ingest.cutting import CutMask, MaskParameters
-from ingest.decoder import PointDecoder
-from ingest.segmenter import Sam2Segmenter
-from search.masks import array_from_mask, coco_rle_from_mask
+from api.library.models import PRESETS, STARTER, computes, load_segmenter
+from ingest.segmentation.mask_decoder import PointDecoder
+from ingest.segmentation.mask_generator import Crop, _crop_candidates
+from ingest.segmentation.sam2 import Sam2Segmenter
+from ingest.segmentation.types import CutMask, MaskParameters
+from search.masks.rle import array_from_mask, coco_rle_from_mask
 from search.records import Mask, RgbImage
 from search.settings import Precision, Settings
-from starter.evaluation.photos import iter_bsds, iter_coco
 from starter.scenes import draw_scene
-from starter.segmenter_export import sharpen
+from training.evaluation.photos import iter_bsds, iter_coco
+from training.segmenter.export import sharpen
 
 CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
 GRID_POINTS = 1024  # of the default 32 x 32 grid

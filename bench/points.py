@@ -1,6 +1,6 @@
 """What grids of points cost and find: `make bench-points DATA=FOLDER`.
 
-Automatic masks of COCO and BSDS photos with true masks (see starter/evaluation/photos.py), by the
+Automatic masks of COCO and BSDS photos with true masks (see training/evaluation/photos.py), by the
 starter segmenter: every grid in full, adaptively, and with crops. For each: points that were
 decoded, seconds, masks, and the share of true segments of at least 1% of the photo that some mask
 matches at IoU .5, without a limit on how many masks there may be. Seconds are medians over photos
@@ -20,15 +20,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from api.models import PRESETS, STARTER
-from ingest.checkpoints import load_segmenter
-from ingest.cutting import MaskParameters
-from ingest.decoder import PhotoTokens, PointDecoder
-from ingest.segmenter import Sam2Segmenter
-from search.masks import array_from_mask
+from api.library.models import PRESETS, STARTER
+from ingest.segmentation.checkpoints import load_segmenter
+from ingest.segmentation.mask_decoder import PhotoTokens, PointDecoder
+from ingest.segmentation.sam2 import Sam2Segmenter
+from ingest.segmentation.types import MaskParameters
+from search.masks.rle import array_from_mask
 from starter import weights_dir
-from starter.evaluation.cutting import PHOTO_FRACTION, Recall
-from starter.evaluation.photos import TruePhoto, iter_bsds, iter_coco
+from training.evaluation.cutting import PHOTO_FRACTION, Recall
+from training.evaluation.photos import TruePhoto, iter_bsds, iter_coco
 
 PHOTO_PX = 512
 READERS = {"coco": iter_coco, "bsds": iter_bsds}

@@ -32,13 +32,14 @@ import qdrant_edge as edge
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient
 
-from ingest.files import FileKey, FileStamp
-from ingest.ledger import Ledger
-from search.edge_index import EdgeIndex
+from ingest.catalog.ledger import Ledger
+from ingest.catalog.records import FileKey, FileStamp
 from search.finder import Finder
-from search.index import SegmentIndex, conditions_from_filter
+from search.index.base import SegmentIndex, conditions_from_filter
+from search.index.edge import EdgeIndex
+from search.index.points import Nearest
+from search.index.qdrant import ServerIndex
 from search.manifest import Manifest, ModelName, save_manifest
-from search.points import Nearest
 from search.query import Query, TextExample
 from search.records import (
     NAMESPACE,
@@ -51,7 +52,6 @@ from search.records import (
     Vectors,
     photo_id_from_digest,
 )
-from search.server_index import ServerIndex
 from search.settings import Settings
 
 DIM = 512  # ViT-B/32
@@ -419,7 +419,7 @@ def ask_client_local(cloud: Cloud, photos: range) -> tuple[Times, Written]:
 
 def status_s(folder: Path) -> float:
     """Return how long `segsearch status` takes, its start and end as a process included."""
-    command = [sys.executable, "-m", "api.cli", "status", "--library", str(folder)]
+    command = [sys.executable, "-m", "api.cli.main", "status", "--library", str(folder)]
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - started

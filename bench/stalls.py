@@ -32,9 +32,9 @@ from bench.search import (
     optimize_edge,
     write_edge,
 )
-from search.edge_index import EdgeIndex
-from search.encoder import Encoder
 from search.finder import Finder
+from search.index.edge import EdgeIndex
+from search.models.encoder import Encoder
 from search.query import Query, SegmentExample
 from search.records import SearchFilter, Vectors
 

@@ -17,15 +17,17 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ingest.absent import SeenDevices
-from ingest.file_facts import StatedFacts
-from ingest.files import FileKey, is_gone
-from ingest.lanes import cutting
-from ingest.ledger import Ledger
-from ingest.lost import note_lost_photos
-from ingest.run import Run, decoded_ahead, new_files_of
-from ingest.scan import Again, NewFile, skip_file
-from ingest.scopes import (
+from ingest.catalog.file_facts import StatedFacts
+from ingest.catalog.index_sync import tell_index
+from ingest.catalog.ledger import Ledger
+from ingest.catalog.records import FileKey, is_gone
+from ingest.coarse import show_whole_photos
+from ingest.context import Run, decoded_ahead, new_files_of
+from ingest.restore import note_lost_photos
+from ingest.scanning.mounts import SeenDevices
+from ingest.scanning.scan import Again, NewFile, skip_file
+from ingest.scanning.scan_result import Seen
+from ingest.scanning.scopes import (
     WHOLE,
     Glance,
     Scope,
@@ -33,13 +35,11 @@ from ingest.scopes import (
     scopes_from_paths,
     shallow_scopes,
 )
-from ingest.seen import Seen
+from ingest.scanning.vanished import Absent, mark_vanished
 from ingest.stages import Stage
-from ingest.tally import IngestSummary, Progress, Tally
-from ingest.telling import tell_index
-from ingest.vanished import Absent, mark_vanished
-from ingest.whole_first import show_whole_photos
-from ingest.workshop import UncutPhoto, Workshop, stated_from_decoded
+from ingest.stats import IngestSummary, Progress, Tally
+from ingest.steps import UncutPhoto, Workshop, stated_from_decoded
+from ingest.workers import cutting
 from search.errors import PhotoError, TooLargeError, TooSlowError, UndecodableError
 from search.records import photo_id_from_digest
 

@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import numpy as np
 
-from search.embedding import photo_vector, segment_vectors
-from search.encoder import Encoder, encode_query
 from search.errors import DamagedError, UsageError
-from search.index import SegmentIndex
-from search.outlines import Outline, Outlines
+from search.index.base import SegmentIndex
+from search.masks.outlines import Outline, Outlines
+from search.models.embedding import photo_vector, segment_vectors
+from search.models.encoder import Encoder, encode_query
 from search.query import (
     MAX_LIMIT,
     Example,
@@ -160,7 +160,7 @@ class Finder:
 
         They become better ones themselves.
         """
-        from search.overlap import overlaps  # it imports numba, which takes half a second
+        from search.masks.overlap import overlaps  # it imports numba, which takes half a second
 
         outlines = self._outlines.of([each[0] for each in ranked], self._readable)
         distinct = []

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from search.errors import LibraryError, MismatchError
-from search.index import PAYLOAD_FORMAT
+from search.index.base import PAYLOAD_FORMAT
 from search.records import Record
 from search.settings import CropRecipe
 

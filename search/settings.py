@@ -1,8 +1,8 @@
 """All settings in one class.
 
 A value comes from, first to last: a command-line flag, the environment (prefix `SEGSEARCH_`),
-a file of settings (`api.config_files`), the default below. What a library was made with stands
-in its manifest and goes before the defaults (see `search.manifest`).
+a file of settings (`api.library.config_files`), the default below. What a library was made with
+stands in its manifest and goes before the defaults (see `search.manifest`).
 """
 
 from __future__ import annotations

@@ -6,14 +6,14 @@ import os
 import pickle
 import shutil
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Commands
-from copies import copied
 from filelock import FileLock
+from support.commands import Commands
+from support.copies import copied
+from support.sample import SAMPLE_PHOTOS, Sample
 
 from search.settings import Settings
 from starter.sample_library import SampleLibrary, draw_sample_library
@@ -28,26 +28,7 @@ IN_MEMORY = Path("/dev/shm")
 if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 8e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
-SAMPLE_PHOTOS = 12  # the ones with clear answers
-LONG = ("test_page", "test_watching", "test_owner", "test_segmenter", "test_checkpoints")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A library folder, the photos that it was made from, and what is to be found in them."""
-
-    library: Path
-    photos: Path
-    drawn: SampleLibrary
-
-    @property
-    def flags(self) -> tuple[str, Path]:
-        """Names the library to a command."""
-        return "--library", self.library
-
-    def photo_of(self, words: str) -> Path:
-        """The first photo that shows what the words say."""
-        return self.drawn.answers[words][0].path
+LONG = ("test_page", "test_watch", "test_owner", "test_sam2", "test_checkpoints")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,9 +54,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 
 def _make_sample(folder: Path) -> SampleLibrary:
-    from fakes import Quiet
+    from support.fakes import Quiet
 
-    from api.library import Library
+    from api.library.library import Library
     from ingest.pipeline import ingest
 
     drawn = draw_sample_library(folder / "photos", photos=SAMPLE_PHOTOS)
@@ -89,7 +70,7 @@ def _make_sample(folder: Path) -> SampleLibrary:
 @pytest.fixture(scope="session")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small library, made with predictable models, for `locked.site` to copy."""
-    from locked import lay_in
+    from support.locked import lay_in
 
     return lay_in(tmp_path_factory.mktemp("stock"))
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from fakes import make_library
+from support.fakes import make_library
 
-from api.app import create_app
-from api.cli import cli
-from api.commands_serve import address_of, listen
-from api.options import read_settings
+from api.cli.commands.serve import address_of, listen
+from api.cli.main import cli
+from api.cli.options import read_settings
+from api.http.app import create_app
 from search.errors import UsageError
 from search.settings import Settings
 

@@ -13,11 +13,11 @@ from typing import Literal, get_args, get_origin
 
 import click
 import pytest
-from fakes import make_library
 from pydantic.fields import FieldInfo
+from support.fakes import make_library
 
-from api.app import create_app
-from api.cli import cli
+from api.cli.main import cli
+from api.http.app import create_app
 from search.settings import Group, Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cut_files
 import httpx
 import pytest
-from commands import SEGSEARCH, Commands, clean_environment, serve
-from own_memory import peak_bytes
-from real_data import real_data
+from support import cut_files
+from support.commands import SEGSEARCH, Commands, clean_environment, serve
+from support.own_memory import peak_bytes
+from support.real_data import real_data
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Sample
-from fakes import Quiet
-from real_data import real_data
+from support.fakes import Quiet
+from support.real_data import real_data
+from support.sample import Sample
 
-from api.library import Library
-from api.meant import prompt_from_request
-from api.schemas import Point, PromptIn
-from api.searching import photo_pixels
-from ingest.photos import decode_photo
+from api.library.library import Library
+from api.schemas.all import Point, PromptIn
+from api.services.prompts import prompt_from_request
+from api.services.search import photo_pixels
+from ingest.imaging.decode import decode_photo
 from ingest.pipeline import ingest
-from search.masks import array_from_mask, box_iou, resized
+from search.masks.rle import array_from_mask, box_iou, resized
 from search.query import Query, SegmentExample, TextExample
 from search.records import Box, Hit, SearchFilter, Segment
 from search.settings import Settings

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = ("search", "ingest", "api", "starter")
-CLI = "from api.cli import main; main()"
+CLI = "from api.cli.main import main; main()"
 # -P keeps the working directory off sys.path; the editable install comes after PYTHONPATH.
 PYTHON = (sys.executable, "-P")
 
@@ -93,7 +93,7 @@ def test_the_starter_weights_are_among_the_files_of_the_packages() -> None:
 def test_the_wheel_names_the_command_and_brings_the_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         info = f"segsearch-{PROJECT['project']['version']}.dist-info"
-        assert "segsearch = api.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+        assert "segsearch = api.cli.main:main" in archive.read(f"{info}/entry_points.txt").decode()
         assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
 
 
@@ -104,9 +104,9 @@ def test_the_installed_command_says_its_version(installed: Path) -> None:
 
 def test_installed_commands_explain_themselves(installed: Path) -> None:
     code = """
-import api.cli
-for name in ["", *api.cli.cli.commands]:
-    api.cli.cli.main([*name.split(), "--help"], prog_name="segsearch", standalone_mode=False)
+import api.cli.main
+for name in ["", *api.cli.main.cli.commands]:
+    api.cli.main.cli.main([*name.split(), "--help"], prog_name="segsearch", standalone_mode=False)
 """
     said = run_installed(installed, code)
     assert said.count("Usage: segsearch") == said.count("--help") >= len(("ingest", "search"))
@@ -122,11 +122,11 @@ def test_what_is_run_there_is_what_was_installed(installed: Path) -> None:
 def test_the_installed_starter_models_load_and_answer(installed: Path) -> None:
     code = """
 import numpy as np
-from api.models import load_encoder, load_segmenter, with_preset
+from api.library.models import load_encoder, load_segmenter, with_preset
 from search.settings import Settings
 settings = with_preset(Settings(models="starter", device="cpu", points_per_side=2))
 print(load_encoder(settings).encode_texts(["red"]).shape)
-from ingest.cutting import Prompt
+from ingest.segmentation.types import Prompt
 encoded = load_segmenter(settings).encode(np.zeros((64, 96, 3), np.uint8))
 print(len(encoded.masks(Prompt(points_xy=((40.0, 30.0),), labels=(1,)), candidates=3)))
 """

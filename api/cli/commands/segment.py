@@ -1,0 +1,207 @@
+"""The command that cuts one photo: every mask of it, or what a prompt asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from api.cli.command import StrictCommand, refuse_unused
+from api.cli.options import names_of_group, settings_options
+from api.cli.outputs import check_outputs, force_option, numbered, write_outputs
+from api.schemas.all import PromptIn
+from api.schemas.parsing import box_from_text, point_from_text
+from search.errors import UsageError
+from search.settings import Settings
+
+if TYPE_CHECKING:
+    from ingest.segmentation.types import CutMask
+    from search.records import Mask, RgbImage
+
+INSIDE_LEVEL = 128  # of a mask picture's grey: as light as this, or lighter, is inside
+
+
+@click.command(cls=StrictCommand)
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option(
+    "--point",
+    "points",
+    multiple=True,
+    metavar="X,Y[,0]",
+    help="A point inside (0: outside) what is meant.",
+)
+@click.option("--box", metavar="X,Y,W,H", help="A box around what is meant.")
+@click.option(
+    "--mask",
+    type=click.Path(path_type=Path),
+    metavar="MASK.png",
+    help="A mask to refine (white is inside).",
+)
+@click.option(
+    "--candidates",
+    type=click.Choice(["1", "3"]),
+    default="3",
+    help="Masks for a prompt.",
+    show_default=True,
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the masks as one JSON document.")
+@click.option(
+    "--overlay",
+    type=click.Path(path_type=Path),
+    metavar="OUT.png",
+    help="Draw the masks on the photo.",
+)
+@click.option(
+    "--cutout",
+    type=click.Path(path_type=Path),
+    metavar="OUT.png",
+    help="Cut out, transparent around: a prompt's best mask, or all masks, numbered.",
+)
+@force_option
+@settings_options("library", "models", "masks")
+def segment(
+    settings: Settings,
+    photo: Path,
+    points: tuple[str, ...],
+    box: str | None,
+    mask: Path | None,
+    candidates: str,
+    as_json: bool,
+    overlay: Path | None,
+    cutout: Path | None,
+    force: bool,
+) -> None:
+    """Show the masks of one PHOTO: all of them, or those that points, a box or a mask ask for.
+
+    The photo need not be in a library; if --library is one, its models are used.
+    """
+    from api.library.models import settings_for_photo
+    from ingest.imaging.decode import path_text
+
+    refuse_unused(("encoder", "crop_recipe", "qdrant"), "one photo is cut, and nothing is searched")
+    if points or box or mask:
+        refuse_unused(names_of_group("masks"), "with a point, a box or a mask there is no grid")
+    else:
+        refuse_unused(["candidates"], "it goes with a point, a box or a mask")
+    check_files = partial(
+        check_outputs,
+        library=settings.library,
+        inputs=[photo, mask] if mask else [photo],
+        force=force,
+    )
+    outputs = [path for path in (overlay, cutout) if path is not None]
+    if force and not outputs:
+        raise UsageError("--force lets --overlay and --cutout replace files: give one of them")
+    check_files(outputs)
+    settings = settings_for_photo(settings)
+    rgb = _pixels(photo, settings)
+    prompt = PromptIn(
+        points=tuple(point_from_text(text) for text in points),
+        box_xywh=box_from_text(box) if box else None,
+        mask=_mask_from_file(mask, settings) if mask else None,
+    )
+    found = cut_picture(rgb, prompt, settings, int(candidates))
+    shown = found if prompt.is_empty else found[:1]
+    cutouts = numbered(cutout, len(shown)) if cutout else []
+    overlays = [overlay] if overlay else []
+    check_files([*overlays, *cutouts])  # by now it is known how many they are
+    drawn = chain((_overlay(rgb, found) for _ in overlays), _iter_cutouts(rgb, shown))
+    write_outputs(zip([*overlays, *cutouts], drawn, strict=False))  # cutouts are asked for or not
+    if cutout and not shown:
+        click.echo(f"no mask was found: {cutout} is not written", err=True)
+    if as_json:
+        size_wh = [rgb.shape[1], rgb.shape[0]]
+        masks = [sam_fields(cut) for cut in found]
+        document = {"path": path_text(photo), "size_wh": size_wh, "masks": masks}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        _print_masks(found)
+
+
+def cut_picture(
+    rgb: RgbImage, prompt: PromptIn, settings: Settings, candidates: int
+) -> list[CutMask]:
+    """Return every mask of a picture (h, w, 3), or the candidates for a prompt, best first.
+
+    Raises:
+        UsageError: the prompt lies outside the picture.
+        NoMaskError: nothing there answers the prompt.
+        ModelError: the segmenter can't be had.
+    """
+    from api.library.models import load_segmenter
+    from api.services.prompts import prompt_from_request
+    from ingest.segmentation.types import MaskParameters, with_pixels
+
+    if prompt.is_empty:
+        return load_segmenter(settings).automatic(rgb, MaskParameters.from_settings(settings))
+    # looked at first: a mistake should not have to wait until the model is loaded
+    meant = prompt_from_request(prompt).checked((rgb.shape[1], rgb.shape[0]))
+    return with_pixels(load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates))
+
+
+def sam_fields(cut: CutMask) -> dict[str, Any]:
+    """Return a mask under SAM's field names; boxes say their format."""
+    from search.masks.rle import coco_rle_from_mask
+
+    return {
+        "segmentation": coco_rle_from_mask(cut.mask),
+        "area": cut.area_px,
+        "bbox_xywh": list(cut.bbox_xywh),
+        "predicted_iou": cut.predicted_iou,
+        "point_coords": [list(cut.point_xy)] if cut.point_xy else [],
+        "stability_score": cut.stability_score,
+        "crop_box_xywh": list(cut.crop_box_xywh),
+    }
+
+
+def _pixels(path: Path, settings: Settings) -> RgbImage:
+    """Return the upright pixels of a file that was named.
+
+    Raises:
+        UsageError: there is no such file.
+        PhotoError: it is no picture, or too large.
+    """
+    from ingest.imaging.decode import decode_photo, shown_path
+
+    if not path.is_file():
+        raise UsageError(f"there is no file {shown_path(path)}")
+    return decode_photo(path, max_pixels=settings.max_pixels, max_bytes=settings.max_bytes).rgb
+
+
+def _mask_from_file(path: Path, settings: Settings) -> Mask:
+    from search.masks.rle import mask_from_array
+
+    return mask_from_array(_pixels(path, settings).mean(axis=2) >= INSIDE_LEVEL)
+
+
+def _overlay(rgb: RgbImage, found: list[CutMask]) -> bytes:
+    """Return the masks drawn on the photo, as a PNG file."""
+    from api.render import draw as pictures
+    from search.masks.rle import array_from_mask
+
+    shown = pictures.overlay(rgb, [array_from_mask(cut.mask) for cut in found])
+    return pictures.png_bytes(shown)
+
+
+def _iter_cutouts(rgb: RgbImage, found: list[CutMask]) -> Iterator[bytes]:
+    """Yield what each mask cuts out of the photo, as a PNG file."""
+    from api.render import draw as pictures
+    from search.masks.rle import array_from_mask
+
+    for cut in found:
+        yield pictures.png_bytes(pictures.cutout(rgb, array_from_mask(cut.mask)))
+
+
+def _print_masks(found: list[CutMask]) -> None:
+    for cut in found:
+        box = ",".join(f"{edge:g}" for edge in cut.bbox_xywh)
+        click.echo(
+            f"predicted_iou {cut.predicted_iou:.3f}  stability {cut.stability_score:.3f}  "
+            f"area {cut.area_px}  box {box}"
+        )
+    click.echo(f"{len(found)} masks" if len(found) != 1 else "1 mask", err=True)

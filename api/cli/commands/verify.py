@@ -1,0 +1,151 @@
+"""The command that looks whether a library is whole: verify."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from api.cli.command import StrictCommand
+from api.cli.options import settings_options
+from search.errors import CrashingIndexError, UsageError
+from search.settings import Settings
+
+if TYPE_CHECKING:
+    from api.library.library import Library
+    from ingest.maintenance.repair import Repair
+    from ingest.maintenance.verify import Fault, Health, PhotoCheck
+
+EXIT_FAILED = 1
+SHOWN = 20  # of each kind; --json has all
+
+
+@click.command(cls=StrictCommand)
+@click.option("--repair", "mend", is_flag=True, help="Mend what can be mended.")
+@click.option(
+    "--delete-orphans",
+    is_flag=True,
+    help="With --repair: delete what the ledger does not know, however much it is.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--checks-after", hidden=True)  # how the command starts itself to read an index
+@settings_options("library", "server")
+def verify(
+    settings: Settings, mend: bool, delete_orphans: bool, as_json: bool, checks_after: str | None
+) -> int:
+    """Check that all of the library is there and whole: photos, segments, masks, vectors, files.
+
+    --repair deletes what belongs to no photo and notes broken photos for the next ingest, which
+    segments them again. Photo files are never touched. Exit code 1 if something is wrong and stays
+    so.
+    """
+    from api.library.library import Library
+
+    if checks_after is not None:
+        from api.services.verify import print_checks
+
+        with Library(settings, command="verify") as library:
+            print_checks(library, checks_after)
+        return 0
+    if delete_orphans and not mend:
+        raise UsageError("--delete-orphans goes with --repair")
+    with Library(settings, command="verify") as library, library.only_writer():
+        health, repair = _verified(library, mend=mend, delete_orphans=delete_orphans)
+    if as_json:
+        mended = {"repair": repair.model_dump()} if repair else {}
+        whole = {"is_whole": health.is_whole, **health.model_dump(), **mended}
+        click.echo(json.dumps(whole, indent=2))
+    else:
+        _tell(health, repair)
+    left = repair.beyond_repair if repair else health.faults
+    return EXIT_FAILED if left else 0
+
+
+def _verified(
+    library: Library, *, mend: bool, delete_orphans: bool
+) -> tuple[Health, Repair | None]:
+    from api.library.remote_index import served_owner
+    from api.services.verify import checks_in_process, unreadable
+    from ingest.maintenance import repair as mending
+    from ingest.maintenance import verify as checks
+
+    ledger = library.ledger()
+    in_process = library.settings.qdrant is None and served_owner(library.folder) is None
+    found = checks_in_process(library) if in_process else None
+    try:
+        health = checks.verify(ledger, library.index, found, show=_with_bar)
+    except CrashingIndexError as error:
+        return unreadable(error, ledger.count_finished()[0]), None
+    if not mend:
+        return health, None
+    return health, mending.repair(health, ledger, library.index(), delete_orphans=delete_orphans)
+
+
+def _with_bar(photos: Iterable[PhotoCheck]) -> Iterable[PhotoCheck]:
+    """Hand photos on and show how many there were, on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    console = Console(stderr=True)
+    counting = TextColumn("verify  {task.completed} photos")
+    with Progress(counting, console=console, disable=not console.is_terminal) as progress:
+        yield from progress.track(photos)
+
+
+def _tell(health: Health, repair: Repair | None) -> None:
+    from ingest.imaging.decode import shown_path
+
+    click.echo(
+        f"{health.photos} photos, {health.segments} segments, {health.files} files looked at"
+    )
+    for fault in health.faults[:SHOWN]:
+        click.echo(f"{fault.kind:<10} {_name(fault)}: {fault.problem}")
+    for path in health.files_gone[:SHOWN]:
+        click.echo(f"gone       {shown_path(path)}")
+    more = sum(max(0, len(listed) - SHOWN) for listed in (health.faults, health.files_gone))
+    if more:
+        click.echo(f"and {more} more: --json lists all of them")
+    for root in health.roots_absent:
+        click.echo(f"absent     {shown_path(root)}: its files were not looked for")
+    if health.photos_unfinished or health.files_gone:
+        click.echo(
+            f"{health.photos_unfinished} photos are not finished, {len(health.files_gone)} files "
+            "are gone: the next ingest sees to it"
+        )
+    click.echo(_verdict(health) if repair is None else _mended(repair))
+
+
+def _name(fault: Fault) -> str:
+    from ingest.imaging.decode import shown_path
+
+    if fault.photo_id is None:
+        return "ledger.sqlite" if fault.kind == "ledger" else "the index"
+    return shown_path(fault.path) if fault.path is not None else f"photo {fault.photo_id}"
+
+
+def _verdict(health: Health) -> str:
+    if health.is_whole:
+        return "all is well"
+    return f"{len(health.faults)} faults: `segsearch verify --repair` mends what can be mended"
+
+
+def _mended(repair: Repair) -> str:
+    done = (
+        f"{repair.photos_again} photos noted for the next ingest, {repair.photos_told} told to the "
+        f"index, {repair.orphans_deleted} orphans deleted"
+    )
+    if not repair.beyond_repair:
+        return done
+    orphans = [fault for fault in repair.beyond_repair if fault.kind == "orphan"]
+    if orphans:
+        return (
+            f"{done}; {len(orphans)} photos of the index are unknown to the ledger, which is many. "
+            "If the ledger lost them, move it away and let `segsearch rebuild PHOTOS` make it "
+            "anew; if they are to go, add --delete-orphans"
+        )
+    return (
+        f"{done}; {len(repair.beyond_repair)} can't be mended: bring the file back and ingest it, "
+        "or forget the photo with `segsearch remove PHOTO_ID`"
+    )

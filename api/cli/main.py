@@ -1,0 +1,83 @@
+"""The command `segsearch`.
+
+Results go to stdout, progress and messages to stderr. Exit code 0: done, 1: failed, 2: wrong
+usage, 3: done, but some files were skipped (of ingest: that no run told of before).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import click
+
+from api.cli.command import tell_unknown_variables
+from api.cli.commands.export import export
+from api.cli.commands.library import ingest, move_root, optimize, show, status
+from api.cli.commands.push import push
+from api.cli.commands.recovery import move_server, rebuild
+from api.cli.commands.reembed import reembed
+from api.cli.commands.remove import remove
+from api.cli.commands.search import search
+from api.cli.commands.segment import segment
+from api.cli.commands.serve import demo, serve
+from api.cli.commands.verify import verify
+from api.cli.exits import exit_code_of, flush_output, print_whatever_the_encoding
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="segsearch", message="segsearch %(version)s")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+def cli(verbose: bool) -> None:
+    """Search a photo library by segment: by words, by example, by a click.
+
+    Begin with `segsearch demo`, or with your own photos: `segsearch ingest PHOTOS`.
+
+    Every setting is also an environment variable (SEGSEARCH_LIBRARY, SEGSEARCH_DEVICE, ...) and a
+    key of a settings file (docs/settings.md).
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+COMMANDS = (
+    ingest,
+    search,
+    segment,
+    serve,
+    status,
+    show,
+    export,
+    remove,
+    move_root,
+    move_server,
+    verify,
+    rebuild,
+    optimize,
+    reembed,
+    push,
+    demo,
+)
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command; a person's mistake ends in a sentence, never in a traceback."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns when we fork
+    print_whatever_the_encoding()
+    try:
+        tell_unknown_variables()
+        code = cli.main(prog_name="segsearch", standalone_mode=False)
+        flush_output()
+    except (Exception, KeyboardInterrupt) as error:
+        code = exit_code_of(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":  # how a server starts an ingest: `python -m api.cli.main`
+    main()

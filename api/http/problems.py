@@ -1,0 +1,138 @@
+"""Errors become answers: RFC 9457 problems with a status code and a sentence that helps."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.schemas.all import Problem
+from search.errors import (
+    AccessError,
+    BusyError,
+    LibraryError,
+    ModelError,
+    OwnedError,
+    PhotoError,
+    SegsearchError,
+    StoreError,
+    StoreUnreachableError,
+    TooLargeError,
+    UnknownIdError,
+    UsageError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+STATUSES: dict[type[SegsearchError], int] = {
+    UnknownIdError: 404,
+    UsageError: 422,
+    TooLargeError: 413,
+    PhotoError: 422,
+    LibraryError: 409,
+    ModelError: 503,
+    StoreUnreachableError: 503,
+    StoreError: 500,
+    AccessError: 401,
+    BusyError: 503,
+    SegsearchError: 500,
+}
+RETRY_AFTER_S = 5  # what is busy is less so by then
+UNEXPECTED = "something went wrong in the server; its log says more"
+_logger = logging.getLogger(__name__)
+
+
+class ProblemResponse(Response):
+    """A problem as an answer."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self, status: int, detail: str, error: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        title = HTTPStatus(status).phrase
+        problem = Problem.model_construct(title=title, status=status, detail=detail, error=error)
+        # JSON in ASCII: a detail may quote what is no valid Unicode, and must not fail on it.
+        super().__init__(json.dumps(problem.model_dump(warnings=False)), status, headers)
+
+
+def status_of(error: SegsearchError, method: str) -> int:
+    """Return the status code of an error.
+
+    A photo that can't be shown is not there, for one who asks to see it (GET); for one who sends
+    it or names it as an example, the request is what can't be processed.
+    """
+    if method == "GET" and isinstance(error, PhotoError):
+        return 404
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def problem_of(error: SegsearchError, method: str) -> Problem:
+    """Return one of our own errors as a record."""
+    status = status_of(error, method)
+    title = HTTPStatus(status).phrase
+    return Problem(title=title, status=status, detail=str(error), error=type(error).__name__)
+
+
+def problem_from_error(request: Request, error: Exception) -> Response:
+    """Answer one of our own errors."""
+    assert isinstance(error, SegsearchError)
+    status = status_of(error, request.method)
+    if status >= 500:
+        _logger.warning("%s %s: %s", request.method, request.url.path, error)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, BusyError) else None
+    return ProblemResponse(status, str(error), type(error).__name__, headers)
+
+
+def problem_from_validation(_: Request, error: Exception) -> Response:
+    """Answer a request that does not fit its schema."""
+    assert isinstance(error, RequestValidationError)
+    return ProblemResponse(422, sentence_from_validation(error.errors()), UsageError.__name__)
+
+
+def problem_from_http(request: Request, error: Exception) -> Response:
+    """Answer what the framework refuses: unknown routes, methods, bodies that can't be read."""
+    assert isinstance(error, HTTPException)
+    path, status, kind = request.url.path, error.status_code, UsageError.__name__
+    match status:
+        case 404:
+            detail = f"there is nothing at {path}; /openapi.json lists what is"
+        case 405:
+            detail = f"{path} does not take {request.method}; /openapi.json says what it takes"
+        case 401:
+            detail, kind = error.detail, OwnedError.__name__
+        case 413:
+            detail, kind = error.detail, TooLargeError.__name__
+        case _:
+            status, detail = 422, f"the body can't be read: {error.detail}"
+    return ProblemResponse(status, detail, kind, error.headers)
+
+
+def sentence_from_validation(problems: Sequence[Any]) -> str:
+    """Say in one sentence what is wrong with a request, and in which field."""
+    first, more = problems[0], len(problems) - 1
+    rest = f" (and {more} more)" if more else ""
+    if first["type"] == "json_invalid" and isinstance(first["loc"][-1], int):
+        return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
+    where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    return f"{where}: {_said(first)}{rest}"
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "there is no such field; /openapi.json lists what there is"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Make an app answer every error that is foreseen with a problem."""
+    app.add_exception_handler(SegsearchError, problem_from_error)
+    app.add_exception_handler(RequestValidationError, problem_from_validation)
+    app.add_exception_handler(HTTPException, problem_from_http)

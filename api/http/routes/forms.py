@@ -1,0 +1,62 @@
+"""Pictures sent as multipart forms, with what is meant in them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import UploadFile
+from pydantic import BaseModel, ConfigDict, Field, Json
+
+from api.schemas.all import MAX_POINTS, PromptIn, SearchOptions
+from api.schemas.parsing import box_from_text, point_from_text
+from search.errors import UsageError
+from search.records import SearchFilter
+
+
+class PictureForm(BaseModel):
+    """A picture, and what is meant in it: as `prompt` (JSON), or as `point` and `box`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: UploadFile
+    prompt: Json[PromptIn] | None = None
+    point: Annotated[
+        list[str],
+        Field(max_length=MAX_POINTS, description="`x,y`, or `x,y,0` for outside; any number."),
+    ] = []
+    box: Annotated[str | None, Field(description="`left,top,width,height`, in pixels.")] = None
+
+    @property
+    def name(self) -> str:
+        """What messages call the picture."""
+        return self.file.filename or "the picture that was sent"
+
+    def meant(self) -> PromptIn:
+        """Return the prompt, however it was sent.
+
+        Raises:
+            UsageError: it was sent in both ways, or can't be read.
+        """
+        simple = PromptIn(
+            points=tuple(point_from_text(text) for text in self.point),
+            box_xywh=box_from_text(self.box) if self.box else None,
+        )
+        if self.prompt is None:
+            return simple
+        if not simple.is_empty:
+            raise UsageError("give either prompt, or point and box")
+        return self.prompt
+
+
+class SearchForm(PictureForm, SearchOptions):
+    """A picture to search with; the other fields are those of a search, `filter` as JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filter: Json[SearchFilter] = SearchFilter()
+
+
+class SegmentForm(PictureForm):
+    """A picture to cut; the prompt says what."""
+
+    candidates: Annotated[int, Field(ge=1, le=3)] = 3

@@ -1,0 +1,1 @@
+"""An open library: its configuration, models, index and caches."""

@@ -1,0 +1,180 @@
+"""Manifest, ledger and index have to belong together: what is compared when a library is opened."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from api.library.config_files import belongs_to_user
+from ingest.catalog.connection import LEDGER_NAME
+from ingest.catalog.ledger import Ledger
+from ingest.imaging.decode import shown_path
+from search.errors import DamagedLedgerError, LibraryError, MissingIndexError
+from search.index.base import SegmentIndex
+from search.manifest import MANIFEST_NAME, Manifest
+from search.settings import Settings
+
+LEDGER_PARTS = ("", "-wal", "-shm")
+REBUILD = (
+    "Restore it from a backup, or let `segsearch rebuild PHOTOS` make it anew from what the index "
+    "holds: no photo is segmented for it."
+)
+
+
+def check_found(folder: Path) -> None:
+    """Refuse a library that was found in the working directory and is another user's.
+
+    Raises:
+        LibraryError: it is; whoever made it decides where its searches are sent.
+    """
+    if folder.exists() and not belongs_to_user(folder):
+        raise LibraryError(
+            f"the library {shown_path(folder)} belongs to another user. Name it with --library if "
+            "it is meant."
+        )
+
+
+def check_no_manifest_is_lost(folder: Path) -> None:
+    """Refuse a folder whose ledger knows photos, and that has no manifest.
+
+    Raises:
+        LibraryError: it is so; a new manifest might name other models and another server.
+    """
+    if not (folder / LEDGER_NAME).exists():
+        return
+    with closing(Ledger(folder)) as ledger:
+        if ledger.has_photos():  # files alone: a first run that failed before models were there
+            raise LibraryError(
+                f"{shown_path(folder / MANIFEST_NAME)} is missing, though the ledger beside it "
+                "knows photos. Restore it from a backup (it says which models made the library and "
+                "where its vectors are), or name another folder with --library."
+            )
+
+
+def check_key(asked: Settings, address: str) -> None:
+    """Refuse to send a key to a server that only the library's manifest names.
+
+    Raises:
+        LibraryError: a key was given, and not the server that it is for.
+    """
+    if asked.qdrant_api_key is not None and asked.qdrant is None:
+        raise LibraryError(
+            f"an API key of a Qdrant server is given, and not which server it is for. If it is "
+            f"{address}, which this library names, say so: --qdrant {address}, or "
+            "SEGSEARCH_QDRANT in the environment."
+        )
+
+
+def open_ledger_of(manifest: Manifest, folder: Path, save: Callable[[Manifest], None]) -> Ledger:
+    """Open the ledger of a library that was made before.
+
+    Args:
+        manifest: of the library.
+        folder: where both are.
+        save: is handed the manifest with the library's id, if it was made before there were ids.
+
+    Raises:
+        LibraryError: the ledger is missing, damaged or another library's.
+    """
+    path = folder / LEDGER_NAME
+    if not path.exists():
+        raise LibraryError(f"the ledger {shown_path(path)} is missing. {REBUILD}")
+    ledger = Ledger(folder)
+    try:
+        library_id = ledger.library_id()
+        if manifest.library_id is None:
+            save(manifest.model_copy(update={"library_id": library_id}))
+        elif manifest.library_id != library_id:
+            if ledger.is_empty():
+                raise LibraryError(f"the ledger {shown_path(path)} is empty. {REBUILD}")
+            raise LibraryError(
+                f"the ledger {shown_path(path)} belongs to another library. Move it away. {REBUILD}"
+            )
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+def check_ledger_is_lost(folder: Path) -> None:
+    """Refuse to make a ledger anew beside one that knows photos.
+
+    Raises:
+        LibraryError: it does.
+    """
+    if not (folder / LEDGER_NAME).exists():
+        return
+    try:
+        with closing(Ledger(folder)) as ledger:
+            is_lost = not ledger.has_photos()
+    except DamagedLedgerError:
+        return
+    if not is_lost:
+        raise LibraryError(
+            f"the ledger {shown_path(folder / LEDGER_NAME)} knows photos: nothing has to be made "
+            "anew. `segsearch ingest PHOTOS` finds the files of photos that have none, and "
+            "segments only what the index does not hold. If it is another library's ledger, move "
+            "it away first."
+        )
+
+
+def claim_ledger(manifest: Manifest, ledger: Ledger) -> str:
+    """Let a new ledger belong to a library; return the library's id."""
+    library_id = manifest.library_id or ledger.library_id()
+    ledger.set_library_id(library_id)
+    return library_id
+
+
+def place_ledger(draft: Path, folder: Path) -> None:
+    """Put a ledger that was made anew in place; one that is there is kept beside, as damaged."""
+    for path in folder.glob(f"{LEDGER_NAME}*"):  # its write-ahead log, too
+        if path.name.removeprefix(LEDGER_NAME) in LEDGER_PARTS:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+    (draft / LEDGER_NAME).replace(folder / LEDGER_NAME)
+    shutil.rmtree(draft)
+
+
+def missing_index(error: MissingIndexError, finished: tuple[int, int]) -> MissingIndexError:
+    """Return the error with what the ledger knows, and what to do."""
+    photos, segments = finished
+    return MissingIndexError(
+        f"{error}, though the library knows {photos} photos with {segments} segments. If they are "
+        "elsewhere, restore them from a backup, or name the server with --qdrant; if they are "
+        "lost, `segsearch ingest PHOTOS` segments the photos again."
+    )
+
+
+def compare_index(index: SegmentIndex, ledger: Ledger, folder: Path, *, restoring: bool) -> None:
+    """Compare how much the index holds with how much the ledger knows.
+
+    Args:
+        index: was opened.
+        ledger: of the library.
+        folder: of the library.
+        restoring: photos that the index lacks are about to be segmented again.
+
+    Raises:
+        LibraryError: the ledger is empty, and the index is not.
+        MissingIndexError: the index is empty, and the ledger is not.
+    """
+    photos, segments = ledger.count_finished()
+    held = index.count("photos"), index.count("segments")
+    if ledger.is_empty() and any(held):
+        raise LibraryError(
+            f"the ledger {shown_path(folder / LEDGER_NAME)} is empty, though the index holds "
+            f"{held[0]} photos with {held[1]} segments. {REBUILD}"
+        )
+    if restoring or (held[0] >= photos and held[1] >= segments):
+        return
+    if photos and not held[0]:
+        raise missing_index(MissingIndexError("the index holds no photo"), (photos, segments))
+    click.echo(
+        f"the index holds {held[0]} photos with {held[1]} segments, though the library knows "
+        f"{photos} with {segments}. `segsearch verify` says which are missing; `segsearch ingest` "
+        "segments them again.",
+        err=True,
+    )

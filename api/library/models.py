@@ -1,0 +1,148 @@
+"""Which models a name means, and loading them once."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.errors import UsageError
+from search.manifest import load_manifest
+from search.models.encoder import Encoder
+from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Precision, Settings
+
+if TYPE_CHECKING:
+    from ingest.segmentation.sam2 import Segmenter
+
+_logger = logging.getLogger(__name__)
+STARTER = "starter"
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {"segmenter": DEFAULT_SEGMENTER, "encoder": DEFAULT_ENCODER},
+    # The starter's IoU head and logits are milder than SAM's: these keep what its card measured.
+    STARTER: {
+        "segmenter": STARTER,
+        "encoder": STARTER,
+        "points_per_side": 16,
+        "pred_iou_thresh": 0.3,
+        "stability_score_thresh": 0.6,
+    },
+}
+EFFORTS = {"quick": 0.5, "standard": 1.0, "thorough": 2.0}  # times as many points a side
+
+
+def with_preset(settings: Settings) -> Settings:
+    """Return settings in which models and effort fill what was not set on purpose."""
+    preset = PRESETS[settings.models]
+    side = preset.get("points_per_side", Settings.model_fields["points_per_side"].default)
+    points = round(side * EFFORTS[settings.effort])
+    return settings.with_defaults({**preset, "points_per_side": points})
+
+
+def settings_for_photo(settings: Settings) -> Settings:
+    """Return settings for work on a single photo: the library's, if there is one."""
+    manifest = load_manifest(Path(settings.library).expanduser())
+    asked = {"models", "segmenter"} & settings.model_fields_set
+    known = manifest.defaults() if manifest and not asked else {}
+    return with_preset(settings.with_defaults(known))
+
+
+def load_segmenter(settings: Settings) -> Segmenter:
+    """Load the segmenter that the settings name.
+
+    Raises:
+        ModelError: it can't be had (HubError) or is not a SAM 2 checkpoint.
+    """
+    from ingest.segmentation.checkpoints import load_segmenter as load
+    from starter import weights_dir
+
+    name = settings.segmenter or DEFAULT_SEGMENTER
+    config: str | Path | None = settings.segmenter_config
+    if name == STARTER:
+        name = str(weights_dir() / "segmenter.pt")
+        config = weights_dir() / "segmenter.yaml"
+    device = torch_device(settings.device)
+    return load(name, config=config, device=device, precision=precision_on(device, settings))
+
+
+def load_encoder(settings: Settings) -> Encoder:
+    """Load the encoder that the settings name.
+
+    Raises:
+        ModelError: it can't be had (HubError) or is not a CLIP-like encoder.
+    """
+    from search.models.encoder import ClipEncoder
+    from starter import weights_dir
+
+    name = settings.encoder or DEFAULT_ENCODER
+    folder = str(weights_dir() / "encoder") if name == STARTER else name
+    device = torch_device(settings.device)
+    return ClipEncoder.load(
+        folder,
+        device=device,
+        precision=precision_on(device, settings),
+        batch=settings.embed_batch,
+    )
+
+
+def devices(settings: Settings) -> tuple[str, ...]:
+    """Return the devices that were asked for; all but ingest use the first."""
+    return tuple(settings.device.split(","))
+
+
+def torch_device(device: str) -> str:
+    """Return the device to run on: the first of several, the best there is for `auto`.
+
+    Raises:
+        UsageError: this machine lacks one of them.
+    """
+    import torch
+
+    if device != "auto":
+        names = device.split(",")
+        for name in names:
+            _check_device(name)
+        return names[0]
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_device(name: str) -> None:
+    """Refuse a device that PyTorch can't use here."""
+    import torch
+
+    kind, _, number = name.partition(":")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: PyTorch finds no Apple GPU here; use --device auto or cpu")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            found = f"only {count}, counted from 0" if count else "no"
+            raise UsageError(
+                f"--device {name}: PyTorch finds {found} CUDA device here; use --device auto or cpu"
+            )
+
+
+def precision_on(device: str, settings: Settings) -> Precision:
+    """Return the precision for a device: float16 on CUDA unless told otherwise."""
+    if settings.precision == "auto":
+        return "float16" if device.startswith("cuda") else "float32"
+    if not computes(device, settings.precision):
+        _logger.warning(
+            f"precision {settings.precision}: this processor has no arithmetic for it, so it takes "
+            "many times as long as float32"
+        )
+    return settings.precision
+
+
+def computes(device: str, precision: Precision) -> bool:
+    """Return whether a device multiplies in a precision, as far as is known; else it emulates."""
+    import torch
+
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    if precision == "float32" or device != "cpu" or not x86:
+        return True
+    can = torch.cpu.get_capabilities()
+    kind = "fp16" if precision == "float16" else "bf16"
+    return bool(can.get(f"avx512_{kind}") or can.get(f"amx_{kind}"))

@@ -1,0 +1,151 @@
+"""Search results on one picture: each segment lit within its photo."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from io import BytesIO
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from api.library.library import Library
+from api.schemas.all import HitOut, SearchResponse
+from api.services.search import photo_pixels
+from search.errors import PhotoError, UnknownIdError, UsageError
+from search.masks.rle import array_from_mask
+from search.models.crops import square_around
+from search.records import Box, Mask, RgbImage
+
+TILE_PX = 220
+CAPTION_PX = 26
+COLUMNS = 6
+AROUND = 2.0  # side of a tile in longer sides of the segment's box: the segment and where it is
+DIMMED = 0.45  # brightness of what is not the segment
+PAPER = (250, 249, 246)
+INK = (60, 58, 54)
+EMPTY_TILE = np.full((TILE_PX, TILE_PX, 3), PAPER, np.uint8)
+
+
+def sheet_bytes(library: Library, response: SearchResponse, suffix: str) -> bytes:
+    """Draw the hits of a response as a picture file; the suffix, `.png`, says its format.
+
+    Raises:
+        UsageError: there are more hits than such a picture can hold.
+    """
+    hits = list(response.hits)
+    hits += [hit for group in response.groups or () for hit in group.hits]
+    tiles = _tiles(library, hits)
+    sheet = sheet_of([(f"{hit.score:.2f}", tiles[hit.segment_id]) for hit in hits])
+    encoded = BytesIO()
+    try:
+        sheet.save(encoded, Image.registered_extensions()[suffix.lower()])
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"a sheet of {len(hits)} hits can't be drawn as {suffix}: {error}. Name a .png, or "
+            "lower --limit."
+        ) from error
+    return encoded.getvalue()
+
+
+def sheet_of(tiles: Sequence[tuple[str, RgbImage]], columns: int = COLUMNS) -> Image.Image:
+    """Return captioned tiles, each at most TILE_PX high and wide, row by row on one picture."""
+    columns = max(1, min(columns, len(tiles)))
+    rows = max(1, -(-len(tiles) // columns))
+    gap = 10
+    step_x, step_y = TILE_PX + gap, TILE_PX + CAPTION_PX + gap
+    sheet = Image.new("RGB", (columns * step_x + gap, rows * step_y + gap), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
+    for number, (caption, tile) in enumerate(tiles):
+        left, top = gap + number % columns * step_x, gap + number // columns * step_y
+        beside, above = (TILE_PX - tile.shape[1]) // 2, (TILE_PX - tile.shape[0]) // 2
+        sheet.paste(Image.fromarray(tile), (left + beside, top + above))
+        draw.text((left + 2, top + TILE_PX + 4), caption, INK, font)
+    return sheet
+
+
+def _tiles(library: Library, hits: Sequence[HitOut]) -> dict[str, RgbImage]:
+    """Return each hit lit within its photo, by segment id. A photo is decoded once, then let go."""
+    stored = library.index().segments([hit.segment_id for hit in hits], with_masks=True)
+    masks = {segment.segment_id: segment.mask for segment in stored}
+    tiles: dict[str, RgbImage] = {}
+    for photo_id, found in groupby(sorted(hits, key=_photo_of), _photo_of):
+        rgb = _pixels_if_any(library, photo_id)
+        for hit in found:
+            mask = masks.get(hit.segment_id)
+            if rgb is None or mask is None:
+                tiles[hit.segment_id] = EMPTY_TILE
+            else:
+                around = surroundings(hit.bbox_xywh, (rgb.shape[1], rgb.shape[0]))
+                tiles[hit.segment_id] = lit_tile(rgb, mask, around)
+    return tiles
+
+
+def _photo_of(hit: HitOut) -> str:
+    return hit.photo_id
+
+
+def _pixels_if_any(library: Library, photo_id: str) -> RgbImage | None:
+    """Return the pixels of a photo; None if its file is out of reach."""
+    try:
+        return photo_pixels(library, library.ledger().photo(photo_id))
+    except (PhotoError, UnknownIdError):
+        return None
+
+
+class Surroundings(NamedTuple):
+    """The part of a photo that is seen around a segment, in px of the photo."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    photo_wh: tuple[int, int]
+
+    def photo_px(self, size_px: int) -> int:
+        """Return how long the photo's long side must be for this part's to be so long."""
+        return math.ceil(max(self.photo_wh) * size_px / max(self.width, self.height))
+
+    def cut(self, pixels: NDArray[np.uint8], size_px: int) -> Image.Image:
+        """Cut this part out of the photo's pixels at any size, the long side at `size_px`."""
+        scale = size_px / max(self.width, self.height)
+        wanted_wh = (max(1, round(self.width * scale)), max(1, round(self.height * scale)))
+        across, down = (
+            have / photo for have, photo in zip(pixels.shape[1::-1], self.photo_wh, strict=True)
+        )
+        x0, x1 = self.left * across, (self.left + self.width) * across
+        y0, y1 = self.top * down, (self.top + self.height) * down
+        left, top = math.floor(x0), math.floor(y0)  # what is not shown need not be copied
+        part = Image.fromarray(pixels[top : math.ceil(y1), left : math.ceil(x1)])
+        box = (x0 - left, y0 - top, min(x1 - left, part.width), min(y1 - top, part.height))
+        return part.resize(wanted_wh, Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+
+
+def surroundings(bbox_xywh: Box, photo_wh: tuple[int, int]) -> Surroundings:
+    """Return what is shown around a segment: a square, but for what a photo does not have."""
+    width, height = photo_wh
+    square = square_around(bbox_xywh, AROUND)
+    side = min(square.side, max(width, height))
+    left = min(max(0, square.left), max(0, width - side))
+    top = min(max(0, square.top), max(0, height - side))
+    return Surroundings(left, top, min(side, width - left), min(side, height - top), photo_wh)
+
+
+def lit_tile(rgb: RgbImage, mask: Mask, around: Surroundings, size_px: int = TILE_PX) -> RgbImage:
+    """Return the surroundings of a segment, dimmed, and the segment as it is.
+
+    Its long side is `size_px`; it is a square unless that would reach beyond the photo.
+
+    Args:
+        rgb: the photo's pixels, at any size.
+        mask: the segment's, at any size.
+        around: what is shown.
+        size_px: the long side.
+    """
+    seen = around.cut(rgb, size_px)
+    inside = around.cut(array_from_mask(mask) * np.uint8(255), size_px)
+    dimmed = seen.point([round(level * DIMMED) for level in range(256)] * 3)
+    return np.asarray(Image.composite(seen, dimmed, inside))

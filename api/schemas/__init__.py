@@ -1,0 +1,1 @@
+"""Requests and responses, shared by HTTP and `--json`."""

@@ -1,0 +1,42 @@
+"""Points and boxes as people write them: numbers between commas."""
+
+from __future__ import annotations
+
+import math
+
+from api.schemas.all import Point
+from search.errors import UsageError
+from search.records import Box
+
+
+def point_from_text(text: str) -> Point:
+    """Read `X,Y` or `X,Y,LABEL` (1: inside, 0: outside).
+
+    Raises:
+        UsageError: it is neither.
+    """
+    numbers = numbers_from_text(text)
+    if len(numbers) in (2, 3) and all(label in (0, 1) for label in numbers[2:]):
+        return Point(x=numbers[0], y=numbers[1], label=int([*numbers, 1][2]))
+    raise UsageError(f"{text!r}: a point is X,Y or X,Y,0 (0: not this)")
+
+
+def box_from_text(text: str) -> Box:
+    """Read `X,Y,W,H`.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    numbers = numbers_from_text(text)
+    if len(numbers) != 4:
+        raise UsageError(f"{text!r}: a box is X,Y,W,H: left, top, width, height in pixels")
+    return Box(*numbers)
+
+
+def numbers_from_text(text: str) -> list[float]:
+    """Return the numbers between commas; none if one of them is no number, or endless."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        return []
+    return numbers if all(math.isfinite(number) for number in numbers) else []

@@ -1,0 +1,127 @@
+"""Whether a library can answer by now: its index is open, its models are loaded and run in."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import anyio
+import numpy as np
+
+from api.library.library import Library
+from api.schemas.all import ReadyOut
+from search.errors import SegsearchError
+from search.index.base import SegmentIndex
+
+READY = "ready"
+LOADING = "loading"
+FAILED = "failed; the server's log says more"
+LOOK_AGAIN_S = 0.05
+_logger = logging.getLogger(__name__)
+
+
+class Readiness:
+    """Loads what a library needs, in a thread of its own, and says how far that is."""
+
+    def __init__(self, library: Library, *, settle: bool = False) -> None:
+        """Know what to load.
+
+        Args:
+            library: whose parts they are.
+            settle: keep what was loaded out of garbage collections; for a process that serves.
+        """
+        self._library = library
+        self._settle = settle
+        self._index: SegmentIndex | None = None
+        self._loads: dict[str, Callable[[], object]] = {
+            "index": self._load_index,
+            "segmenter": self._load_segmenter,
+            "encoder": self._load_encoder,
+        }
+        self._parts = dict.fromkeys(self._loads, LOADING)
+        self.load_s: dict[str, float] = {}  # of parts that are ready
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Load what is not loaded, unless that is under way; what failed is tried again."""
+        with self._lock:
+            if self._all_ready() or self._is_loading():
+                return
+            self._thread = threading.Thread(target=self._load, name="warm-up", daemon=True)
+            self._thread.start()
+
+    def now(self) -> ReadyOut:
+        """Return what is ready and what is not, and why; never waits for a model."""
+        self.begin()
+        if self._parts["index"] == READY:
+            self._parts["index"] = _outcome(self._ask_index)
+        return ReadyOut(ready=self._all_ready(), parts=dict(self._parts))
+
+    def ready_parts(self) -> dict[str, bool]:
+        """Return which parts are ready, without asking or loading anything."""
+        return {part: state == READY for part, state in self._parts.items()}
+
+    async def loaded(self) -> None:
+        """Wait while parts load: on the event loop, so that no thread is held meanwhile."""
+        while self._is_loading():
+            await anyio.sleep(LOOK_AGAIN_S)
+
+    def _is_loading(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _all_ready(self) -> bool:
+        return all(self.ready_parts().values())
+
+    def _load(self) -> None:
+        for part, load in self._loads.items():
+            begun = time.perf_counter()
+            self._parts[part] = outcome = _outcome(load)
+            if outcome == READY:
+                self.load_s.setdefault(part, time.perf_counter() - begun)
+            else:
+                _logger.error("the %s can't be loaded: %s", part, outcome)
+        if self._settle and self._all_ready():
+            # Half a million objects of torch and transformers are here to stay. A full collection
+            # would look at each, and hold up every request for 250 ms.
+            gc.collect()
+            gc.freeze()
+
+    def _load_index(self) -> None:
+        self._index = self._library.index()
+        self._ask_index()
+
+    def _load_segmenter(self) -> None:
+        self._library.encoded.run_in()
+
+    def _load_encoder(self) -> None:
+        """Load the encoder and use it once: the first use costs several times the next ones."""
+        encoder = self._library.encoder()
+        encoder.encode_texts(["warm-up"])
+        encoder.encode_crops(np.zeros((1, encoder.input_px, encoder.input_px, 3), np.uint8))
+
+    def _ask_index(self) -> None:
+        """Ask the store, which may have gone since it was opened."""
+        assert self._index is not None  # it was loaded
+        self._index.count("photos")
+
+
+def _outcome(load: Callable[[], object]) -> str:
+    """Return READY, or the reason why not."""
+    try:
+        load()
+    except SegsearchError as error:
+        return str(error)
+    except Exception:
+        _logger.exception("loading failed")
+        return FAILED
+    return READY
+
+
+def without_reasons(ready: ReadyOut) -> ReadyOut:
+    """Return the same for who has no key: reasons name files and hosts."""
+    parts = {p: s if s in (READY, LOADING) else FAILED for p, s in ready.parts.items()}
+    return ready.model_copy(update={"parts": parts})

@@ -1,0 +1,1 @@
+"""The catalog (ledger): the SQLite database of roots, files and photos."""

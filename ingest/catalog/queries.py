@@ -1,0 +1,138 @@
+"""Photos as SQLite keeps them: filters as SQL, rows as records."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ingest.catalog.records import Facets, PhotoRow
+from search.records import Photo, PhotoFacts, Place, SearchFilter, folder_chain
+
+FACT_COLUMNS = ("sort_at", "sort_utc", "local_at", "date_source", "camera", "lat", "lon")
+WIDEST_OFFSET_S = 86_400.0  # Python's datetime knows none from there on
+EARTH_RADIUS_M = 6_371_000.0
+
+
+def photo_clauses(where: SearchFilter, folders: Sequence[str]) -> tuple[list[str], list[Any]]:
+    """Spell the photo parts of a filter as SQL; `folders` are the names that its folder has."""
+    clauses: list[str] = ["NOT p.hidden"]
+    values: list[Any] = []
+    if where.photo_ids is not None:
+        clauses.append(f"p.photo_id IN ({','.join('?' * len(where.photo_ids))})")
+        values += where.photo_ids
+    if where.camera is not None:
+        clauses.append("p.camera = ?")
+        values.append(where.camera)
+    for end, operator in ((where.taken_from, ">="), (where.taken_before, "<")):
+        if end is not None:
+            time_clauses, time_values = _time_clauses(end, operator)
+            clauses += [*time_clauses, "p.date_source != 'file'"]
+            values += time_values
+    if where.undated is not None:
+        clauses.append(f"p.date_source {'=' if where.undated else '!='} 'file'")
+    if where.folder is not None:
+        one_of = " OR ".join(["g.folder = ? OR substr(g.folder, 1, ?) = ?"] * len(folders))
+        clauses.append(
+            "EXISTS (SELECT 1 FROM files g WHERE g.photo_id = p.photo_id AND g.state = 'present' "
+            f"AND ({one_of}))"
+        )
+        values += [each for name in folders for each in (name, len(name) + 1, f"{name}/")]
+    if where.near is not None:
+        clauses.append("p.lat IS NOT NULL AND distance_m(p.lat, p.lon, ?, ?) <= ?")
+        center = where.near.center
+        values += [center.lat, center.lon, where.near.radius_m]
+    return clauses, values
+
+
+def _time_clauses(end: datetime, operator: str) -> tuple[list[str], list[Any]]:
+    """Spell one end of a span: of moments, or without a UTC offset of the photos' own wall time.
+
+    Wall time differs from the moment by a day at most: so far the index over moments helps.
+    """
+    if end.tzinfo is not None:
+        return [f"p.sort_utc {operator} ?"], [end.timestamp()]
+    slack_s = WIDEST_OFFSET_S if operator == "<" else -WIDEST_OFFSET_S
+    seconds = end.replace(tzinfo=UTC).timestamp()
+    clauses = [f"p.local_at {operator} ?", f"p.sort_utc {operator} ?"]
+    return clauses, [end.isoformat(), seconds + slack_s]
+
+
+def photo_columns(facts: PhotoFacts) -> tuple[str | float | None, ...]:
+    """Return the values of `FACT_COLUMNS`."""
+    place = facts.location
+    return (
+        facts.sort_at.isoformat(),
+        facts.sort_at.timestamp(),
+        facts.sort_at.replace(tzinfo=None).isoformat(),
+        facts.date_source,
+        facts.camera,
+        place.lat if place else None,
+        place.lon if place else None,
+    )
+
+
+def facts_from_row(row: sqlite3.Row) -> PhotoFacts:
+    """Turn a row of photos into its facts, without its folders."""
+    place = Place(lat=row["lat"], lon=row["lon"]) if row["lat"] is not None else None
+    return PhotoFacts(
+        sort_at=datetime.fromisoformat(row["sort_at"]),
+        date_source=row["date_source"],
+        camera=row["camera"],
+        location=place,
+        hidden=bool(row["hidden"]),
+    )
+
+
+def photo_row(row: sqlite3.Row) -> PhotoRow:
+    """Turn a row of photos, with one of its files if there is one, into a record."""
+    photo = Photo(
+        photo_id=row["photo_id"],
+        size_wh=(row["width"], row["height"]),
+        facts=facts_from_row(row),
+        segmented_with=row["segmented_with"],
+        segment_count=row["segment_count"],
+    )
+    if row["below"] is None:
+        return PhotoRow(photo, None, None, None)
+    below = os.fsdecode(row["below"])
+    return PhotoRow(photo, Path(os.fsdecode(row["root"])) / below, row["root_id"], below)
+
+
+def facets_from_rows(
+    photos: Iterable[tuple[str | None, str, str]], places: Iterable[tuple[str, str]]
+) -> Facets:
+    """Count photos; one in several folders counts once in each, and in all folders above.
+
+    Args:
+        photos: camera, local_at and date_source of each photo.
+        places: photo id and folder, as often as a photo is in different folders.
+    """
+    cameras, months, undated = Counter[str](), Counter[str](), 0
+    for camera, local_at, source in photos:
+        if source == "file":
+            undated += 1
+        else:
+            months[local_at[: len("2024-05")]] += 1
+        if camera is not None:
+            cameras[camera] += 1
+    above = {(photo_id, name) for photo_id, folder in places for name in folder_chain(folder)}
+    folders = Counter(name for _, name in above)
+    return Facets(
+        cameras=dict(cameras.most_common()),
+        months=dict(sorted(months.items(), reverse=True)),
+        undated=undated,
+        folders=dict(sorted(folders.items())),
+    )
+
+
+def distance_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
+    """Return the distance of two places along the Earth, in metres (haversine formula)."""
+    a, b, c, d = (math.radians(angle) for angle in (lat_a, lon_a, lat_b, lon_b))
+    h = math.sin((a - c) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((b - d) / 2) ** 2
+    return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(h)))

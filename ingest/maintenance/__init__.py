@@ -1,0 +1,1 @@
+"""What keeps a library whole after ingest: reembed, push, verify, rebuild, removal."""

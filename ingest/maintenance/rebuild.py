@@ -1,0 +1,91 @@
+"""A ledger made anew from what the index holds: files are decoded and hashed, none is segmented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from ingest.catalog.ledger import Ledger
+from ingest.context import Run, decoded_ahead, new_files_of
+from ingest.imaging.decode import path_text
+from ingest.pipeline import ingest, link_known_photo, skip_new_file
+from ingest.scanning.scan_result import Seen
+from ingest.scanning.scopes import Scope, scopes_from_paths
+from ingest.stats import Progress
+from ingest.steps import Workshop, stated_from_decoded
+from search.errors import PhotoError
+from search.index.base import SegmentIndex
+from search.records import Record, photo_id_from_digest
+
+
+class Rebuilt(Record):
+    """What a ledger that was made anew holds."""
+
+    photos: int
+    segments: int
+    photos_with_file: int
+    files_unknown: tuple[str, ...]  # usable files that show no photo of the index
+    seconds: float
+    interrupted: bool
+
+
+def rebuild(paths: Sequence[Path], workshop: Workshop, progress: Progress) -> Rebuilt:
+    """Fill an empty ledger with the photos of the index, and link the files below these paths.
+
+    Args:
+        paths: folders and files that were ingested.
+        workshop: holds ledger and index; its models are not used.
+        progress: is told how far it is.
+
+    Raises:
+        UsageError: a path that is neither there nor known.
+        StoreError: the index can't be read.
+    """
+    with closing(workshop.open_ledger()) as ledger:
+        scopes_from_paths(paths, ledger)  # refuses a wrong path before anything is noted
+        _put_photos(ledger, workshop.index())
+    unknown: list[str] = []
+
+    def link(scope: Scope, run: Run) -> Seen:
+        return _link_files(scope, run, unknown)
+
+    summary = ingest(paths, workshop, progress, through=link)
+    with closing(workshop.open_ledger()) as ledger:
+        photos, segments = ledger.count_finished()
+        shown = sum(1 for row in ledger.iter_photos() if row.path is not None)
+    return Rebuilt(
+        photos=photos,
+        segments=segments,
+        photos_with_file=shown,
+        files_unknown=tuple(unknown),
+        seconds=summary.seconds,
+        interrupted=summary.interrupted,
+    )
+
+
+def _put_photos(ledger: Ledger, index: SegmentIndex) -> None:
+    """Note every photo of the index, hidden until a file shows it.
+
+    One whose segments are not all there is noted as unfinished: the next ingest segments it.
+    """
+    for photo in index.iter_photos():
+        facts = photo.facts.model_copy(update={"hidden": True, "folders": ()})
+        is_whole = len(index.segment_ids_of(photo.photo_id)) == photo.segment_count
+        changes = {"facts": facts} if is_whole else {"facts": facts, "segmented_with": None}
+        ledger.put_photo(photo.model_copy(update=changes))
+
+
+def _link_files(scope: Scope, run: Run, unknown: list[str]) -> Seen:
+    """Link each file to the photo that its pixels show, if the index has it."""
+    seen = Seen()
+    with closing(decoded_ahead(new_files_of(scope, seen, run), run)) as photos:
+        for file, decoded in photos:
+            run.progress.show(run.tally)
+            if isinstance(decoded, PhotoError):
+                skip_new_file(file, decoded, seen, run)
+                continue
+            photo_id = photo_id_from_digest(decoded.pixel_sha256)
+            if not link_known_photo(file, photo_id, stated_from_decoded(decoded), run):
+                unknown.append(path_text(file.key.path))
+    return seen

@@ -1,0 +1,1 @@
+"""SAM 2: automatic masks and masks from prompts."""

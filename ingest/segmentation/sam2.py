@@ -1,0 +1,269 @@
+"""SAM 2 (package sam2): every mask of a photo, or the masks that prompts ask for.
+
+The model, its weights and its modules are sam2's own; the automatic mask generator's steps are in
+`ingest.segmentation.mask_generator`. What sam2 leaves out without its compiled extension
+(`min_mask_region_area`) is done here.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.sam2_image_predictor import SAM2ImagePredictor
+from sam2.utils.amg import calculate_stability_score
+from torchvision.ops import batched_nms
+
+from ingest.segmentation.mask_decoder import PointDecoder, check_finite
+from ingest.segmentation.mask_decoder_cpu import TiledDecoder
+from ingest.segmentation.mask_generator import Sam, automatic_masks, low_res_predictor
+from ingest.segmentation.types import CutMask, MaskParameters, Prompt
+from search.errors import ModelError
+from search.masks.rle import (
+    array_from_mask,
+    bbox_xywh_from_array,
+    inmost_points,
+    mask_from_array,
+    without_small_regions,
+)
+from search.records import Box, Mask, RgbImage
+
+_logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# On a CPU large batches thrash memory, and glibc gives blocks of 32 MB back when they are freed.
+# Points at 1,024 px decode twice as fast by 2 as by 8, and those 1.9 times as fast as by 64
+# (hiera-tiny on 2 cores); a smaller model has proportionally smaller features.
+CPU_POINTS_AT_1024 = 2
+# The decoder wants a point with a mask, and gives nothing without one. Three that are spread over
+# it refine better than one (starter models on COCO, masks dilated, eroded, shifted: IoU .57 against
+# .44; on drawn scenes .83 against .82), more of them or points outside do not.
+MASK_POINTS = 3
+PROMPT_LOGIT = 10.0  # what a given binary mask becomes as a logit; SAM clamps to +-32
+
+
+class EncodedPhoto(Protocol):
+    """A photo that is encoded once and then answers prompts."""
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height of the photo."""
+
+    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[CutMask]:
+        """Return up to three masks or one, best predicted IoU first, none without pixels."""
+
+
+class Segmenter(Protocol):
+    """Cuts photos into masks."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights and the configuration."""
+
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+        """Return every mask of the photo, in the generator's order."""
+
+    def encode(self, rgb: RgbImage) -> EncodedPhoto:
+        """Encode a photo, so that it answers prompts."""
+
+
+class Sam2Segmenter:
+    """SAM 2 on one device: model, weights and generator are sam2's own.
+
+    Not for several threads at once: callers that serve take turns.
+    """
+
+    def __init__(
+        self, model: SAM2Base, fingerprint: str, *, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.model = model
+        self.fingerprint = fingerprint
+        self._predictor = _predictor(model)
+        exact_on_cpu = model.device.type == "cpu" and dtype == torch.float32
+        decoder = TiledDecoder(model) if exact_on_cpu else PointDecoder(model, dtype)
+        self._sam = Sam(low_res_predictor(self._predictor), decoder)
+
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+        """Return every mask of the photo, in the generator's order (best predicted IoU first)."""
+        batch = self._points_per_batch(parameters)
+        cut = self._in_range(lambda: automatic_masks(self._sam, rgb, parameters, batch))
+        if parameters.min_mask_region_area > 0:
+            cut = without_small_mask_regions(
+                cut,
+                parameters.min_mask_region_area,
+                max(parameters.box_nms_thresh, parameters.crop_nms_thresh),
+            )
+        low, high = parameters.min_area_fraction, parameters.max_area_fraction
+        return [m for m in cut if m.area_px and low <= m.area_fraction <= high]
+
+    def encode(self, rgb: RgbImage) -> Sam2EncodedPhoto:
+        """Encode a photo, so that it answers prompts."""
+        predictor = copy.copy(self._predictor)  # shares the model, keeps its own features
+        self._in_range(lambda: self._set_photo(predictor, rgb))
+        return Sam2EncodedPhoto(self, predictor, (rgb.shape[1], rgb.shape[0]))
+
+    def _set_photo(self, predictor: SAM2ImagePredictor, rgb: RgbImage) -> None:
+        """Give a predictor the features of a photo, in float32: so are prompts answered."""
+        with self._sam.autocast():
+            predictor.set_image(rgb.copy())  # torch wants it writable
+        features = predictor._features
+        embedding, levels = features["image_embed"], features["high_res_feats"]
+        for level in (embedding, *levels):
+            check_finite(level)
+        predictor._features = {
+            "image_embed": embedding.float(),
+            "high_res_feats": [level.float() for level in levels],
+        }
+
+    def _in_range(self, work: Callable[[], T]) -> T:
+        """Run inference; once float16's range does not do for these weights, by bfloat16.
+
+        Raises:
+            ModelError: a result is not finite all the same.
+        """
+        try:
+            with torch.inference_mode():
+                return work()
+        except FloatingPointError as error:
+            if self._sam.decoder.dtype != torch.float16:
+                raise ModelError(
+                    "the segmenter gave values that are not finite. Its weights may be damaged; "
+                    "with reduced precision, try --precision float32."
+                ) from error
+        _logger.warning(
+            "values of the segmenter exceed the range of float16; it goes on in bfloat16"
+        )
+        self._sam = self._sam._replace(decoder=PointDecoder(self.model, torch.bfloat16))
+        return self._in_range(work)
+
+    def _points_per_batch(self, parameters: MaskParameters) -> int:
+        """Return how many points are decoded at once."""
+        if self.model.device.type != "cpu":
+            return parameters.points_per_batch
+        fit = int(CPU_POINTS_AT_1024 * (1024 / self.model.image_size) ** 2)
+        return max(1, min(parameters.points_per_batch, fit))
+
+
+class Sam2EncodedPhoto:
+    """A photo's SAM 2 features; each prompt costs one pass of the small mask decoder."""
+
+    def __init__(
+        self, segmenter: Sam2Segmenter, predictor: SAM2ImagePredictor, size_wh: tuple[int, int]
+    ) -> None:
+        self._segmenter = segmenter
+        self._predictor = predictor
+        self.size_wh = size_wh
+
+    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[CutMask]:
+        """Return up to three candidate masks or one, best predicted IoU first, none without pixels.
+
+        Points and boxes are answered as sam2's predictor does, and so is a mask that comes with
+        them. To a mask alone SAM 2's decoder gives nothing, so some points inside are added.
+
+        Raises:
+            UsageError: the prompt says nothing of what is meant, or lies outside the photo.
+        """
+        prompt = with_points_of_mask(prompt.checked(self.size_wh), self.size_wh)
+        with torch.inference_mode():
+            logits, predicted_iou, _ = self._predictor.predict(
+                point_coords=np.array(prompt.points_xy, np.float32) if prompt.points_xy else None,
+                point_labels=np.array(prompt.labels, np.int32) if prompt.points_xy else None,
+                box=np.array(prompt.box_xywh.xyxy, np.float32) if prompt.box_xywh else None,
+                mask_input=self._logits_from_mask(prompt.mask) if prompt.mask else None,
+                multimask_output=candidates > 1,
+                return_logits=True,
+            )
+        inside = (p for p, label in zip(prompt.points_xy, prompt.labels, strict=True) if label)
+        point_xy = next(inside, None)
+        order = np.argsort(-predicted_iou, kind="stable")
+        cuts = (_cut_from_logits(logits[i], float(predicted_iou[i]), point_xy) for i in order)
+        return [cut for cut in cuts if cut.area_px > 0]
+
+    def _logits_from_mask(self, mask: Mask) -> NDArray[np.float32]:
+        """Return a mask as (1, s, s) logits at the size of SAM's mask prompts."""
+        side = self._segmenter.model.image_size // 4
+        inside = torch.from_numpy(array_from_mask(mask)).float()[None, None]  # (1, 1, h, w)
+        small = torch.nn.functional.interpolate(inside, (side, side), mode="area")
+        return ((small[0] * 2 - 1) * PROMPT_LOGIT).numpy()
+
+
+def with_points_of_mask(prompt: Prompt, size_wh: tuple[int, int]) -> Prompt:
+    """Return a prompt in which a mask has points inside, at a photo's size, or a box beside it."""
+    if prompt.mask is None or prompt.box_xywh or 1 in prompt.labels:
+        return prompt
+    across, down = (photo / own for photo, own in zip(size_wh, prompt.mask.size_wh, strict=True))
+    inside = inmost_points(array_from_mask(prompt.mask), MASK_POINTS)
+    points_xy = tuple(((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5) for x, y in inside)
+    return prompt.model_copy(
+        update={
+            "points_xy": (*points_xy, *prompt.points_xy),
+            "labels": (*(1 for _ in points_xy), *prompt.labels),
+        }
+    )
+
+
+def without_small_mask_regions(
+    cut: Sequence[CutMask], min_area_px: int, nms_thresh: float
+) -> list[CutMask]:
+    """Fill small holes, drop small islands, then drop masks that have become duplicates.
+
+    As `postprocess_small_regions` of sam2's generator (which sam2 itself no longer calls), one mask
+    in memory at a time: masks that did not change win over those that did.
+    """
+    if not cut:
+        return []
+    mended = [_mended(mask, min_area_px) for mask in cut]
+    boxes = torch.tensor([m.bbox_xywh.xyxy for m, _ in mended], dtype=torch.float32)
+    unchanged = torch.tensor([0.0 if changed else 1.0 for _, changed in mended])
+    kept = batched_nms(boxes, unchanged, torch.zeros(len(cut)), nms_thresh)
+    return [mended[int(i)][0] for i in kept]
+
+
+def _mended(cut: CutMask, min_area_px: int) -> tuple[CutMask, bool]:
+    """Return the mask without small holes and islands, and whether it changed."""
+    mask_hw, filled = without_small_regions(array_from_mask(cut.mask), min_area_px, "holes")
+    mask_hw, dropped = without_small_regions(mask_hw, min_area_px, "islands")
+    if not (filled or dropped):
+        return cut, False
+    facts = {
+        "mask": mask_from_array(mask_hw),
+        "bbox_xywh": bbox_xywh_from_array(mask_hw),
+        "area_px": int(mask_hw.sum()),
+    }
+    return cut.model_copy(update=facts), True
+
+
+def _predictor(model: SAM2Base) -> SAM2ImagePredictor:
+    """Return sam2's predictor, set to the feature sizes of this model."""
+    with warnings.catch_warnings():
+        # sam2 scripts its transforms with torch.jit.script, which new torch calls deprecated
+        warnings.simplefilter("ignore", FutureWarning)
+        predictor = SAM2ImagePredictor(model)
+    size = model.image_size  # the predictor itself assumes 1,024 px
+    predictor._bb_feat_sizes = [(size // stride, size // stride) for stride in (4, 8, 16)]
+    return predictor
+
+
+def _cut_from_logits(
+    logits_hw: NDArray[np.float32], predicted_iou: float, point_xy: tuple[float, float] | None
+) -> CutMask:
+    """Turn one candidate's full-size logits into a mask record."""
+    mask_hw = logits_hw > 0
+    stability = calculate_stability_score(torch.from_numpy(logits_hw)[None], 0.0, 1.0)
+    height, width = mask_hw.shape
+    return CutMask(
+        mask=mask_from_array(mask_hw),
+        bbox_xywh=bbox_xywh_from_array(mask_hw),
+        area_px=int(mask_hw.sum()),
+        predicted_iou=predicted_iou,
+        stability_score=float(np.nan_to_num(stability.item())),
+        point_xy=point_xy,
+        crop_box_xywh=Box(0, 0, width, height),
+    )

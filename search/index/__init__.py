@@ -1,0 +1,1 @@
+"""The vector index: one contract, an embedded engine and a Qdrant server."""

@@ -1,0 +1,276 @@
+"""A person's photos, a library with the real index and ledger, and models that count their work.
+
+Run as a script it ingests a folder slowly, so that a test can kill it: see test_ingest_crash.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingest import pipeline, workers
+from ingest.catalog.ledger import Ledger, folder_key
+from ingest.imaging.decode import decode_photo
+from ingest.imaging.sandbox import Decode
+from ingest.segmentation.types import CutMask, MaskParameters
+from ingest.stats import IngestSummary
+from ingest.steps import Workshop
+from search.index.base import SegmentIndex
+from search.index.edge import EdgeIndex
+from search.records import RgbImage, SearchFilter, Segment, Vectors
+from search.settings import Settings
+from starter.photo_file import Camera, Capture, save_photo
+from support.fakes import ColorEncoder, ColorSegmenter, Quiet
+
+VECTOR_NAME = "color"
+SIZE_WH = (48, 36)
+GREY = np.ones((1, 3), np.float32) / np.sqrt(3).astype(np.float32)  # like every colour a bit
+_moments = itertools.count(1_700_000_000)  # each file written is a second younger than the last
+
+
+@dataclass
+class SlowSegmenter(ColorSegmenter):
+    """Counts the photos that it cuts, can take its time, and be interrupted."""
+
+    photos_cut: int = 0
+    seconds: float = 0.0
+    interrupt_at: int | None = None
+
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+        self.photos_cut += 1
+        if self.photos_cut == self.interrupt_at:
+            raise KeyboardInterrupt
+        time.sleep(self.seconds)
+        return super().automatic(rgb, parameters)
+
+
+@dataclass
+class Made:
+    """What a run had to make: models, and the index."""
+
+    segmenters: int = 0
+    encoders: int = 0
+    indexes: int = 0
+
+
+@dataclass(eq=False)
+class Rig:
+    """Photos in `photos`, a library in `library`."""
+
+    folder: Path
+    segmenter: SlowSegmenter = field(default_factory=SlowSegmenter)
+    encoder: ColorEncoder = field(default_factory=ColorEncoder)
+    made: Made = field(default_factory=Made)
+    decode: Decode = decode_photo
+
+    @property
+    def photos(self) -> Path:
+        return self.folder / "photos"
+
+    @property
+    def library(self) -> Path:
+        return self.folder / "library"
+
+    def workshop(self, **settings: Any) -> Workshop:
+        def index() -> SegmentIndex:
+            self.made.indexes = 1
+            return self.index
+
+        def segmenter() -> SlowSegmenter:
+            self.made.segmenters += 1
+            return self.segmenter
+
+        def encoder() -> ColorEncoder:
+            self.made.encoders += 1
+            return self.encoder
+
+        # Starting processes takes longer than these photos do: test_decode_worker.py has some.
+        chosen = Settings(library=self.library, **{"decode_workers": 0, **settings})
+        return Workshop(
+            chosen, lambda: Ledger(self.library), index, segmenter, encoder, self.decode
+        )
+
+    def ingest(
+        self,
+        *paths: Path,
+        resegment: bool = False,
+        retry_skipped: bool = False,
+        reread: bool = False,
+        **settings: Any,
+    ) -> IngestSummary:
+        """A run of its own; `made` and `segmenter.photos_cut` tell what it took."""
+        self.made = Made()
+        self.segmenter.photos_cut = 0
+        return pipeline.ingest(
+            paths or (self.photos,),
+            self.workshop(**settings),
+            Quiet(),
+            resegment=resegment,
+            retry_skipped=retry_skipped,
+            reread=reread,
+        )
+
+    @cached_property
+    def index(self) -> EdgeIndex:
+        """The index, open until `close`."""
+        return EdgeIndex.open(
+            self.library / "index", vector_name=VECTOR_NAME, dim=self.encoder.dim, create=True
+        )
+
+    def close(self) -> None:
+        """Close the index; it is opened again when it is asked for."""
+        if index := self.__dict__.pop("index", None):
+            index.close()
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        ledger = Ledger(self.library)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+    def shown(self, folder: Path | None = None) -> list[str]:
+        """The photos that browsing shows, by path below `folder` of the rig; search shows the same.
+
+        Each photo once, by the file that hits are shown with.
+        """
+        with self.ledger() as ledger:
+            where = SearchFilter(folder=folder_key(ledger, folder) if folder else None)
+            rows = {row.photo.photo_id: row for row in ledger.photos(where, limit=10_000)}
+        assert set(rows) == self.found(where)
+        paths = sorted(str(row.path) for row in rows.values())
+        return [str(Path(path).relative_to(self.folder)) for path in paths]
+
+    def found(self, where: SearchFilter) -> set[str]:
+        """The photos that a search finds, of whole photos and of segments alike."""
+        photos = self.index.nearest_photos(GREY, where, limit=10_000)
+        segments = self.index.nearest_segments(GREY, where, limit=100_000)
+        found = {hit.photo.photo_id for hit in photos}
+        assert {hit.segment.photo_id for hit in segments} == found
+        return found
+
+
+def picture(seed: int, size_wh: tuple[int, int] = SIZE_WH) -> RgbImage:
+    """(h, w, 3): plain blocks on a plain ground."""
+    rng = np.random.default_rng(seed)
+    width, height = size_wh
+    rgb = np.full((height, width, 3), rng.integers(0, 256, 3), np.uint8)
+    for _ in range(4):
+        x, y = int(rng.integers(0, width - 8)), int(rng.integers(0, height - 8))
+        rgb[y : y + 8, x : x + 8] = rng.integers(0, 256, 3)
+    return rgb
+
+
+def write(path: Path, seed: int, *, size_wh: tuple[int, int] = SIZE_WH, **capture: Any) -> Path:
+    """Write the picture of a seed; what EXIF says can be chosen."""
+    taken_at = capture.pop("taken_at", datetime(2024, 5, 1, 12))
+    camera = Camera("Test", capture.pop("camera", "One"), "+00:00")
+    save_photo(picture(seed, size_wh), Capture(taken_at, camera, **capture), path)
+    return stamped(path)
+
+
+def stamped(path: Path) -> Path:
+    """Give a file a time that no other one has."""
+    moment = next(_moments)
+    os.utime(path, (moment, moment))
+    return path
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a library knows, in a form that two libraries can be compared by."""
+
+    rows: dict[str, list[tuple[Any, ...]]]  # of the ledger, but for when they were noted
+    photos: list[dict[str, Any]]
+    segments: list[dict[str, Any]]
+    vectors: Vectors
+
+
+def snapshot(rig: Rig) -> Snapshot:
+    with rig.ledger() as ledger:
+        rows = {
+            "roots": _rows(ledger, "SELECT root_id, path FROM roots"),
+            "photos": _rows(ledger, "SELECT * FROM photos"),
+            "files": _rows(
+                ledger,
+                "SELECT root_id, path, folder, bytes, mtime_ns, sha256, photo_id, state, reason "
+                "FROM files",
+            ),
+        }
+    photo_ids = [row[0] for row in rows["photos"]]
+    index = rig.index
+    segments = list(index.iter_segments(with_masks=True))
+    photos = index.photos(photo_ids)
+    assert index.count("photos") == len(photos)
+    assert {s.segment_id for s in segments} == {
+        each for photo in photos for each in index.segment_ids_of(photo.photo_id)
+    }
+    of_segments = index.segment_vectors([segment.segment_id for segment in segments])
+    of_photos = index.photo_vectors([photo.photo_id for photo in photos])
+    return Snapshot(
+        rows,
+        [photo.model_dump() for photo in photos],
+        [_payload(index, segment) for segment in segments],
+        np.concatenate([of_segments, of_photos]),
+    )
+
+
+def _payload(index: EdgeIndex, segment: Segment) -> dict[str, Any]:
+    """A segment, and what filters see of its photo."""
+    point = index._retrieve("segments", [segment.segment_id], "all")[0]
+    return {**point.payload, "id": segment.segment_id}
+
+
+def _rows(ledger: Ledger, query: str) -> list[tuple[Any, ...]]:
+    return sorted((tuple(row) for row in ledger._execute(query)), key=repr)
+
+
+AGAIN = {"mask_long_side": 64, "min_area_fraction": 0.02}  # other settings, to cut photos anew
+
+
+def undisturbed(rig: Rig) -> Snapshot:
+    with closing(Rig(rig.folder / "calm", segmenter=SlowSegmenter())) as calm:
+        calm.ingest(rig.photos)
+        return snapshot(calm)
+
+
+def assert_equal(one: Snapshot, other: Snapshot) -> None:
+    """The same ids, payloads and facts; vectors may differ in the last digits."""
+    assert one.rows == other.rows
+    assert one.photos == other.photos
+    assert [s["id"] for s in one.segments] == [s["id"] for s in other.segments]
+    for mine, theirs in zip(one.segments, other.segments, strict=True):
+        assert mine.keys() == theirs.keys()
+        for key in mine:
+            # Edge keeps numbers as JSON.
+            close = isinstance(mine[key], float)
+            assert mine[key] == (pytest.approx(theirs[key], abs=1e-9) if close else theirs[key])
+    assert np.abs(one.vectors - other.vectors).max() < 1e-5
+
+
+def main(folder: Path, seconds: float, flush_every_s: float, resegment: bool) -> None:
+    """Ingest slowly; say when it begins."""
+    workers.FLUSH_EVERY_S = flush_every_s
+    rig = Rig(folder, segmenter=SlowSegmenter(seconds=seconds))
+    settings = {**(AGAIN if resegment else {}), "whole_first_from": 4}
+    sys.stdout.write("begun\n")
+    sys.stdout.flush()
+    rig.ingest(resegment=resegment, **settings)
+    rig.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "resegment")

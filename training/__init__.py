@@ -1,0 +1,1 @@
+"""How the starter models are made and evaluated; not part of the wheel."""
