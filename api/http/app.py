@@ -36,7 +36,7 @@ from api.http.routes import metrics, owner, photos, search, segments, session, w
 from api.http.routes.shared import describe_failures
 from api.library.library import Library
 from api.library.remote_index import CALL_PATH, Ownership
-from api.schemas.all import Problem
+from api.schemas.problems import Problem
 from api.services.jobs import Jobs
 from api.services.warmup import Readiness
 from search.settings import Settings

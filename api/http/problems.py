@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.schemas.all import Problem
+from api.schemas.problems import Problem
 from search.errors import (
     AccessError,
     BusyError,
