@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from api.tracing import stage
-from ingest.segmentation.types import CutMask, Prompt
+from ingest.segmentation.types import Prompt, SegmentedMask
 from search.records import RgbImage
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class TurnTaking:
         """Width and height of the photo."""
         return self.photo.size_wh
 
-    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[CutMask]:
+    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[SegmentedMask]:
         """Return three candidate masks or one, best predicted IoU first.
 
         Raises:

@@ -29,7 +29,7 @@ from api.library.precedence import check_asked, remembered
 from api.library.remote_index import Ownership, current_owner
 from api.tracing import Timed
 from ingest.catalog.ledger import Ledger
-from ingest.steps import Workshop
+from ingest.context import IngestContext
 from search.errors import (
     LibraryError,
     OwnedError,
@@ -254,7 +254,7 @@ class Library:
         manifest = self.manifest
         if manifest is None or manifest.payload_format == PAYLOAD_FORMAT:
             return
-        if not self.ledger().count_stale():
+        if not self.ledger().count_unsynced():
             self._opened.have_payloads_of(PAYLOAD_FORMAT)
             self._save(manifest.model_copy(update={"payload_format": PAYLOAD_FORMAT}))
 
@@ -430,19 +430,19 @@ class Library:
         self.settings = _settings_with_vectors(self.settings, manifest)
         self.manifest, self._encoder = manifest, encoder
 
-    def workshop(self) -> Workshop:
-        """Return what ingest works with: one workshop for each device, beside the first."""
-        return Workshop(
+    def ingest_context(self) -> IngestContext:
+        """Return what ingest works with: one context for each device, beside the first."""
+        return IngestContext(
             settings=self.settings,
             open_ledger=self.open_ledger,
             index=self.index,
             segmenter=self.segmenter,
             encoder=self.encoder,
-            beside=tuple(self._workshop_on(device) for device in devices(self.settings)[1:]),
+            beside=tuple(self._context_on(device) for device in devices(self.settings)[1:]),
         )
 
-    def _workshop_on(self, device: str) -> Workshop:
-        """Return a workshop with models of its own."""
+    def _context_on(self, device: str) -> IngestContext:
+        """Return a context with models of its own."""
         settings = self.settings.model_copy(update={"device": device})
 
         @cache
@@ -455,7 +455,7 @@ class Library:
             with self._lock:
                 return self._given[1] or load_encoder(settings)
 
-        return Workshop(settings, self.open_ledger, self.index, segmenter, encoder)
+        return IngestContext(settings, self.open_ledger, self.index, segmenter, encoder)
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:

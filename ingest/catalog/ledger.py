@@ -148,15 +148,15 @@ class Ledger(GoneFiles):
             ),
         )
 
-    def stale_photos(self, at_most: int = -1) -> list[str]:
+    def unsynced_photos(self, at_most: int = -1) -> list[str]:
         """Return the photos whose facts the index may not know yet; -1: all of them."""
         rows = self._execute(
             "SELECT photo_id FROM photos WHERE stale ORDER BY photo_id LIMIT ?", (at_most,)
         )
         return [row["photo_id"] for row in rows]
 
-    def count_stale(self) -> int:
-        """Return how many photos `stale_photos` has in all."""
+    def count_unsynced(self) -> int:
+        """Return how many photos `unsynced_photos` has in all."""
         return int(self._execute("SELECT count(*) FROM photos WHERE stale").fetchone()[0])
 
     def facts_now(self, photo_id: str) -> PhotoFacts:
@@ -170,7 +170,7 @@ class Ledger(GoneFiles):
         folders = tuple(sorted(found))
         return photo.facts.model_copy(update={"folders": folders, "hidden": not folders})
 
-    def index_told(self, photo_id: str, facts: PhotoFacts) -> None:
+    def mark_synced(self, photo_id: str, facts: PhotoFacts) -> None:
         """Note that the index knows a photo's facts."""
         self._execute(
             "UPDATE photos SET stale = 0, hidden = ? WHERE photo_id = ?", (facts.hidden, photo_id)

@@ -101,7 +101,7 @@ def served_sample(folder: Path) -> Iterator[Served]:
         assert summary.photos_ingested == len(SAMPLE)
         rows = library.ledger().photos(SearchFilter(), limit=10)
         (folder / "photos" / "gone.png").unlink()
-        ingest([folder / "photos"], library.workshop(), Quiet())
+        ingest([folder / "photos"], library.ingest_context(), Quiet())
         segmenter = library.segmenter()
         assert isinstance(segmenter, ColorSegmenter)
         with (

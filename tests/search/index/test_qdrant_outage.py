@@ -54,7 +54,7 @@ def library_on(server: QdrantServer, folder: Path, **settings: Any) -> Library:
 
 
 def bring_in(library: Library, photos: Path) -> IngestSummary:
-    return ingest([photos], library.workshop(), Quiet())
+    return ingest([photos], library.ingest_context(), Quiet())
 
 
 def begin(server: QdrantServer, outage: str) -> None:
