@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from ingest.catalog.file_facts import StatedFacts
-from ingest.outcomes import mark_synced_if_current
-from ingest.run import Run
+from ingest.run import Run, mark_synced_if_current
 from ingest.scanning.listing import Listing
 from ingest.scanning.scan import NewFile, iter_waiting_files
 from ingest.steps import DecodedFile, stated_from_decoded, whole_photo, whole_view

@@ -38,20 +38,20 @@ def sync_index(
             ledger.mark_synced(photo_id, now)
 
 
-def mark_lost_photos(ledger: Ledger, index: Callable[[], SegmentIndex]) -> int:
-    """Mark photos as unfinished that the index no longer holds whole; return how many.
+def mark_lost_photos(ledger: Ledger, index: Callable[[], SegmentIndex]) -> tuple[int, int]:
+    """Mark photos as unfinished that the index no longer holds whole; return how many of how many.
 
     They are looked for only where the index holds less than the ledger knows.
     """
     photos, segments = ledger.count_finished()
     if not photos:
-        return 0
+        return 0, 0
     held = index()
     if held.count("photos") >= photos and held.count("segments") >= segments:
-        return 0
+        return 0, photos
     lost = list(_lost_photos(ledger, held))
     ledger.mark_unfinished(lost)
-    return len(lost)
+    return len(lost), photos
 
 
 def _lost_photos(ledger: Ledger, index: SegmentIndex) -> Iterator[str]:

@@ -3,7 +3,7 @@
     walk -> outcomes -> decode (processes, ahead) -> embed whole photos, where many are new
     walk -> outcomes -> decode (processes, ahead) -> segment (a thread a device) -> embed, write
 
-The tree is walked once. Every file ends as one outcome, recorded in one place (`ingest.outcomes`).
+The tree is walked once. Every file ends as one outcome, recorded in one place (`ingest.run`).
 A photo is finished when the ledger says so, and that is written last: after its segments, the photo
 itself and a flush. After a crash an unfinished photo is processed again, and since ids derive from
 content nothing is doubled. Queues between steps are bounded, so that memory does not grow with the
@@ -131,10 +131,10 @@ def _scopes(
 
 
 def _note_lost_photos(run: Run) -> None:
-    lost = mark_lost_photos(run.ledger, run.context.index)
+    lost, photos = mark_lost_photos(run.ledger, run.context.index)
     if lost:
         run.tally.notices.append(
-            f"the index lacks {lost} photos that it had, or segments of them: they are segmented "
+            f"the index lacks {lost} of {photos} photos, or segments of them: they are segmented "
             "again"
         )
 

@@ -23,10 +23,9 @@ from typing import Any
 from ingest.catalog.file_facts import StatedFacts
 from ingest.context import IngestContext
 from ingest.imaging.sandbox import Decode, DecodeLimits, DecodeWorkers
-from ingest.outcomes import Ingested
 from ingest.pipeline import ProcessListing, link_known_photo, outcome_of_error
 from ingest.ray_stderr import own_stderr
-from ingest.run import Run
+from ingest.run import Ingested, Run
 from ingest.scanning.listing import Listing
 from ingest.scanning.scan import NewFile, RescanPolicy
 from ingest.steps import DecodedFile, embed_photo, segment_photo, stated_from_decoded, write_photo

@@ -3,26 +3,103 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import assert_never
 
+from ingest.catalog.file_facts import StatedFacts
 from ingest.catalog.ledger import Ledger
+from ingest.catalog.records import LOOK_AGAIN
 from ingest.context import IngestContext
 from ingest.imaging.decode import DecodedPhoto, shown_path
 from ingest.imaging.sandbox import DecodeWorkers
-from ingest.outcomes import Ingested, record
 from ingest.prefetch import done_ahead
 from ingest.scanning.listing import Listing
-from ingest.scanning.scan import NewFile, Outcome, RescanPolicy, iter_outcomes
+from ingest.scanning.scan import (
+    Busy,
+    Gone,
+    Linked,
+    NewFile,
+    Outcome,
+    RescanPolicy,
+    Skipped,
+    Unchanged,
+    iter_outcomes,
+)
 from ingest.stats import Progress, Stages, Tally
 from search.errors import PhotoError, SegsearchError, UndecodableError
+from search.records import Photo
 
-T = TypeVar("T")
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A photo whose segments are in the index, flushed."""
+
+    file: NewFile
+    photo: Photo
+    stated: StatedFacts
+
+
+def record(
+    outcome: Outcome | Ingested, ledger: Ledger, tally: Tally, listing: Listing | None = None
+) -> None:
+    """Note what became of a file in the ledger and count it.
+
+    Args:
+        outcome: of one file.
+        ledger: of this thread.
+        tally: counts for the whole run.
+        listing: that the file is from; one that is gone leaves it.
+    """
+    match outcome:
+        case Unchanged(key, stamp, was_unreadable):
+            if stamp is not None:
+                ledger.restamp_file(key, stamp)
+            if was_unreadable:
+                ledger.note_reason(key, None)
+            tally.unchanged += 1
+        case Linked(file, photo_id, stated, is_same):
+            ledger.put_file(file.key, file.stamp, file.sha256, photo_id, stated)
+            if is_same:
+                tally.unchanged += 1
+            else:
+                tally.updated += 1
+        case Skipped():
+            _record_skipped(outcome, ledger, tally)
+        case Gone(key):
+            if listing is not None:
+                listing.discard(key.below)
+        case Busy():
+            pass
+        case Ingested(file, photo, stated):
+            ledger.finish_photo(photo, file.key, file.stamp, file.sha256, stated)
+            mark_synced_if_current(photo, ledger)
+            tally.finished(photo.segment_count)
+        case _:
+            assert_never(outcome)
+
+
+def _record_skipped(skipped: Skipped, ledger: Ledger, tally: Tally) -> None:
+    """Count a skipped file; it is news if no reason was noted before, or another one."""
+    key, reason = skipped.key, skipped.reason
+    if skipped.is_known:
+        tally.skip(key.path, reason, is_new=False)
+        return
+    known = ledger.file(key)
+    tally.skip(key.path, reason, is_new=known is None or known.reason != reason)
+    if skipped.stamp is not None or known is None or known.photo_id is None:
+        ledger.skip_file(key, skipped.stamp or LOOK_AGAIN, reason)
+    elif known.reason != reason:
+        ledger.note_reason(key, reason)
+
+
+def mark_synced_if_current(photo: Photo, ledger: Ledger) -> None:
+    """Note that the index has the facts of a photo, unless another file has changed them."""
+    if ledger.facts_now(photo.photo_id) == photo.facts:
+        ledger.mark_synced(photo.photo_id, photo.facts)
 
 
 @dataclass
@@ -89,60 +166,3 @@ class Run:
                 f"{shown_path(path)} can't be decoded: {type(error).__name__}. Restore it from a "
                 "backup, convert it, or leave it out."
             )
-
-
-class BackgroundStep(Generic[T]):
-    """Runs a step of the pipeline in threads of its own, behind a bounded queue.
-
-    Leaving the `with` block waits until all is done. An error in a thread is raised there, at the
-    next `put` or by `raise_error`; items that are queued by then are dropped.
-    """
-
-    def __init__(
-        self, steps: Sequence[Callable[[Iterator[T]], None]], name: str, at_most: int
-    ) -> None:
-        """Make the threads; they start with the `with` block.
-
-        Args:
-            steps: one for each thread; each takes what arrives for it until nothing more does.
-            name: of the threads.
-            at_most: so many things may wait to be taken.
-        """
-        self._waiting: queue.Queue[T | None] = queue.Queue(at_most)
-        self._error: BaseException | None = None
-        self._threads = [
-            threading.Thread(target=self._work, args=(step,), name=name, daemon=True)
-            for step in steps
-        ]
-
-    def __enter__(self) -> BackgroundStep[T]:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for _thread in self._threads:
-            self._waiting.put(None)
-        for thread in self._threads:
-            thread.join()
-        self.raise_error()
-
-    def put(self, thing: T) -> None:
-        """Hand something over; waits while as many as allowed are waiting already."""
-        self.raise_error()
-        self._waiting.put(thing)
-
-    def raise_error(self) -> None:
-        """Raise what went wrong in a thread, if anything did."""
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-
-    def _work(self, step: Callable[[Iterator[T]], None]) -> None:
-        arriving: Iterator[T] = iter(self._waiting.get, None)
-        try:
-            step(arriving)
-        except BaseException as error:
-            self._error = self._error or error
-            for _ in arriving:
-                """Drain, so that put() never waits for a thread that has given up."""

@@ -7,19 +7,81 @@ takes a minute.
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
+from typing import Generic, TypeVar
 
 from ingest.catalog.ledger import Ledger
 from ingest.context import IngestContext
-from ingest.outcomes import Ingested
-from ingest.run import BackgroundStep, Run
+from ingest.run import Ingested, Run
 from ingest.steps import DecodedFile, SegmentedPhoto, embed_photo, segment_photo, write_photo
 
 WRITE_BEHIND = 2  # photos waiting to be embedded; each holds its pixels
 FLUSH_EVERY_S = 2.0  # what is not flushed and noted yet is done again after a crash
+
+
+T = TypeVar("T")
+
+
+class BackgroundStep(Generic[T]):
+    """Runs a step of the pipeline in threads of its own, behind a bounded queue.
+
+    Leaving the `with` block waits until all is done. An error in a thread is raised there, at the
+    next `put` or by `raise_error`; items that are queued by then are dropped.
+    """
+
+    def __init__(
+        self, steps: Sequence[Callable[[Iterator[T]], None]], name: str, at_most: int
+    ) -> None:
+        """Make the threads; they start with the `with` block.
+
+        Args:
+            steps: one for each thread; each takes what arrives for it until nothing more does.
+            name: of the threads.
+            at_most: so many things may wait to be taken.
+        """
+        self._waiting: queue.Queue[T | None] = queue.Queue(at_most)
+        self._error: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._work, args=(step,), name=name, daemon=True)
+            for step in steps
+        ]
+
+    def __enter__(self) -> BackgroundStep[T]:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _thread in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+        self.raise_error()
+
+    def put(self, thing: T) -> None:
+        """Hand something over; waits while as many as allowed are waiting already."""
+        self.raise_error()
+        self._waiting.put(thing)
+
+    def raise_error(self) -> None:
+        """Raise what went wrong in a thread, if anything did."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _work(self, step: Callable[[Iterator[T]], None]) -> None:
+        arriving: Iterator[T] = iter(self._waiting.get, None)
+        try:
+            step(arriving)
+        except BaseException as error:
+            self._error = self._error or error
+            for _ in arriving:
+                """Drain, so that put() never waits for a thread that has given up."""
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.catalog.file_facts import StatedFacts
+from ingest.catalog.migrations import migrate
 from ingest.catalog.queries import (
     FACT_COLUMNS,
     facets_from_rows,
@@ -43,6 +44,20 @@ ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.h
 
 class Ledger(GoneFiles):
     """The ledger of one library: its files, and here its photos. Each thread opens its own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the ledger of a library folder; it is created where there is none.
+
+        Raises:
+            LibraryError: the file is not a ledger of this format, or can't be used.
+        """
+        super().__init__(folder)
+        try:
+            with self._translated_errors():
+                migrate(self._db, self.path)
+        except BaseException:
+            self.close()
+            raise
 
     def is_finished(self, photo_id: str, segmented_with: str | None = None) -> bool:
         """Say whether a photo's segments are all in the index (made with this fingerprint)."""

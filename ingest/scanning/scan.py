@@ -1,6 +1,6 @@
 """From listed files to outcomes: unchanged, linked to a known photo, skipped, or new.
 
-Nothing is written here. `ingest.outcomes.record` notes each outcome in the ledger and counts it.
+Nothing is written here. `ingest.run.record` notes each outcome in the ledger and counts it.
 """
 
 from __future__ import annotations

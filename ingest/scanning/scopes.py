@@ -10,8 +10,8 @@ from pathlib import Path
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import Root, is_below, is_gone
 from ingest.imaging.decode import shown_path
+from ingest.scanning.links import Links
 from ingest.scanning.system_folders import is_kept_from_libraries
-from ingest.scanning.walk import Links
 from search.errors import UsageError
 
 

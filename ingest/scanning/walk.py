@@ -15,6 +15,7 @@ from ingest.imaging.pillow import reason_of
 from ingest.scanning.formats import EXTENSIONS, UNREAD_EXTENSIONS
 from ingest.scanning.ignore import LeftOut
 from ingest.scanning.ignore_file import BadPatternError
+from ingest.scanning.links import Links
 from ingest.scanning.system_folders import NO_MEDIA_NAME, is_system_folder
 
 _logger = logging.getLogger(__name__)
@@ -32,21 +33,6 @@ class WalkEntry:
     kind: EntryKind
     reason: str = ""  # why it is unreadable
     device: int | None = None  # of a folder
-
-
-@dataclass(frozen=True)
-class Links:
-    """Which symbolic links are followed: those to a place in one of these folders, or all."""
-
-    roots: tuple[Path, ...] = ()
-    everywhere: bool = False
-
-    def follows(self, entry: os.DirEntry[str]) -> bool:
-        """Say whether a file or folder is looked at, if it is a link."""
-        if self.everywhere or not entry.is_symlink():
-            return True
-        target = Path(os.path.realpath(entry.path))
-        return any(target.is_relative_to(root) for root in self.roots)
 
 
 def iter_photo_files(

@@ -11,6 +11,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.utils.amg import calculate_stability_score
 from torchvision.ops import batched_nms
 
+from ingest.segmentation.checkpoints import load_model
 from ingest.segmentation.mask_decoder import PointDecoder, check_finite
 from ingest.segmentation.mask_decoder_cpu import TiledDecoder
 from ingest.segmentation.mask_generator import Sam, automatic_masks, low_res_predictor
@@ -34,6 +36,7 @@ from search.masks.rle import (
     without_small_regions,
 )
 from search.records import Box, Mask, RgbImage
+from search.settings import Precision
 
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -149,6 +152,29 @@ class Sam2Segmenter:
             return parameters.points_per_batch
         fit = int(CPU_POINTS_AT_1024 * (1024 / self.model.image_size) ** 2)
         return max(1, min(parameters.points_per_batch, fit))
+
+
+def load_segmenter(
+    name: str,
+    *,
+    config: str | Path | None = None,
+    device: str = "cpu",
+    precision: Precision = "float32",
+) -> Sam2Segmenter:
+    """Load a segmenter by hub name or from a checkpoint file; see `checkpoints.load_model`.
+
+    Args:
+        name: hub name, or path of a checkpoint.
+        config: name or path of its config, if that is not the one its shapes tell.
+        device: cpu, cuda or mps.
+        precision: float16 and bfloat16 run the model under autocast.
+
+    Raises:
+        HubError: the hub can't be reached and the cache has no copy.
+        ModelError: no such model, or the file is not a checkpoint of that config.
+    """
+    model, fingerprint = load_model(name, config)
+    return Sam2Segmenter(model.to(device), fingerprint, dtype=getattr(torch, precision))
 
 
 class Sam2EncodedPhoto:

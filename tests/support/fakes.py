@@ -19,7 +19,7 @@ from search.masks.rle import bbox_xywh_from_array, box_iou, mask_from_array
 from search.models.encoder import unit_rows
 from search.records import Box, MaskArray, RgbImage, Vectors
 from search.settings import Settings
-from starter.photo_file import Capture, save_photo
+from starter.drawing.photo_file import Capture, save_photo
 
 WORDS = {
     "red": (230, 30, 30),

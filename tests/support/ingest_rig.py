@@ -31,7 +31,7 @@ from search.index.base import SegmentIndex
 from search.index.edge import EdgeIndex
 from search.records import RgbImage, SearchFilter, Segment, Vectors
 from search.settings import Settings
-from starter.photo_file import Camera, Capture, save_photo
+from starter.drawing.photo_file import Camera, Capture, save_photo
 from support.fakes import ColorEncoder, ColorSegmenter, Quiet
 
 VECTOR_NAME = "color"

@@ -20,7 +20,7 @@ from api.render.draw import overlay
 from api.schemas.search import HitOut, SearchRequest
 from api.services.search import search
 from ingest.pipeline import ingest
-from ingest.segmentation.checkpoints import load_segmenter
+from ingest.segmentation.sam2 import load_segmenter
 from ingest.stats import Tally
 from search.models.encoder import ClipEncoder
 from search.records import MaskArray, RgbImage

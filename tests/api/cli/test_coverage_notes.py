@@ -22,7 +22,7 @@ from api.services.status import library_out
 from ingest.pipeline import ingest
 from ingest.stats import Tally
 from search.records import SearchFilter
-from starter.photo_file import Camera, Capture, save_photo
+from starter.drawing.photo_file import Camera, Capture, save_photo
 
 CAPTURE = Capture(datetime(2024, 5, 1, 12), Camera("Test", "One", "+00:00"))
 

@@ -31,7 +31,7 @@ from api.library.library import Library
 from ingest.pipeline import ingest
 from ingest.stats import Tally
 from search.settings import Settings
-from starter.photo_file import Camera, Capture, save_photo
+from starter.drawing.photo_file import Camera, Capture, save_photo
 from starter.scenes import draw_scene
 
 JOB_WITHIN_MS = 120_000  # models load in a process of their own, on a busy machine

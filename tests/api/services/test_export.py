@@ -29,7 +29,7 @@ from ingest.pipeline import ingest
 from search.errors import StoreError
 from search.masks.rle import array_from_mask, resized
 from search.records import Mask, SearchFilter
-from starter.photo_file import save_photo
+from starter.drawing.photo_file import save_photo
 from starter.scenes import draw_scene
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest.scanning.ignore import comparable, patterns_from_lines
 from ingest.scanning.ignore_file import MOST_BYTES
-from ingest.scanning.ignore_patterns import comparable, patterns_from_lines
 from ingest.scanning.walk import iter_entries
 
 

@@ -16,7 +16,7 @@ import pytest
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey, FileStamp, is_gone
 from ingest.imaging.decode import bytes_sha256
-from ingest.outcomes import record
+from ingest.run import record
 from ingest.scanning.listing import count_waiting, list_scope
 from ingest.scanning.scan import Gone, NewFile, RescanPolicy, iter_outcomes
 from ingest.scanning.scopes import scopes_from_paths

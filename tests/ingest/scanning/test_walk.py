@@ -12,7 +12,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import pytest
 
 from ingest.imaging.decode import path_text, shown_path
-from ingest.scanning.walk import EntryKind, Links, iter_entries, iter_photo_files
+from ingest.scanning.links import Links
+from ingest.scanning.walk import EntryKind, iter_entries, iter_photo_files
 
 
 def touch(root: Path, *names: str) -> None:
