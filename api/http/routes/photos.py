@@ -15,7 +15,7 @@ from api.render.thumbnails import photo_preview
 from api.schemas.photos import PhotoOut, PhotosResponse, RemovedOut
 from api.schemas.segments import SegmentsResponse
 from api.services.browse import PhotosQuery, photos_page
-from api.services.removal import forget
+from api.services.maintenance.removal import forget
 from api.services.responses import photo_out, segment_out
 from ingest.maintenance.removal import missing_photos
 from search.masks.rle import array_from_mask
