@@ -17,7 +17,7 @@ from api.schemas.photos import Count, FacetsOut, FolderCount, PhotosResponse
 from api.schemas.search import SearchWords
 from api.services.responses import photo_out
 from ingest.catalog.ledger import sort_key
-from ingest.catalog.records import letters_of
+from ingest.catalog.records import text_from_name
 from search.errors import FilterError, UsageError
 from search.query import MAX_LIMIT
 from search.records import CANONICAL, Fraction, GeoCircle, Moment, Place, Record, SearchFilter
@@ -128,7 +128,7 @@ def facets_out(library: Library, query: FacetsQuery) -> FacetsOut:
         FilterError: the filter can't be read.
     """
     found = library.ledger().facets(query.where())
-    roots = {root.root_id: letters_of(root.path.name) for root in library.ledger().roots()}
+    roots = {root.root_id: text_from_name(root.path.name) for root in library.ledger().roots()}
     return FacetsOut(
         cameras=tuple(Count(value=name, count=count) for name, count in found.cameras.items()),
         months=tuple(Count(value=name, count=count) for name, count in found.months.items()),

@@ -18,7 +18,7 @@ import watchfiles
 from api.library.library import Library
 from api.services.jobs import environment_of
 from ingest.pipeline import WatchScope, ingest
-from ingest.scanning.debounce import Debouncer, is_watched, where_to_look
+from ingest.scanning.debounce import Debouncer, is_watched, scan_targets
 from ingest.scanning.deletion_guard import DeletionGuard
 from ingest.scanning.inotify import can_watch_more
 from ingest.stats import IngestSummary, Progress, Skipped, Tally
@@ -143,7 +143,7 @@ def look(
     Raises:
         OwnedError: another command is adding or removing photos, or has the index open.
     """
-    where = where_to_look(ready, library.ledger())
+    where = scan_targets(ready, library.ledger())
     if not where:
         return None
     scope = WatchScope(tuple(where.shallow), busy, guard)

@@ -17,7 +17,7 @@ from starter.drawing.colors import name_color
 from starter.drawing.photo_file import Camera, Capture, _degrees_minutes_seconds, save_photo
 from starter.sample_library import (
     SampleLibrary,
-    Sighting,
+    ThingBox,
     _iter_shots,
     _plan,
     draw_sample_library,
@@ -45,7 +45,7 @@ def exif_of(path: Path) -> Image.Exif:
         return exif
 
 
-def cutout(sighting: Sighting) -> np.ndarray:
+def cutout(sighting: ThingBox) -> np.ndarray:
     left, top, width, height = sighting.box_xywh
     return np.asarray(upright(sighting.path))[top : top + height, left : left + width]
 
