@@ -16,7 +16,7 @@ import pytest
 from support.commands import Commands
 
 from ingest.catalog.migrations import FORMAT as LEDGER_FORMAT
-from search.index.base import PAYLOAD_FORMAT
+from search.index.payload import PAYLOAD_FORMAT
 from search.manifest import FORMAT as MANIFEST_FORMAT
 
 FIXTURES = Path(__file__).parent / "fixtures"

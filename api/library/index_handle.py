@@ -6,7 +6,8 @@ from pathlib import Path
 
 from api.library.checks import check_key, compare_index, missing_index
 from api.library.index_probe import opening
-from api.library.remote_index import Ownership, current_owner, owned_index, take_ownership
+from api.library.ownership import Ownership, current_owner, take_ownership
+from api.library.remote_index import RemoteIndex
 from ingest.catalog.ledger import Ledger
 from search.errors import MissingIndexError
 from search.index.base import SegmentIndex
@@ -78,7 +79,7 @@ class OpenedIndex:
     def take_vectors(self, manifest: Manifest) -> None:
         """Use the manifest's active vectors from now on."""
         if self.index is not None:
-            self.index = self.index.beside(manifest.vector_name, manifest.dim)
+            self.index = self.index.with_vectors(manifest.vector_name, manifest.dim)
 
     def have_payloads_of(self, payload_format: int) -> None:
         """Know that all points have payloads of this format."""
@@ -91,9 +92,9 @@ class OpenedIndex:
         vectors = manifest.vector_name, manifest.dim
         if manifest.qdrant:
             check_key(self._asked, manifest.qdrant)
-            from search.index.qdrant import open_server_index
+            from search.index.qdrant import open_qdrant_index
 
-            return open_server_index(
+            return open_qdrant_index(
                 settings,
                 vector_name=manifest.vector_name,
                 dim=manifest.dim,
@@ -103,7 +104,7 @@ class OpenedIndex:
             )
         self.ownership = take_ownership(self._folder, self._command)
         if self.ownership is None:
-            return owned_index(current_owner(self._folder), vectors)
+            return RemoteIndex(current_owner(self._folder), vectors)
         from search.index.edge import EdgeIndex
 
         with opening(self._folder, *vectors):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeGuard
 
 import filelock
 
@@ -21,13 +21,13 @@ from api.library.checks import (
     place_ledger,
 )
 from api.library.encoded_photos import EncodedPhotos
-from api.library.image_cache import KeptPictures
+from api.library.image_cache import ImageCache
 from api.library.index_handle import OpenedIndex, claim_of
 from api.library.models import devices, load_encoder, load_segmenter, with_preset
+from api.library.ownership import Ownership, current_owner
 from api.library.permissions import make_private_folder, write_like
 from api.library.precedence import check_asked, remembered
-from api.library.remote_index import Ownership, current_owner
-from api.tracing import Timed
+from api.tracing import stage
 from ingest.catalog.ledger import Ledger
 from ingest.steps import Workshop
 from search.errors import (
@@ -36,8 +36,9 @@ from search.errors import (
     SegsearchError,
 )
 from search.finder import Finder
-from search.index.base import PAYLOAD_FORMAT, SegmentIndex
+from search.index.base import SegmentIndex
 from search.index.claim import LibraryClaim
+from search.index.payload import PAYLOAD_FORMAT
 from search.manifest import (
     Manifest,
     ModelName,
@@ -56,8 +57,6 @@ if TYPE_CHECKING:  # it imports torch, and most commands need no model
 
 INGEST_LOCK = "ingest.lock"
 REBUILDING = "rebuilding"  # the folder of a ledger that is being made anew
-FINDING = frozenset(("nearest_segments", "ranked_segments", "nearest_photos"))
-ENCODING = frozenset(("encode_crops", "encode_texts"))
 _logger = logging.getLogger(__name__)
 
 
@@ -117,7 +116,7 @@ class Library:
         self._not_followed: str | None = None  # vectors whose encoder can't be had here
         self._outlines = Outlines()
         self.encoded = EncodedPhotos(self.segmenter)
-        self.pictures = KeptPictures(self.folder, settings.picture_cache_bytes)
+        self.pictures = ImageCache(self.folder, settings.picture_cache_bytes)
         if self.manifest is not None:
             may_differ = {*differing, *(("segmenter",) if other_segmenter else ())}
             check_asked(settings, self.manifest, self.folder, may_differ)
@@ -356,7 +355,7 @@ class Library:
         if self.manifest is not None:
             index = self.index()
             if self.manifest.payload_format < PAYLOAD_FORMAT:
-                index.add_fields()
+                index.create_payload_indexes()
         elif self.settings.qdrant is not None:
             from search.index.qdrant_collections import check_server
 
@@ -387,14 +386,8 @@ class Library:
         """Return a finder over the library, with the vectors that are the active ones now."""
         with self._lock:
             self._follow_swap()
-            index = cast(SegmentIndex, Timed(self.index(), "find", FINDING))
-            loaded, recipe = self._encoder, self.settings.crop_recipe
-        return Finder(
-            index,
-            lambda: cast(Encoder, Timed(loaded or self.encoder(), "encode", ENCODING)),
-            recipe,
-            self._outlines,
-        )
+            index, loaded, recipe = self.index(), self._encoder, self.settings.crop_recipe
+        return Finder(index, lambda: loaded or self.encoder(), recipe, self._outlines, timer=stage)
 
     def _follow_swap(self) -> None:
         """Take the vectors that another command made the active ones meanwhile.

@@ -11,13 +11,6 @@ from search.errors import MismatchError
 from search.manifest import Manifest
 from search.settings import Settings
 
-CHANGED_BY = {
-    "segmenter": "ingest --resegment",
-    "encoder": "reembed",
-    "crop_recipe": "reembed",
-    "qdrant": "push --switch",
-}
-
 
 def remembered(asked: Settings, manifest: Manifest, differing: Collection[str]) -> dict[str, Any]:
     """Return the settings that a library was made with, as far as nothing else was asked for.
@@ -66,10 +59,9 @@ def check_asked(
         given = getattr(asked, name)
         is_asked = name in asked.model_fields_set and name not in differing
         if is_asked and given not in (None, made):
-            flag = name.replace("_", "-")
-            hint = f" `segsearch {CHANGED_BY[name]}` changes it." if name in CHANGED_BY else ""
             raise MismatchError(
-                f"the library {folder} was made with {flag} {made!r}, not {given!r}. "
-                f"Leave --{flag} (and --models) out to use the library's own, or choose "
-                f"another --library.{hint}"
+                f"the library {folder} was made with {name} {made!r}, not {given!r}",
+                setting=name,
+                expected=made,
+                actual=given,
             )

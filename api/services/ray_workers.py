@@ -58,7 +58,7 @@ def workshop_on_worker(settings: Settings, manifest: Manifest) -> Workshop:
         MismatchError: the models here are others than those that the library was made with.
         StoreError: the server can't be reached from here.
     """
-    from search.index.qdrant import open_server_index
+    from search.index.qdrant import open_qdrant_index
 
     segmenter, encoder = load_segmenter(settings), load_encoder(settings)
     recipe = settings.crop_recipe
@@ -69,7 +69,7 @@ def workshop_on_worker(settings: Settings, manifest: Manifest) -> Workshop:
         recipe,
         recipe_fingerprint(recipe),
     )
-    index = open_server_index(
+    index = open_qdrant_index(
         settings, vector_name=manifest.vector_name, dim=manifest.dim, patient=True
     )
     return Workshop(settings, _no_ledger, lambda: index, lambda: segmenter, lambda: encoder)

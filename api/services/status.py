@@ -15,7 +15,7 @@ from api.schemas.all import LibraryOut, RootOut
 from ingest.imaging.decode import path_text
 from ingest.stats import SkippedBefore
 from search.errors import SegsearchError
-from search.index.base import FIELDS
+from search.index.payload import FIELDS
 from search.manifest import load_manifest
 
 

@@ -32,7 +32,7 @@ from ingest.segmentation.types import CutMask, MaskParameters
 from ingest.stats import IngestSummary
 from ingest.steps import Workshop
 from search.errors import ModelError, UsageError
-from search.index.qdrant import open_server_index
+from search.index.qdrant import open_qdrant_index
 from search.records import RgbImage, SearchFilter
 from search.settings import Settings
 
@@ -63,7 +63,7 @@ class WorkersSegmenter(ColorSegmenter):
 def workers_workshop(settings: Settings, vector_name: str, notes: Path) -> Workshop:
     """What a worker makes for itself."""
     encoder, segmenter = ColorEncoder(), WorkersSegmenter(notes=notes)
-    index = open_server_index(settings, vector_name=vector_name, dim=encoder.dim)
+    index = open_qdrant_index(settings, vector_name=vector_name, dim=encoder.dim)
     return Workshop(
         settings, lambda: Ledger(Path("nowhere")), lambda: index, lambda: segmenter, lambda: encoder
     )

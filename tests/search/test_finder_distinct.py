@@ -169,9 +169,9 @@ def test_a_damaged_mask_is_a_hit_that_overlaps_nothing(
 
 
 def test_a_page_reads_so_many_ranks_at_most_and_says_where_the_next_begins(
-    finder: Finder, sample: Sample, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
+    index: EdgeIndex, sample: Sample, encoder: TableEncoder
 ) -> None:
-    monkeypatch.setattr("search.finder.MOST_RANKS", 20)
+    finder = Finder(index, lambda: encoder, read_sizes=ReadSizes(most_per_page=20))
     found = list(pages(finder, replace(MUG, limit=15, distinct=True)))
     wanted = distinct_by_brute_force(sample, encoder, SearchFilter())
     assert [segment.segment_id for page in found for segment in page] == wanted
@@ -193,10 +193,9 @@ def test_beyond_the_last_rank_nothing_is_read(
 
 
 def test_a_page_reads_on_until_it_is_full(
-    finder: Finder, sample: Sample, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
+    index: EdgeIndex, sample: Sample, encoder: TableEncoder
 ) -> None:
-    monkeypatch.setattr("search.finder.HITS_A_DISTINCT", 1)
-    monkeypatch.setattr("search.finder.MAX_READING", 7)
+    finder = Finder(index, lambda: encoder, read_sizes=ReadSizes(per_distinct=1, most=7))
     page = finder.search(replace(MUG, limit=10, distinct=True))
     wanted = distinct_by_brute_force(sample, encoder, SearchFilter())
     assert [hit.segment.segment_id for hit in page.hits] == wanted[:10]

@@ -56,7 +56,7 @@ def push(settings: Settings, switch: bool, prune: bool, as_json: bool) -> int:
 
 def _pushed(library: Library, *, switch: bool, prune: bool) -> Pushed:
     from api.cli.bar import bar
-    from api.library.remote_index import served_owner
+    from api.library.ownership import served_owner
     from ingest.maintenance.push import push
 
     if switch and (owner := served_owner(library.folder)):
@@ -76,11 +76,11 @@ def _pushed(library: Library, *, switch: bool, prune: bool) -> Pushed:
 
 def _target(library: Library) -> SegmentIndex:
     """Return the server's index, with the library's active vectors."""
-    from search.index.qdrant import open_server_index
+    from search.index.qdrant import open_qdrant_index
 
     made = library.manifest
     assert made is not None
-    return open_server_index(
+    return open_qdrant_index(
         library.settings,
         vector_name=made.vector_name,
         dim=made.dim,

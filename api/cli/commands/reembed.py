@@ -84,7 +84,7 @@ def _make(library: Library, *, partial: bool, as_json: bool) -> int:
     library.check_store()
     made = _asked_for(library)
     _save(library, _manifest(library).with_others(made))
-    index = library.index().beside(made.vector_name, made.dim)
+    index = library.index().with_vectors(made.vector_name, made.dim)
     done = reembed(
         Remaking(index, library.ledger(), library.encoder(), made.crop_recipe, library.settings),
         bar("reembed"),
@@ -136,7 +136,7 @@ def _use(library: Library, name: str | None, *, partial: bool) -> int:
 
     manifest = _manifest(library)
     made = _named(manifest, name or manifest.before)
-    index = library.index().beside(made.vector_name, made.dim)
+    index = library.index().with_vectors(made.vector_name, made.dim)
     if not partial and not may_be_used(index, library.ledger(), after_trying=False):
         raise UsageError(
             f"not all photos have the vectors {made.vector_name}: some came in later, or a run was "

@@ -141,7 +141,8 @@ def _shown_hit(hit: HitOut) -> dict[str, Any]:
 
 def answer(library: Library, request: SearchRequest) -> SearchResponse:
     """Search here, or let the process answer that serves the library: its models are warm."""
-    from api.library.remote_index import ask_owner, served_owner
+    from api.library.ownership import served_owner
+    from api.library.remote_index import ask_owner
     from api.services.search import search as search_here
 
     owner = None if library.settings.qdrant else served_owner(library.folder)

@@ -66,7 +66,7 @@ def verify(
 def _verified(
     library: Library, *, mend: bool, delete_orphans: bool
 ) -> tuple[Health, Repair | None]:
-    from api.library.remote_index import served_owner
+    from api.library.ownership import served_owner
     from api.services.verify import checks_in_process, unreadable
     from ingest.maintenance import repair as mending
     from ingest.maintenance import verify as checks

@@ -18,7 +18,7 @@ from support.copies import copied
 from support.sample import Sample
 
 from api.library.library import Library
-from api.library.remote_index import (
+from api.library.ownership import (
     INFO_NAME,
     LOCK_NAME,
     OwnerInfo,

@@ -24,7 +24,7 @@ from ingest.segmentation.types import CutMask
 from ingest.steps import segments_from_cut
 from search.errors import DamagedError
 from search.index import points
-from search.index.base import Payload
+from search.index.payload import Payload
 from search.masks.rle import array_from_mask, bbox_xywh_from_array, mask_from_array
 from search.records import (
     Box,

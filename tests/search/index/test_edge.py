@@ -25,8 +25,8 @@ from support.index_samples import (
 
 from search.errors import MismatchError, SegsearchError, StoreError
 from search.index import edge as edge_index
-from search.index.base import FIELDS
 from search.index.edge import EdgeIndex, Limits
+from search.index.payload import FIELDS
 from search.records import PhotoFacts, SearchFilter
 
 ANYTHING = SearchFilter()
@@ -280,7 +280,7 @@ def test_an_index_from_before_dates_had_sources_is_read_and_gets_its_field_index
     index = open_edge(tmp_path)
     facts = index.photos([photo.photo_id])[0].facts
     assert (facts.sort_at, facts.date_source) == (photo.facts.sort_at, "unknown")
-    index.add_fields()
+    index.create_payload_indexes()
     index.update_facts(photo.photo_id, photo.facts)
     local_at = photo.facts.local_at
     assert index.count("segments", SearchFilter(taken_from=local_at)) == 1
