@@ -13,9 +13,9 @@ from support.real_data import real_data
 from support.sample import Sample
 
 from api.library.library import Library
-from api.schemas.all import Point, PromptIn
+from api.library.pixels import photo_pixels
+from api.schemas.prompts import Point, PromptIn
 from api.services.prompts import prompt_from_request
-from api.services.search import photo_pixels
 from ingest.imaging.decode import decode_photo
 from ingest.pipeline import ingest
 from search.masks.rle import array_from_mask, box_iou, resized

@@ -13,15 +13,18 @@ import sys
 import click
 
 from api.cli.command import tell_unknown_variables
+from api.cli.commands.demo import demo
 from api.cli.commands.export import export
-from api.cli.commands.library import ingest, move_root, optimize, show, status
+from api.cli.commands.ingest import ingest
+from api.cli.commands.library import optimize, show, status
+from api.cli.commands.move import move_root, move_server
 from api.cli.commands.push import push
-from api.cli.commands.recovery import move_server, rebuild
+from api.cli.commands.rebuild import rebuild
 from api.cli.commands.reembed import reembed
 from api.cli.commands.remove import remove
 from api.cli.commands.search import search
 from api.cli.commands.segment import segment
-from api.cli.commands.serve import demo, serve
+from api.cli.commands.serve import serve
 from api.cli.commands.verify import verify
 from api.cli.exits import exit_code_of, flush_output, print_whatever_the_encoding
 

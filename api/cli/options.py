@@ -191,3 +191,10 @@ def weighed(text: str) -> tuple[str, float]:
             "goes with --not"
         )
     return what.strip(), number
+
+
+def force_option(command: Command) -> Command:
+    """Give a command that writes files the flag that lets it replace some."""
+    return click.option(
+        "--force", is_flag=True, help="Replace files that are there already (never a photo)."
+    )(command)

@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ingest.stats import IngestSummary, Tally
-from search.records import Record
+from api.schemas.jobs import ProgressLine
+from ingest.stats import Tally
 
 LINE_EVERY_S = 10.0
 JSON_LINE_EVERY_S = 0.2
@@ -99,21 +99,6 @@ class IngestProgress:
             self._console.print(line, highlight=False, soft_wrap=True)
 
 
-class ProgressLine(Record):
-    """How far an ingest is, for a program that reads its output line by line."""
-
-    photos_seen: int
-    photos_through: int
-    photos_whole: int = 0
-    photos_new: int = 0
-    photos_ingested: int
-    photos_skipped: int
-    segments: int
-    seconds: float
-    notices: tuple[str, ...] = ()
-    ended: bool = False
-
-
 class JsonProgress:
     """Prints a `ProgressLine` now and then, on stdout.
 
@@ -158,23 +143,6 @@ class JsonProgress:
                 seconds=round(self._said_at - self._started, 3),
             )
         )
-
-
-def last_line(summary: IngestSummary) -> ProgressLine:
-    """Return the line that ends a run."""
-    through = summary.photos_ingested + summary.photos_unchanged + summary.photos_updated
-    return ProgressLine(
-        photos_seen=summary.photos_seen,
-        photos_through=through + summary.photos_skipped,
-        photos_whole=summary.photos_whole,
-        photos_new=summary.photos_new,
-        photos_ingested=summary.photos_ingested,
-        photos_skipped=summary.photos_skipped,
-        segments=summary.segments,
-        seconds=summary.seconds,
-        notices=summary.notices,
-        ended=True,
-    )
 
 
 def print_line(line: ProgressLine) -> None:

@@ -18,8 +18,9 @@ from api.cli.options import (
     sentence_from_validation,
     weighed,
 )
-from api.schemas.all import ExampleIn, PromptIn, SearchRequest
 from api.schemas.parsing import box_from_text, point_from_text
+from api.schemas.prompts import PromptIn
+from api.schemas.search import ExampleIn, SearchRequest
 from search.errors import UsageError
 from search.records import GeoCircle, Place, SearchFilter
 from search.settings import Settings

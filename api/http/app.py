@@ -37,7 +37,7 @@ from api.http.routes.shared import describe_failures
 from api.library.library import Library
 from api.library.ownership import Ownership
 from api.library.remote_index import CALL_PATH
-from api.schemas.all import Problem
+from api.schemas.problems import Problem
 from api.services.jobs import Jobs
 from api.services.warmup import Readiness
 from search.settings import Settings

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from api.library.library import Library
-from api.schemas.all import HitOut, SearchResponse
-from api.services.search import photo_pixels
+from api.library.pixels import photo_pixels
+from api.schemas.search import HitOut, SearchResponse
 from search.errors import PhotoError, UnknownIdError, UsageError
 from search.masks.rle import array_from_mask
 from search.models.crops import square_around

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from api.schemas.all import Point
+from api.schemas.prompts import Point
 from search.errors import UsageError
 from search.records import Box
 

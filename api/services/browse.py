@@ -13,8 +13,9 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError
 
 from api.library.library import Library
-from api.schemas.all import Count, FacetsOut, FolderCount, PhotosResponse, SearchWords
-from api.services.search import photo_out
+from api.schemas.photos import Count, FacetsOut, FolderCount, PhotosResponse
+from api.schemas.search import SearchWords
+from api.services.responses import photo_out
 from ingest.catalog.ledger import sort_key
 from ingest.catalog.records import letters_of
 from search.errors import FilterError, UsageError

@@ -12,11 +12,11 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from api.cli.outputs import filling, write_output
 from api.library.library import Library
+from api.library.pixels import photo_pixels
 from api.render.draw import Background, Lossless, crop, lossless_bytes
-from api.schemas.all import HitOut
-from api.services.search import photo_pixels
+from api.schemas.search import HitOut
+from api.services.outputs import filling, write_output
 from ingest.catalog.ledger import sort_key
 from ingest.catalog.records import PhotoRow
 from ingest.imaging.decode import path_text, shown_path

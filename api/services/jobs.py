@@ -23,9 +23,8 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from api.cli.progress import ProgressLine
 from api.library.library import Library
-from api.schemas.all import IngestRequest, JobOut
+from api.schemas.jobs import IngestRequest, JobOut, ProgressLine
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import Root
 from ingest.scanning.scopes import below_root

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from api.schemas.all import PromptIn
+from api.schemas.prompts import PromptIn
 from ingest.segmentation.types import CutMask, Prompt, with_pixels
 from search.masks.rle import array_from_mask, box_iou, iou, mask_from_array, resized
 from search.records import Box, Mask, Segment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from api.library.library import Library
-from api.schemas.all import RemovedOut
+from api.schemas.photos import RemovedOut
 from ingest.catalog.index_sync import tell_index
 from ingest.catalog.ledger import Ledger
 from ingest.maintenance.removal import forget_photos

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from api.library.library import Library
-from api.schemas.all import (
+from api.library.ownership import served_owner
+from api.library.pixels import bytes_from_base64, decode_upload, photo_pixels
+from api.library.remote_index import ask_owner
+from api.schemas.prompts import PromptIn
+from api.schemas.search import (
     CoverageOut,
     ExampleIn,
     GroupOut,
     HitOut,
-    PhotoOut,
-    PromptIn,
     SearchOptions,
     SearchRequest,
     SearchResponse,
-    SegmentOut,
-    WholePhotoOut,
 )
 from api.services.prompts import cut_under_prompt, segment_in_box, segment_of_cut
-from api.tracing import stage
-from ingest.catalog.records import PhotoRow
-from ingest.imaging.decode import decode_bytes, decode_pixels, path_text, pixel_sha256, shown_path
-from search.errors import PhotoError, UsageError
-from search.masks.rle import coco_rle_from_mask
+from api.services.responses import hits_out, uncut_out
+from ingest.imaging.decode import pixel_sha256
+from search.errors import UsageError
 from search.query import (
     Example,
     PhotoExample,
@@ -34,9 +31,7 @@ from search.query import (
     SegmentExample,
     TextExample,
 )
-from search.records import Hit, PhotoHit, RgbImage, Segment, photo_id_from_digest
-
-BASE64_PIECE = 1 << 20  # 4 ms; a multiple of the four characters that stand for three bytes
+from search.records import RgbImage, photo_id_from_digest
 
 
 def search(library: Library, request: SearchRequest) -> SearchResponse:
@@ -73,14 +68,14 @@ def answer(library: Library, examples: Sequence[Example], options: SearchOptions
             hits=(),
             groups=groups,
             cursor=page.cursor,
-            uncut=_uncut_out(library, page.uncut),
+            uncut=uncut_out(library, page.uncut),
             coverage=said,
         )
     flat = finder.search(query)
     return SearchResponse(
         hits=tuple(hits_out(library, flat.hits)),
         cursor=flat.cursor,
-        uncut=_uncut_out(library, flat.uncut),
+        uncut=uncut_out(library, flat.uncut),
         coverage=said,
     )
 
@@ -175,119 +170,15 @@ def picture(library: Library, photo_id: str | None, image_base64: str | None) ->
     return decode_upload(library, sent, "the picture that was sent")
 
 
-def bytes_from_base64(text: str) -> bytes:
-    """Decode base64 piece by piece, so that other threads get their turn in between.
+def search_through_owner(library: Library, request: SearchRequest) -> SearchResponse:
+    """Search here, or let the process answer that serves the library: its models are loaded.
 
     Raises:
-        ValueError: it is not base64.
+        UsageError, UnknownIdError: the request makes no sense in this library.
+        PhotoError: a picture in it can't be decoded.
     """
-    pieces = (text[at : at + BASE64_PIECE] for at in range(0, len(text), BASE64_PIECE))
-    return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
-
-
-def photo_pixels(library: Library, row: PhotoRow, at_least_px: int | None = None) -> RgbImage:
-    """Return the upright pixels of a photo of the library, to be shown.
-
-    Args:
-        library: whose limits hold.
-        row: the photo.
-        at_least_px: this long side will do: it may come smaller than the photo, and sooner.
-
-    Raises:
-        PhotoError: its file is out of reach or can't be decoded.
-    """
-    if row.path is None:
-        raise PhotoError(
-            f"no file of photo {row.photo.photo_id} is in reach. Put it back and run "
-            "`segsearch ingest`, or forget it with `segsearch remove --missing`."
-        )
-    settings = library.settings
-    with stage("picture"):
-        decoded = decode_pixels(
-            row.path,
-            max_pixels=settings.max_pixels,
-            max_bytes=settings.max_bytes,
-            at_least_px=at_least_px,
-        )
-    if decoded.size_wh != row.photo.size_wh:
-        raise PhotoError(
-            f"{shown_path(row.path)} has changed since it was ingested. Run `segsearch ingest`."
-        )
-    return decoded.rgb
-
-
-def decode_upload(library: Library, sent: bytes, name: str) -> RgbImage:
-    """Decode a picture that a client sent.
-
-    Raises:
-        PhotoError: it is too large or no picture.
-    """
-    settings = library.settings
-    with stage("picture"):
-        return decode_bytes(
-            sent,
-            max_pixels=settings.max_upload_pixels,
-            max_bytes=settings.max_upload_bytes,
-            name=name,
-        ).rgb
-
-
-def hits_out(library: Library, hits: Sequence[Hit]) -> list[HitOut]:
-    """Give hits the paths of their photos."""
-    rows = library.ledger().paths([hit.segment.photo_id for hit in hits])
-    return [_hit_out(hit, rows.get(hit.segment.photo_id)) for hit in hits]
-
-
-def _hit_out(hit: Hit, row: PhotoRow | None) -> HitOut:
-    segment = hit.segment
-    return HitOut(
-        path=_path_of(row),
-        score=hit.score,
-        **segment.model_dump(exclude={"mask", "bbox_xywh"}),
-        bbox_xywh=segment.bbox_xywh,
-        mask=coco_rle_from_mask(segment.mask) if segment.mask else None,
-    )
-
-
-def _uncut_out(library: Library, hits: Sequence[PhotoHit]) -> tuple[WholePhotoOut, ...]:
-    rows = library.ledger().paths([hit.photo.photo_id for hit in hits])
-    return tuple(
-        WholePhotoOut(
-            photo_id=hit.photo.photo_id,
-            path=_path_of(rows.get(hit.photo.photo_id)),
-            score=hit.score,
-            size_wh=hit.photo.size_wh,
-        )
-        for hit in hits
-    )
-
-
-def _path_of(row: PhotoRow | None) -> str | None:
-    return path_text(row.path) if row and row.path else None
-
-
-def photo_out(row: PhotoRow) -> PhotoOut:
-    """Return a photo as it is shown."""
-    photo = row.photo
-    return PhotoOut(
-        photo_id=photo.photo_id,
-        path=_path_of(row),
-        size_wh=photo.size_wh,
-        sort_at=photo.facts.sort_at,
-        taken_at=photo.facts.taken_at,
-        date_source=photo.facts.date_source,
-        camera=photo.facts.camera,
-        location=photo.facts.location,
-        hidden=photo.facts.hidden,
-        segment_count=photo.segment_count,
-        segmented=photo.segmented_with is not None,
-    )
-
-
-def segment_out(segment: Segment) -> SegmentOut:
-    """Return a segment as it is shown."""
-    return SegmentOut(
-        **segment.model_dump(exclude={"mask", "bbox_xywh"}),
-        bbox_xywh=segment.bbox_xywh,
-        mask=coco_rle_from_mask(segment.mask) if segment.mask else None,
-    )
+    owner = None if library.settings.qdrant else served_owner(library.folder)
+    if owner is None:
+        return search(library, request)
+    sent = request.model_dump(mode="json")
+    return SearchResponse.model_validate_json(ask_owner(owner, "/v1/search", sent))

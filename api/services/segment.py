@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.library.library import Library
-from api.schemas.all import CandidateOut, PromptIn, SegmentRequest, SegmentResponse
+from api.schemas.prompts import CandidateOut, PromptIn, SegmentRequest, SegmentResponse
 from api.services.prompts import prompt_from_request
 from api.services.search import picture
 from ingest.imaging.decode import pixel_sha256

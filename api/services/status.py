@@ -11,7 +11,7 @@ from pathlib import PurePath
 from api.library.checks import check_key
 from api.library.library import Library
 from api.library.models import STARTER
-from api.schemas.all import LibraryOut, RootOut
+from api.schemas.library import LibraryOut, RootOut
 from ingest.imaging.decode import path_text
 from ingest.stats import SkippedBefore
 from search.errors import SegsearchError

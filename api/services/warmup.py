@@ -12,7 +12,7 @@ import anyio
 import numpy as np
 
 from api.library.library import Library
-from api.schemas.all import ReadyOut
+from api.schemas.library import ReadyOut
 from search.errors import SegsearchError
 from search.index.base import SegmentIndex
 

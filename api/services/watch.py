@@ -9,41 +9,58 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import click
 import watchfiles
 
-from api.cli.progress import IngestProgress
 from api.library.library import Library
 from api.services.jobs import environment_of
 from ingest.pipeline import ingest
 from ingest.scanning.debounce import Settling, is_watched, where_to_look
 from ingest.scanning.inotify import can_watch_more
 from ingest.scanning.scopes import Caution, Glance
-from ingest.stats import IngestSummary, Skipped
+from ingest.stats import IngestSummary, Progress, Skipped, Tally
 from search.errors import LibraryError, OwnedError, UsageError
 
 POLL_S = 4.0  # between two looks at all files, where the system can't watch
 TICK_S = 1.0  # how often it is looked whether files have settled, and whether roots are there
 STOPS_WITHIN_S = 30.0  # a photo in hand is written first
 # -P: a folder named `api` where the command was started is none of ours.
-WATCH = (sys.executable, "-P", "-m", "api.services.watch")
+WATCH = (sys.executable, "-P", "-m", "api.cli.main", "ingest", "--watch", "--until-stdin-closes")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 Tell = Callable[[IngestSummary], None]
+MakeProgress = Callable[[], AbstractContextManager[Progress]]
+
+
+class _NoProgress:
+    """Shows nothing."""
+
+    def start(self, photos: int) -> None: ...
+
+    def show(self, tally: Tally) -> None: ...
+
+
+def no_progress() -> AbstractContextManager[Progress]:
+    """Return a progress that shows nothing."""
+    return nullcontext(_NoProgress())
 
 
 def watch_until_interrupted(
-    paths: Sequence[Path], library: Library, tell: Tell, first: IngestSummary
+    paths: Sequence[Path],
+    library: Library,
+    tell: Tell,
+    first: IngestSummary,
+    make_progress: MakeProgress,
 ) -> None:
     """Watch until Ctrl-C or SIGTERM; `first` is what was told already."""
     click.echo("watching for changes (stop with Ctrl-C)", err=True)
     library.let_go_of_index()
     _stop_as_by_ctrl_c()
     with suppress(KeyboardInterrupt):
-        watch(paths, library, tell, told=first.skipped)
+        watch(paths, library, tell, told=first.skipped, make_progress=make_progress)
     click.echo("watched until here; the same command goes on", err=True)
 
 
@@ -58,6 +75,7 @@ def watch(
     tell: Tell,
     *,
     told: Iterable[Skipped] = (),
+    make_progress: MakeProgress = no_progress,
     stop: threading.Event | None = None,
 ) -> None:
     """Ingest what changes below these paths, until `stop` is set or Ctrl-C.
@@ -70,6 +88,7 @@ def watch(
         library: where the photos go.
         tell: is told of each look that made a difference.
         told: skipped files that are known.
+        make_progress: makes what shows the progress of each look.
         stop: ends it when set.
 
     Raises:
@@ -85,7 +104,7 @@ def watch(
         if not ready:
             continue
         try:
-            summary = look(ready, settling.busy, library, caution)
+            summary = look(ready, settling.busy, library, caution, make_progress)
         except OwnedError:  # another command is at it
             settling.note(ready, now)
             continue
@@ -113,7 +132,11 @@ def _is_news(summary: IngestSummary) -> bool:
 
 
 def look(
-    ready: set[Path], busy: frozenset[Path], library: Library, caution: Caution
+    ready: set[Path],
+    busy: frozenset[Path],
+    library: Library,
+    caution: Caution,
+    make_progress: MakeProgress,
 ) -> IngestSummary | None:
     """Ingest what changed; None if that makes no difference to the library.
 
@@ -124,7 +147,7 @@ def look(
     if not where:
         return None
     glance = Glance(shallow=tuple(where.shallow), busy=busy, asks=caution)
-    with library.only_writer(), IngestProgress() as progress:
+    with library.only_writer(), make_progress() as progress:
         try:
             return ingest(where.deep, library.workshop(), progress, glance=glance)
         except UsageError:  # a folder that is gone by now, and was never known
@@ -268,11 +291,3 @@ def end_with_parent() -> None:
 
     _stop_as_by_ctrl_c()
     threading.Thread(target=wait, daemon=True).start()
-
-
-if __name__ == "__main__":  # how a server starts it
-    from api.cli.main import main
-
-    end_with_parent()
-    sys.argv[1:1] = ["ingest", "--watch"]
-    main()

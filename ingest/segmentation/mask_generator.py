@@ -4,8 +4,8 @@ The prompts, the order of filters and the non-maximum suppression are those of
 SAM2AutomaticMaskGenerator (package sam2); the masks are the same. What differs is where they are
 measured: never upsampled (see `ingest.segmentation.upsampling`), and written as runs only if they
 survive. So memory does not grow with the photo. Points are decoded by
-`ingest.segmentation.mask_decoder`. Only `adaptive_points`, which leaves out points that lie in masks
-found before, is not sam2's.
+`ingest.segmentation.mask_decoder`. Only `adaptive_points`, which leaves out points that lie in
+masks found before, is not sam2's.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from support.finder_samples import TableEncoder, opened, table_encoder
 from support.index_samples import Sample, make_sample, ranked_segments
 
 from search.errors import DamagedError, UsageError
-from search.finder import DIVERSITY_POOL, Finder
+from search.finder import DIVERSITY_POOL, Finder, ReadSizes
 from search.index.edge import EdgeIndex
 from search.masks.outlines import Outlines, ends_of_runs
 from search.masks.overlap import OVERLAPS, overlap

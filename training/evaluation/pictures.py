@@ -14,10 +14,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from api.library.library import Library
 from api.library.models import torch_device
+from api.library.pixels import photo_pixels
 from api.render.contact_sheet import INK, PAPER, TILE_PX, lit_tile, sheet_of, surroundings
 from api.render.draw import overlay
-from api.schemas.all import HitOut, SearchRequest
-from api.services.search import photo_pixels, search
+from api.schemas.search import HitOut, SearchRequest
+from api.services.search import search
 from ingest.pipeline import ingest
 from ingest.segmentation.checkpoints import load_segmenter
 from ingest.stats import Tally

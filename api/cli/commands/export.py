@@ -10,11 +10,11 @@ import click
 from pydantic import ValidationError
 
 from api.cli.command import StrictCommand, refuse_unused
-from api.cli.commands.search import answer
-from api.cli.options import sentence_from_validation, settings_options
-from api.cli.outputs import check_output_folder, check_outputs, force_option
+from api.cli.options import force_option, sentence_from_validation, settings_options
 from api.cli.search_flags import FLAGS, filter_from_flags, filter_options
-from api.schemas.all import ExampleIn, SearchRequest
+from api.schemas.search import ExampleIn, SearchRequest
+from api.services.outputs import check_output_folder, check_outputs
+from api.services.search import search_through_owner
 from search.errors import UsageError
 from search.settings import Settings
 
@@ -115,7 +115,7 @@ def _found(library: Library, given: dict[str, Any]) -> Iterator[Found]:
         raise UsageError(
             sentence_from_validation(error.errors(), {**FLAGS, "text": "--query"})
         ) from error
-    return iter_hits(library, answer(library, request).hits)
+    return iter_hits(library, search_through_owner(library, request).hits)
 
 
 def _tell(exported: Exported, out: Path, *, as_json: bool) -> None:

@@ -10,16 +10,17 @@ import click
 
 from api.cli.command import StrictCommand, refuse_unused
 from api.cli.options import (
+    force_option,
     settings_options,
 )
-from api.cli.outputs import check_outputs, force_option, write_output
 from api.cli.search_flags import filter_options, pictures_of_flags, request_from_flags
-from api.schemas.all import CoverageOut, HitOut, SearchRequest, SearchResponse
+from api.schemas.search import CoverageOut, HitOut, SearchResponse
+from api.services.outputs import check_outputs, write_output
 from search.errors import UsageError
 from search.settings import Settings
 
 if TYPE_CHECKING:
-    from api.library.library import Library
+    pass
 
 # What --json says of a hit; --masks adds `mask`.
 HIT_KEYS = (
@@ -85,6 +86,7 @@ def search(
     Any example may end in *WEIGHT.
     """  # noqa: D301  (click wants the backspace itself before lines that are not to be joined)
     from api.library.library import Library
+    from api.services.search import search_through_owner
 
     if not as_json:
         refuse_unused(["masks"], "it goes with --json")
@@ -100,7 +102,7 @@ def search(
         raise UsageError("--force lets --sheet replace a file: give --sheet too")
     with Library(settings, command="search") as library:
         request = request_from_flags(library, given)
-        response = answer(library, request)
+        response = search_through_owner(library, request)
         if sheet is not None:
             from api.render.contact_sheet import sheet_bytes
 
@@ -137,19 +139,6 @@ def _shown_hit(hit: HitOut) -> dict[str, Any]:
     keys = HIT_KEYS if hit.mask is None else (*HIT_KEYS, "mask")
     said = hit.model_dump(mode="json")
     return {key: said[key] for key in keys}
-
-
-def answer(library: Library, request: SearchRequest) -> SearchResponse:
-    """Search here, or let the process answer that serves the library: its models are warm."""
-    from api.library.ownership import served_owner
-    from api.library.remote_index import ask_owner
-    from api.services.search import search as search_here
-
-    owner = None if library.settings.qdrant else served_owner(library.folder)
-    if owner is None:
-        return search_here(library, request)
-    sent = request.model_dump(mode="json")
-    return SearchResponse.model_validate_json(ask_owner(owner, "/v1/search", sent))
 
 
 def _print_hits(response: SearchResponse) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.command import StrictCommand, refuse_unused
-from api.cli.options import names_of_group, settings_options
-from api.cli.outputs import check_outputs, force_option, numbered, write_outputs
-from api.schemas.all import PromptIn
+from api.cli.options import force_option, names_of_group, settings_options
 from api.schemas.parsing import box_from_text, point_from_text
+from api.schemas.prompts import PromptIn
+from api.services.outputs import check_outputs, numbered, write_outputs
 from search.errors import UsageError
 from search.settings import Settings
 

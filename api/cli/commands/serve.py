@@ -1,32 +1,23 @@
-"""Commands that set something up: serve, demo."""
+"""The command that serves a library over HTTP: serve."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
-import shlex
-import shutil
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from api.cli.command import StrictCommand
-from api.cli.options import read_settings, settings_options
-from api.cli.outputs import write_output
-from api.schemas.all import ExampleIn, SearchRequest
+from api.cli.options import settings_options
 from search.errors import UsageError
 from search.settings import Settings
 
 if TYPE_CHECKING:
-    from api.library.library import Library
-
-DEMO_SEARCHES = ("red", "green circle", "blue", "yellow", "striped")
+    pass
 
 
 @click.command(cls=StrictCommand)
@@ -140,74 +131,3 @@ def url_of(host: str, port: int) -> str:
     """Return the URL at which this machine reaches what listens there."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-@click.command(cls=StrictCommand)
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("segsearch-demo"))
-@click.option(
-    "--photos",
-    type=click.IntRange(1),
-    default=24,
-    show_default=True,
-    help="How many to draw.",
-)
-def demo(folder: Path, photos: int) -> None:
-    """Draw a sample library into FOLDER, ingest it with the starter models, and search it.
-
-    Needs no network: the starter models come with segsearch. They know colors, and something of
-    patterns and shapes; they know no names of objects.
-    """
-    from api.cli.commands.search import answer
-    from api.cli.progress import IngestProgress
-    from api.library.library import Library
-    from api.render.contact_sheet import sheet_bytes
-    from ingest.pipeline import ingest
-    from starter.sample_library import draw_sample_library
-
-    _check_demo_folder(folder)
-    click.echo(f"drawing {photos} photos into {folder / 'photos'}", err=True)
-    draw_sample_library(folder / "photos", photos=photos)
-    settings = read_settings({"library": folder / "library", "models": "starter"})
-    with Library(settings, command="demo", create=True) as library:
-        with library.only_writer(), IngestProgress() as progress:
-            summary = ingest([folder / "photos"], library.workshop(), progress)
-        click.echo(
-            f"{summary.photos_ingested} photos ingested, {library.ledger().counts()['segments']} "
-            f"segments in {summary.seconds:.0f} s\n"
-        )
-        for text in DEMO_SEARCHES:
-            request = SearchRequest(positive=(ExampleIn(text=text),), limit=12)
-            response = answer(library, request)
-            sheet = folder / f"{text.replace(' ', '-')}.png"
-            write_output(sheet, [sheet_bytes(library, response, sheet.suffix)])
-            best = response.hits[0] if response.hits else None
-            where = f"best: {best.score:.2f} {best.path}" if best else "nothing found"
-            click.echo(f'"{text}"  {len(response.hits)} hits, {where}, sheet: {sheet}')
-        click.echo(_how_to_go_on(library))
-
-
-def _check_demo_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than an earlier demo: files are replaced there.
-
-    Raises:
-        UsageError: it does, or it is no folder.
-    """
-    if not os.path.lexists(folder) or (folder / "library").is_dir():
-        return
-    if not folder.is_dir() or any(folder.iterdir()):
-        raise UsageError(f"{folder} is there already and holds no demo: name a new folder")
-
-
-def _how_to_go_on(library: Library) -> str:
-    settings = library.settings
-    name = f"--library {shlex.quote(str(settings.library))}"
-    command = "segsearch" if shutil.which("segsearch") else sys.argv[0]  # as `make` leaves it
-    opened = url_of(settings.host, settings.port) if settings.port else "the address that it says"
-    return (
-        "\nGo on with:\n"
-        f'  {command} search "orange" {name} --sheet orange.png\n'
-        f"  {command} status {name}\n"
-        f"  {command} serve {name}  # then open {opened} in a browser\n"
-        "With your own photos (downloads SAM 2 and CLIP once):\n"
-        f"  {command} ingest ~/Pictures"
-    )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from api.http.routes.shared import LibraryHere, problems
-from api.schemas.all import SearchRequest
+from api.schemas.search import SearchRequest
 from api.services.browse import ExportQuery
 from api.services.export import iter_coco, iter_filtered, iter_hits
 from api.services.search import search

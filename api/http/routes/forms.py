@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, Json
 
-from api.schemas.all import MAX_POINTS, PromptIn, SearchOptions
 from api.schemas.parsing import box_from_text, point_from_text
+from api.schemas.prompts import MAX_POINTS, PromptIn
+from api.schemas.search import SearchOptions
 from search.errors import UsageError
 from search.records import SearchFilter
 

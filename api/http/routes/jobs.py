@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.http.routes.shared import LibraryHere, QuickJson, problems
-from api.schemas.all import IngestRequest, JobOut, JobsOut
+from api.schemas.jobs import IngestRequest, JobOut, JobsOut
 from api.services.jobs import Job, Jobs, paths_to_ingest
 from search.records import Id
 

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.http.auth.keys import Access
 from api.http.routes.shared import LibraryHere, QuickJson, problems
-from api.schemas.all import FacetsOut, HealthOut, LibraryOut, ReadyOut
+from api.schemas.library import HealthOut, LibraryOut, ReadyOut
+from api.schemas.photos import FacetsOut
 from api.services.browse import FacetsQuery, facets_out
 from api.services.status import library_out
 from api.services.warmup import Readiness, without_reasons

@@ -14,16 +14,16 @@ from api.http.problems import problem_of
 from api.http.routes.forms import SearchForm, SegmentForm
 from api.http.routes.shared import LibraryHere, QuickJson, problems
 from api.library.library import Library
-from api.schemas.all import (
+from api.library.pixels import decode_upload
+from api.schemas.prompts import SegmentRequest, SegmentResponse
+from api.schemas.search import (
     BatchRequest,
     BatchResponse,
     BatchResult,
     SearchRequest,
     SearchResponse,
-    SegmentRequest,
-    SegmentResponse,
 )
-from api.services.search import answer, decode_upload, picture_example
+from api.services.search import answer, picture_example
 from api.services.search import search as search_library
 from api.services.segment import segment as segment_request
 from api.services.segment import segment_picture

@@ -10,11 +10,12 @@ from starlette.responses import Response
 from api.http.routes.images import form_for, picture, pictures_out
 from api.http.routes.shared import LibraryHere, QuickJson, problems, stored_segment
 from api.library.library import Library
+from api.library.pixels import photo_pixels
 from api.render import draw as pictures
 from api.render.contact_sheet import TILE_PX
 from api.render.thumbnails import TILE_STEPS_PX, segment_tile
-from api.schemas.all import MaskPolygonsOut, MaskRleOut, SegmentOut
-from api.services.search import photo_pixels, segment_out
+from api.schemas.segments import MaskPolygonsOut, MaskRleOut, SegmentOut
+from api.services.responses import segment_out
 from search.masks.rle import array_from_mask, coco_rle_from_mask, enlarged, polygons_from_array
 from search.records import Id, Mask, Segment
 

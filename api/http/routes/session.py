@@ -11,7 +11,7 @@ from api.http.auth.access import COOKIE, SESSION_PATH
 from api.http.auth.authentication import SESSION_S, Door, address_of_client, session_from_headers
 from api.http.problems import ProblemResponse
 from api.http.routes.shared import QuickJson, problems
-from api.schemas.all import KeyIn
+from api.schemas.library import KeyIn
 from search.errors import UsageError
 
 router = APIRouter(tags=["session"], route_class=QuickJson)

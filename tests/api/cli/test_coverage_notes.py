@@ -15,8 +15,9 @@ from support.fakes import WORDS, Quiet, make_library
 
 from api.cli.commands import search as commands_search
 from api.library.library import Library
-from api.schemas.all import SearchRequest
-from api.services.search import photo_out, search
+from api.schemas.search import SearchRequest
+from api.services.responses import photo_out
+from api.services.search import search
 from api.services.status import library_out
 from ingest.pipeline import ingest
 from ingest.stats import Tally

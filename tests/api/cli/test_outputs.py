@@ -14,7 +14,13 @@ from support.api_samples import SAMPLE
 from support.commands import Commands
 from support.fakes import add_photos, make_library
 
-from api.cli.outputs import check_output_folder, check_outputs, filling, write_output, write_outputs
+from api.services.outputs import (
+    check_output_folder,
+    check_outputs,
+    filling,
+    write_output,
+    write_outputs,
+)
 from search.errors import UsageError
 
 

@@ -134,7 +134,7 @@ def test_a_text_may_hold_what_looks_like_a_path_or_a_mark(find: Any) -> None:
 def shown(sample: Sample) -> list[dict[str, Any]]:
     """Every photo as the API shows it."""
     from api.library.library import Library
-    from api.services.search import photo_out
+    from api.services.responses import photo_out
     from search.records import SearchFilter
     from search.settings import Settings
 

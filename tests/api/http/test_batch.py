@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.api_samples import NOWHERE, Served, assert_problem, served_sample
 
-from api.schemas.all import MAX_BATCH_HITS, MAX_SEARCHES
+from api.schemas.search import MAX_BATCH_HITS, MAX_SEARCHES
 
 
 @pytest.fixture(scope="module")

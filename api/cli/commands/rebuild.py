@@ -1,4 +1,4 @@
-"""Commands for a library whose parts were moved or lost: move-server, rebuild."""
+"""The command that makes a lost ledger anew: rebuild."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import click
 
 from api.cli.command import StrictCommand
 from api.cli.options import settings_options
-from search.errors import UsageError
 from search.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,32 +17,6 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 SHOWN = 20  # files; --json has all
-WHERE = ("qdrant", "collection_prefix")  # settings that may differ from the library's
-
-
-@click.command("move-server", cls=StrictCommand)
-@settings_options("library", "server")
-def move_server(settings: Settings) -> None:
-    """Say that the library's Qdrant server is found at --qdrant URL now.
-
-    The collections there have to be this library's. --collection-prefix names them if they have
-    other names than before. `push` copies a library that is not there yet.
-    """
-    from api.library.library import Library
-
-    if settings.qdrant is None:
-        raise UsageError("name the server: --qdrant http://localhost:6333")
-    with (
-        Library(settings, command="move-server", differing=WHERE) as library,
-        library.only_writer(),
-    ):
-        if library.manifest is None or library.manifest.qdrant is None:
-            raise UsageError(
-                f"the vectors of {library.folder} are in its folder, not on a server. "
-                "`segsearch push --switch` copies them to one."
-            )
-        address = library.adopt_server()
-    click.echo(f"the library uses {address} from now on")
 
 
 @click.command(cls=StrictCommand)

@@ -10,24 +10,13 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
-
-import click
+from typing import BinaryIO
 
 from api.library.permissions import mode_of_output
 from search.errors import UsageError
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def force_option(command: Command) -> Command:
-    """Give a command that writes files the flag that lets it replace some."""
-    return click.option(
-        "--force", is_flag=True, help="Replace files that are there already (never a photo)."
-    )(command)
 
 
 def check_outputs(

@@ -1,0 +1,112 @@
+"""Ingest jobs and their progress."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from ingest.stats import IngestSummary
+from search.records import Record
+
+
+class IngestRequest(Record):
+    """What to bring up to date: everything, one root, or a folder or file below a root."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{}, {"root_id": "9197b730"}, {"root_id": "9197b730", "path": "2024/trip"}]
+        }
+    )
+
+    root_id: Annotated[
+        str | None, Field(max_length=64, description="As `/v1/library` lists it; null: all roots.")
+    ] = None
+    path: Annotated[
+        str, Field(max_length=4096, description="Below that root, with `/`; empty: all of it.")
+    ] = ""
+
+    @model_validator(mode="after")
+    def _path_has_a_root(self) -> IngestRequest:
+        if self.path and self.root_id is None:
+            raise ValueError("a path is below a root: give root_id too")
+        return self
+
+
+class JobOut(Record):
+    """An ingest, and how far it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "job_id": "7b0f2f1e-6d8c-4c55-9d0e-2f6f2a6a7f10",
+                    "state": "running",
+                    "root_id": "9197b730",
+                    "path": "2024/trip",
+                    "started_at": "2024-05-01T12:00:00Z",
+                    "photos_seen": 40,
+                    "photos_through": 10,
+                    "photos_ingested": 8,
+                    "photos_skipped": 1,
+                    "segments": 300,
+                    "seconds": 5.2,
+                    "message": None,
+                }
+            ]
+        }
+    )
+
+    job_id: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    root_id: str | None
+    path: str
+    started_at: datetime
+    photos_seen: int = 0
+    photos_through: int = 0  # done with, one way or another
+    photos_whole: int = 0  # of photos_new: can be found as a whole
+    photos_new: int = 0
+    photos_ingested: int = 0
+    photos_skipped: int = 0
+    segments: int = 0
+    seconds: float = 0.0
+    message: str | None = None  # why it failed, or what there is to know besides
+
+
+class JobsOut(Record):
+    """The job that runs and those that ended last, newest first."""
+
+    jobs: tuple[JobOut, ...]
+
+
+class ProgressLine(Record):
+    """How far an ingest is, for a program that reads its output line by line."""
+
+    photos_seen: int
+    photos_through: int
+    photos_whole: int = 0
+    photos_new: int = 0
+    photos_ingested: int
+    photos_skipped: int
+    segments: int
+    seconds: float
+    notices: tuple[str, ...] = ()
+    ended: bool = False
+
+
+def last_line(summary: IngestSummary) -> ProgressLine:
+    """Return the line that ends a run."""
+    through = summary.photos_ingested + summary.photos_unchanged + summary.photos_updated
+    return ProgressLine(
+        photos_seen=summary.photos_seen,
+        photos_through=through + summary.photos_skipped,
+        photos_whole=summary.photos_whole,
+        photos_new=summary.photos_new,
+        photos_ingested=summary.photos_ingested,
+        photos_skipped=summary.photos_skipped,
+        segments=summary.segments,
+        seconds=summary.seconds,
+        notices=summary.notices,
+        ended=True,
+    )
