@@ -301,6 +301,6 @@ def _error_from_answer(answer: httpx.Response) -> SegsearchError | ValueError:
     if kind == ValueError.__name__:  # vectors of the wrong shape, say
         return ValueError(detail)
     known = getattr(errors, kind, None)
-    is_ours = isinstance(known, type) and issubclass(known, SegsearchError)
-    error_class: type[SegsearchError] = known if is_ours else StoreError
-    return error_class(detail, remedy=problem.get("remedy"))
+    if not (isinstance(known, type) and issubclass(known, SegsearchError)):
+        known = StoreError
+    return known(detail, remedy=problem.get("remedy"))

@@ -390,7 +390,7 @@ def test_other_vectors_are_kept_beside_and_change_nothing_else(make_index: Maker
     found = other.nearest_segments(rows[1:2], ANYTHING, limit=100)
     shown = {s.segment_id for s in done if not sample.photos[0].facts.hidden}
     assert {hit.segment.segment_id for hit in found} == shown
-    with pytest.raises(UnknownIdError, match="no vector by the encoder in use"):
+    with pytest.raises(UnknownIdError, match="has no vector of this encoder"):
         other.segment_vectors([sample.segments[-1].segment_id])
     assert_same_segments(other.iter_segments(with_masks=True), known)
     assert_same_segments(index.iter_segments(with_masks=True), known)
@@ -421,7 +421,7 @@ def test_vectors_beside_can_be_dropped_and_made_anew(make_index: Maker) -> None:
     fill(index, sample)
     other = index.with_vectors("other", 8)
     other.put_vectors("photos", [sample.photos[0].photo_id], unit_vectors(5, 1, dim=8))
-    with pytest.raises(UsageError, match="are those in use"):
+    with pytest.raises(UsageError, match="other are in use"):
         other.drop_vectors("other")
     index.drop_vectors("other")
     index.drop_vectors("never-there")

@@ -120,7 +120,7 @@ def test_dropped_vectors_are_gone_and_those_in_use_are_not_dropped(
     run("ingest", "photos")
     first = vectored().name
     run(*TO_OTHER)
-    assert "are those in use" in run.refused("reembed", "--drop", vectored().name)
+    assert "are in use" in run.refused("reembed", "--drop", vectored().name)
     run("reembed", "--drop", first)
     assert len(run("reembed", "--list").out.splitlines()) == 1
     assert "these are the first" in run.refused("reembed", "--rollback")

@@ -378,7 +378,7 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path, name: str) -> None:
     folder = copy_of_starter(tmp_path)
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match=r"can't be loaded .*damaged.*--models starter"):
+    with pytest.raises(ModelError, match=r"can't be loaded .*damaged"):
         load(folder)
 
 
