@@ -26,7 +26,7 @@ RETRY_S = 0.05
 
 
 class OwnerInfo(Record):
-    """Who owns a library."""
+    """The process that has a library open."""
 
     pid: int
     command: str
@@ -35,26 +35,26 @@ class OwnerInfo(Record):
 
 
 class Ownership:
-    """Held while this process has the embedded store open."""
+    """Held while this process has the embedded index open."""
 
     def __init__(self, folder: Path, lock: filelock.BaseFileLock, info: OwnerInfo) -> None:
         self._folder, self._lock, self.info = folder, lock, info
 
     def announce(self, address: str) -> None:
-        """Say where other commands find this process."""
+        """Write the address at which this process serves."""
         self.info = self.info.model_copy(update={"address": address})
         _write_info(self._folder, self.info)
 
     def release(self) -> None:
-        """Let others own the library."""
+        """Release the lock."""
         (self._folder / INFO_NAME).unlink(missing_ok=True)
         self._lock.release()
 
 
 def take_ownership(folder: Path, command: str) -> Ownership | None:
-    """Become the owner of a library; None if another process is, and stays so.
+    """Become the owner of a library; None if another process is.
 
-    One that will be through in a moment (another search) is waited for.
+    Waits for the end of a brief command, such as another search.
     """
     lock = filelock.FileLock(folder / LOCK_NAME)
     until = time.monotonic() + PATIENCE_S
@@ -73,10 +73,10 @@ def take_ownership(folder: Path, command: str) -> Ownership | None:
 
 
 def current_owner(folder: Path) -> OwnerInfo:
-    """Return who owns a library that could not be taken.
+    """The owner of a library that `take_ownership` did not get.
 
     Raises:
-        OwnedError: the owner does not serve, so that nothing can be asked of it.
+        OwnedError: the owner does not serve.
     """
     info = _read_info(folder)
     if info is None or info.address is None:
@@ -89,11 +89,11 @@ def current_owner(folder: Path) -> OwnerInfo:
 
 
 def served_owner(folder: Path) -> OwnerInfo | None:
-    """Return the owner of a library if it serves, else None."""
+    """The owner of a library if it serves, else None."""
     info = _read_info(folder)
     if info is None or info.address is None:
         return None
-    lock = filelock.FileLock(folder / LOCK_NAME)  # free if the one that served was killed
+    lock = filelock.FileLock(folder / LOCK_NAME)  # free if the server was killed
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -103,7 +103,7 @@ def served_owner(folder: Path) -> OwnerInfo | None:
 
 
 def _read_info(folder: Path) -> OwnerInfo | None:
-    """Return what the owner wrote of itself; None if there is nothing to be read."""
+    """Read `owner.json`; None if it is missing or invalid."""
     try:
         return OwnerInfo.model_validate_json((folder / INFO_NAME).read_bytes())
     except (OSError, ValidationError):
@@ -111,7 +111,7 @@ def _read_info(folder: Path) -> OwnerInfo | None:
 
 
 def _write_info(folder: Path, info: OwnerInfo) -> None:
-    """Write the owner's card so that only this user can read its token."""
+    """Write `owner.json`, readable by this user only, as it holds the token."""
     draft = folder / f"{INFO_NAME}.new"
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -248,7 +248,7 @@ def environment_of(library: Library) -> dict[str, str]:
 
     As the environment, not as flags: a key is nothing for the list of processes.
     """
-    asked = library.asked
+    asked = library.requested
     prefix = str(asked.model_config["env_prefix"])
     said = asked.model_dump(mode="json", include=asked.model_fields_set & _own_settings())
     chosen = {

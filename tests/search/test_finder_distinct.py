@@ -133,7 +133,7 @@ def test_outlines_are_read_once_and_the_oldest_go_first(sample: Sample) -> None:
 
     ids = list(segments)
     sizes = [ends_of_runs(mask).nbytes for each in ids if (mask := segments[each].mask)]
-    outlines = Outlines(most_bytes=sum(sizes[2:]))
+    outlines = Outlines(max_bytes=sum(sizes[2:]))
     assert list(outlines.of([*ids[:2], "deleted"], read)) == ids[:2]
     assert set(outlines.of(ids, read)) == set(ids)  # more than are kept
     assert outlines.of(ids[2:], read)[ids[2]].bbox_xywh == segments[ids[2]].bbox_xywh

@@ -93,8 +93,6 @@ def _target(library: Library) -> SegmentIndex:
 
 def _switch(library: Library) -> None:
     """Make the server the place of the library's vectors; only the active ones are there."""
-    from search.manifest import save_manifest
-
     assert library.manifest is not None
     settings = library.settings
     now = {
@@ -103,7 +101,7 @@ def _switch(library: Library) -> None:
         "others": (),
         "before": None,
     }
-    save_manifest(library.folder, library.manifest.model_copy(update=now))
+    library.save_manifest(library.manifest.model_copy(update=now))
 
 
 def _tell(pushed: Pushed, settings: Settings, *, switch: bool) -> None:

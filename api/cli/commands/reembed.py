@@ -111,10 +111,7 @@ def _manifest(library: Library) -> Manifest:
 
 
 def _save(library: Library, manifest: Manifest) -> None:
-    from search.manifest import save_manifest
-
-    save_manifest(library.folder, manifest)
-    library.manifest = manifest
+    library.save_manifest(manifest)
 
 
 def _asked_for(library: Library) -> MadeWith:

@@ -140,8 +140,8 @@ def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(models, "load_encoder", load)
     monkeypatch.setattr(models, "load_segmenter", load)
-    monkeypatch.setattr("api.library.library.load_encoder", load)
-    monkeypatch.setattr("api.library.library.load_segmenter", load)
+    monkeypatch.setattr("api.library.model_registry.load_encoder", load)
+    monkeypatch.setattr("api.library.model_registry.load_segmenter", load)
 
 
 @pytest.mark.usefixtures("no_models")

@@ -229,8 +229,8 @@ def test_a_lost_ledger_deletes_nothing_and_is_rebuilt_without_segmenting(
     ):
         assert "segsearch rebuild PHOTOS" in library.refused(*command, code=1)
     write(Path("photos/new.png"), 99)
-    monkeypatch.setattr("api.library.library.load_segmenter", None)
-    monkeypatch.setattr("api.library.library.load_encoder", None)
+    monkeypatch.setattr("api.library.model_registry.load_segmenter", None)
+    monkeypatch.setattr("api.library.model_registry.load_encoder", None)
     ran = library("rebuild", "photos", "--json").json
     assert (ran["photos"], ran["photos_with_file"]) == (5, 5)
     assert [Path(path).name for path in ran["files_unknown"]] == ["new.png"]
@@ -329,7 +329,7 @@ def test_a_first_run_that_failed_before_its_models_were_there_can_be_repeated(
         raise ModelError("the hub can't be reached")
 
     with monkeypatch.context() as offline:
-        offline.setattr("api.library.library.load_segmenter", no_hub)
+        offline.setattr("api.library.model_registry.load_segmenter", no_hub)
         assert "hub can't be reached" in run("ingest", "photos", code=1).err
     assert "5 ingested" in run("ingest", "photos").out
     assert found(run) == NAMES

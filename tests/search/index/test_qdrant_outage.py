@@ -171,7 +171,7 @@ def test_reading_waits_only_for_those_who_write(
     server.go_away()
     for command, waits in (("search", False), ("ingest", True)):
         with library_on(server, tmp_path / "library") as made:
-            settings = made.asked
+            settings = made.requested
         back = threading.Timer(4.0, server.come_back)
         began = time.monotonic()
         with Library(settings, command=command) as library:
