@@ -32,6 +32,7 @@ import qdrant_edge as edge
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient
 
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey, FileStamp
 from search.finder import Finder
@@ -53,7 +54,6 @@ from search.records import (
     Vectors,
     photo_id_from_digest,
 )
-from search.settings import Settings
 
 DIM = 512  # ViT-B/32
 SEGMENTS_PER_PHOTO = 40

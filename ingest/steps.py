@@ -17,6 +17,7 @@ from ingest.imaging.decode import DecodedPhoto, decode_photo
 from ingest.imaging.sandbox import Decode
 from ingest.scanning.scan import NewFile
 from ingest.segmentation.types import CutMask, MaskParameters
+from ingest.settings import IngestSettings
 from search.index.base import SegmentIndex
 from search.manifest import fingerprint
 from search.masks.rle import fitted_size
@@ -32,7 +33,6 @@ from search.records import (
     Vectors,
     segment_id_from_origin,
 )
-from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, and a run without new photos needs no model
     from ingest.segmentation.sam2 import Segmenter
@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # it imports torch, and a run without new photos needs no mod
 class Workshop:
     """Everything that ingest works with. Models are made when the first new photo needs them."""
 
-    settings: Settings
+    settings: IngestSettings
     open_ledger: Callable[[], Ledger]
     index: Callable[[], SegmentIndex]
     segmenter: Callable[[], Segmenter]

@@ -9,9 +9,9 @@ from api.library.checks import check_found, check_no_manifest_is_lost
 from api.library.models import with_preset
 from api.library.permissions import write_like
 from api.library.precedence import check_requested, remembered
+from api.settings import Settings
 from search.errors import LibraryError
 from search.manifest import Manifest, load_manifest, save_manifest
-from search.settings import Settings
 
 
 class Configuration:

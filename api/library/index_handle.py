@@ -8,13 +8,13 @@ from api.library.checks import check_key, compare_index, missing_index
 from api.library.index_probe import opening
 from api.library.ownership import Ownership, current_owner, take_ownership
 from api.library.remote_index import RemoteIndex
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from search.errors import MissingIndexError
 from search.index.base import SegmentIndex
 from search.index.claim import LibraryClaim
 from search.index.points import PointIndex
 from search.manifest import Manifest
-from search.settings import Settings
 
 # A person waits for these commands, so they don't wait long for a Qdrant server.
 IMPATIENT_COMMANDS = frozenset(("search", "serve", "show", "segment"))
@@ -57,9 +57,7 @@ class IndexHandle:
         claim = claim_of(manifest, ledger, trusting=not compared)
         try:
             self.index = self._open(manifest, settings, claim, create=creates)
-            if compared and isinstance(
-                self.index, PointIndex
-            ):  # the owner of a remote one has compared it
+            if compared and isinstance(self.index, PointIndex):  # not a remote one
                 self.index.payload_format = manifest.payload_format
                 compare_index(self.index, ledger, self._folder, restoring=creates)
         except MissingIndexError as error:
@@ -118,7 +116,7 @@ class IndexHandle:
             )
 
     def _creates(self, manifest: Manifest, settings: Settings) -> bool:
-        """True if missing collections may be created: never on a server that is not the library's."""
+        """True if missing collections may be created, which is only on the library's own server."""
         return self._create and not _is_elsewhere(manifest, settings)
 
 

@@ -19,6 +19,7 @@ from api.library.model_registry import ModelRegistry, encoder_name
 from api.library.models import devices
 from api.library.ownership import Ownership, current_owner
 from api.library.write_lock import write_lock
+from api.settings import Settings
 from api.tracing import stage
 from ingest.catalog.ledger import Ledger
 from ingest.steps import Workshop
@@ -31,7 +32,6 @@ from search.manifest import Manifest, load_manifest
 from search.masks.outlines import Outlines
 from search.models.crops import recipe_fingerprint
 from search.models.encoder import Encoder
-from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, and most commands need no model
     from ingest.segmentation.sam2 import Segmenter

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from api.library.configuration import Configuration
 from api.library.models import load_encoder, load_segmenter
+from api.settings import Settings
 from search.manifest import Manifest, ModelName, check_same_encoder, check_same_segmenter
 from search.models.crops import recipe_fingerprint
 from search.models.encoder import Encoder
-from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, and most commands need no model
     from ingest.segmentation.sam2 import Segmenter

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from api.library.models import with_preset
+from api.settings import Settings
 from search.errors import MismatchError
 from search.manifest import Manifest
-from search.settings import Settings
 
 
 def remembered(

@@ -25,11 +25,11 @@ from pydantic import ValidationError
 
 from api.library.library import Library
 from api.schemas.jobs import IngestRequest, JobOut, ProgressLine
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import Root
 from ingest.scanning.scopes import below_root
 from search.errors import OwnedError, UnknownIdError, UsageError
-from search.settings import Settings
 
 KEPT = 50  # jobs that ended and can still be looked at
 STOPS_WITHIN_S = 20.0  # a photo that is in hand is written first

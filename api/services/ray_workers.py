@@ -8,13 +8,13 @@ from functools import partial
 
 from api.library.library import Library
 from api.library.models import load_encoder, load_segmenter
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.pipeline import Through
 from ingest.steps import Workshop
 from search.errors import UsageError
 from search.manifest import Manifest, ModelName, check_same_encoder, check_same_segmenter
 from search.models.crops import recipe_fingerprint
-from search.settings import Settings
 
 
 @contextmanager

@@ -11,9 +11,9 @@ import click
 
 from api.library.index_probe import crashing, ending
 from api.library.library import Library
+from api.settings import Settings
 from ingest.maintenance.verify import Health, PhotoCheck, broken_photo, check_photos, index_fault
 from search.errors import CrashingIndexError, StoreError
-from search.settings import Settings
 
 # A line of the process: which photo it looks at now, or what it found.
 LOOKING, FOUND = "looking ", "found "

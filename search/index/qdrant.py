@@ -15,7 +15,7 @@ from search.index.payload import FIELDS, MASK_KEYS, Payload
 from search.index.points import HNSW_EF_SEARCH, UNREAD, NearestQuery, Point, PointIndex, Reading
 from search.index.qdrant_collections import QdrantCollections
 from search.index.qdrant_connection import QdrantConnection, RequestTooLargeError
-from search.settings import Settings
+from search.settings import SearchSettings
 
 SCROLL_PAGE = 512  # points; with masks a few MB
 # Default request limit of a server: 32 MB; of a reverse proxy often 1 MB.
@@ -36,7 +36,7 @@ _PAYLOAD: dict[Reading, bool | models.PayloadSelector] = {
 
 
 def open_qdrant_index(
-    settings: Settings,
+    settings: SearchSettings,
     *,
     vector_name: str,
     dim: int,
@@ -77,7 +77,7 @@ class QdrantIndex(PointIndex):
     """A SegmentIndex on a Qdrant server. Threads and processes may share it."""
 
     def __init__(
-        self, connection: QdrantConnection, settings: Settings, *, vector_name: str, dim: int
+        self, connection: QdrantConnection, settings: SearchSettings, *, vector_name: str, dim: int
     ) -> None:
         """Use a connection; `collections.open` must be called before anything else."""
         super().__init__(vector_name, dim)
@@ -88,7 +88,7 @@ class QdrantIndex(PointIndex):
 
     @classmethod
     def open(
-        cls, client: QdrantClient, settings: Settings, *, vector_name: str, dim: int
+        cls, client: QdrantClient, settings: SearchSettings, *, vector_name: str, dim: int
     ) -> QdrantIndex:
         """Use an existing client and create missing collections.
 
@@ -269,7 +269,7 @@ def _size_bytes(point: Point) -> int:
     return PAYLOAD_BYTES + len(mask) + NUMBER_BYTES * point.vector.size
 
 
-def _search_params(settings: Settings) -> models.SearchParams:
+def _search_params(settings: SearchSettings) -> models.SearchParams:
     rescored = None
     if settings.quantization != "none":
         rescored = models.QuantizationSearchParams(

@@ -21,7 +21,7 @@ from search.index.base import Collection
 from search.index.claim import LibraryClaim
 from search.index.payload import FIELDS
 from search.index.qdrant_connection import QdrantConnection
-from search.settings import Settings
+from search.settings import SearchSettings
 
 LIBRARY_KEY = "segsearch_library_id"  # in a collection's metadata
 ADOPTION_SAMPLE = 200  # photos checked in collections without a library id
@@ -36,7 +36,7 @@ _SCHEMA = {
 _logger = logging.getLogger(__name__)
 
 
-def check_server(settings: Settings, claim: LibraryClaim) -> None:
+def check_server(settings: SearchSettings, claim: LibraryClaim) -> None:
     """Check that a Qdrant server answers and that its collections are not another library's.
 
     Raises:
@@ -52,7 +52,7 @@ class QdrantCollections:
     """The collections `PREFIX_photos` and `PREFIX_segments`, with one named vector."""
 
     def __init__(
-        self, connection: QdrantConnection, settings: Settings, vector_name: str, dim: int
+        self, connection: QdrantConnection, settings: SearchSettings, vector_name: str, dim: int
     ) -> None:
         self._connection, self._client = connection, connection.client
         self._settings = settings
@@ -213,7 +213,7 @@ class QdrantCollections:
         )
 
 
-def _collection_parameters(settings: Settings, vector_name: str, dim: int) -> dict[str, Any]:
+def _collection_parameters(settings: SearchSettings, vector_name: str, dim: int) -> dict[str, Any]:
     params = models.VectorParams(
         size=dim, distance=models.Distance.COSINE, on_disk=settings.vectors_on_disk
     )
@@ -226,7 +226,7 @@ def _collection_parameters(settings: Settings, vector_name: str, dim: int) -> di
     }
 
 
-def _quantization(settings: Settings) -> models.QuantizationConfig | None:
+def _quantization(settings: SearchSettings) -> models.QuantizationConfig | None:
     if settings.quantization == "int8":
         int8 = models.ScalarQuantizationConfig(
             type=models.ScalarType.INT8, quantile=INT8_QUANTILE, always_ram=True

@@ -29,7 +29,7 @@ from tenacity import (
 )
 
 from search.errors import Remedy, StoreError, StoreUnreachableError
-from search.settings import Settings
+from search.settings import SearchSettings
 
 DEFAULT_PORT = 6333
 # Collection metadata, which holds the library id, came with 1.16.
@@ -86,7 +86,9 @@ def _not_an_address(url: str, why: str) -> StoreError:
 class QdrantConnection:
     """A qdrant-client whose calls are retried and whose errors become StoreErrors."""
 
-    def __init__(self, client: QdrantClient, settings: Settings, *, patient: bool = False) -> None:
+    def __init__(
+        self, client: QdrantClient, settings: SearchSettings, *, patient: bool = False
+    ) -> None:
         """Use a client.
 
         Args:
@@ -100,7 +102,7 @@ class QdrantConnection:
         self._read_wait_s = settings.retry_wait_s if patient else READ_WAIT_S
 
     @classmethod
-    def to_server(cls, settings: Settings, *, patient: bool = False) -> QdrantConnection:
+    def to_server(cls, settings: SearchSettings, *, patient: bool = False) -> QdrantConnection:
         """Connect to the server at `settings.qdrant` and check that it is a supported Qdrant.
 
         Raises:

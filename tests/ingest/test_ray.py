@@ -25,6 +25,7 @@ from support.ingest_rig import write
 from support.qdrant_server import QdrantServer, qdrant_server
 
 from api.library.library import Library
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.pipeline import ingest
 from ingest.ray import Cluster, ray_cluster, through_ray
@@ -34,7 +35,6 @@ from ingest.steps import Workshop
 from search.errors import ModelError, UsageError
 from search.index.qdrant import open_qdrant_index
 from search.records import RgbImage, SearchFilter
-from search.settings import Settings
 
 PHOTOS = 10
 TESTS = Path(__file__).parents[1]

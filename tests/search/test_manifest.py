@@ -10,6 +10,7 @@ import pytest
 from support.fakes import ColorEncoder, ColorSegmenter, make_library
 
 from api.library.library import Library
+from api.settings import Settings
 from search.errors import LibraryError, MismatchError
 from search.manifest import (
     MANIFEST_NAME,
@@ -22,7 +23,6 @@ from search.manifest import (
     save_manifest,
 )
 from search.models.crops import RECIPES, recipe_fingerprint
-from search.settings import Settings
 
 MANIFEST = Manifest(
     segmenter=ModelName(name="sam", fingerprint="5a", config="s.yaml"),

@@ -17,10 +17,10 @@ import pytest
 from api.cli.main import main
 from api.library import library as library_module
 from api.library.library import Library
+from api.settings import Settings
 from search.errors import ModelError
 from search.manifest import load_manifest
 from search.records import RgbImage, Vectors
-from search.settings import Settings
 from support.commands import Commands
 from support.fakes import ColorEncoder, ColorSegmenter
 from support.ingest_rig import write

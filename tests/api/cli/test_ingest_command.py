@@ -19,7 +19,7 @@ from api.cli.main import main
 from api.cli.progress import seconds_left
 from api.library import library as library_module
 from api.library.library import Library
-from search.settings import Settings
+from api.settings import Settings
 
 # Issue 2 names these; the others come besides.
 NAMED = {

@@ -17,7 +17,7 @@ from support.locked import site
 from support.sample import SAMPLE_PHOTOS, Sample
 
 from api.http.auth.keys import keyring_from_settings
-from search.settings import Settings
+from api.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs"
 ADDRESS = "http://127.0.0.1:8765"

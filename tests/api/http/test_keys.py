@@ -30,8 +30,8 @@ from api.http.auth.authentication import (
 )
 from api.http.auth.keys import MIN_KEY_CHARS, Access, Keyring, keyring_from_settings
 from api.http.problems import ProblemResponse
+from api.settings import Settings
 from search.errors import UsageError
-from search.settings import Settings
 
 OPEN_ROUTES = {
     "/",

@@ -26,9 +26,9 @@ from api.library.ownership import (
     served_owner,
     take_ownership,
 )
+from api.settings import Settings
 from search.errors import OwnedError
 from search.records import SearchFilter
-from search.settings import Settings
 from starter.photo_file import Camera, Capture, save_photo
 from starter.scenes import draw_scene
 

@@ -18,10 +18,10 @@ from support.qdrant_server import QdrantServer, qdrant_server
 from support.two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
 
 from api.library.library import Library
+from api.settings import Settings
 from ingest.maintenance import rebuild
 from search.errors import ModelError
 from search.index.qdrant_collections import LIBRARY_KEY
-from search.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 LEDGER = Path("library/ledger.sqlite")

@@ -21,9 +21,9 @@ from api.http.app import create_app
 from api.library.library import Library
 from api.library.ownership import OwnerInfo
 from api.library.remote_index import RemoteIndex
+from api.settings import Settings
 from search.errors import OwnedError, StoreUnreachableError, UnknownIdError, UsageError
 from search.index.base import SegmentIndex
-from search.settings import Settings
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 

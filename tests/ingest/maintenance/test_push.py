@@ -23,12 +23,12 @@ from support.two_encoders import (
 
 from api.http.app import create_app
 from api.library.library import Library
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.maintenance.push import push
 from search.index.edge import EdgeIndex
 from search.index.qdrant import QdrantIndex
 from search.manifest import load_manifest
-from search.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 

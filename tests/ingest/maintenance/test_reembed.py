@@ -34,9 +34,9 @@ from support.two_encoders import (
 from api.http.app import create_app
 from api.library import library as library_module
 from api.library.library import Library
+from api.settings import Settings
 from search.manifest import load_manifest
 from search.records import Mask, Vectors
-from search.settings import Settings
 
 TESTS = Path(__file__).parents[2]
 BEGINS_WITHIN_S = 60.0

@@ -294,7 +294,7 @@ def test_the_command_tells_in_words_and_by_its_exit_code(run: Commands, own: Pat
     flags = ("--library", own)
     assert run("verify", *flags).out.endswith("all is well\n")
     from api.library.library import Library
-    from search.settings import Settings
+    from api.settings import Settings
 
     with Library(Settings(library=own), command="test") as library:
         segment = next(library.index().iter_segments())
@@ -317,7 +317,7 @@ def test_a_served_library_is_checked_through_its_owner(run: Commands, own: Path)
 
 def test_nothing_is_checked_while_photos_are_being_added(run: Commands, sample: Sample) -> None:
     from api.library.library import Library
-    from search.settings import Settings
+    from api.settings import Settings
 
     with Library(Settings(library=sample.library), command="test") as library:  # noqa: SIM117
         with library.only_writer():

@@ -16,7 +16,7 @@ from support.index_samples import DIM, VECTOR_NAME
 from search.index.base import SegmentIndex
 from search.index.edge import EdgeIndex
 from search.index.qdrant import QdrantIndex, open_qdrant_index
-from search.settings import Settings
+from search.settings import SearchSettings
 
 TEST_URL = os.environ.get("SEGSEARCH_TEST_QDRANT_URL")
 ENGINES = ["edge", "memory", *(["server"] if TEST_URL else [])]
@@ -32,12 +32,12 @@ def _edge_maker(folder: Path) -> Maker:
 
 def _memory_maker() -> Maker:
     return lambda: QdrantIndex.open(
-        QdrantClient(":memory:"), Settings(write_batch=7), vector_name=VECTOR_NAME, dim=DIM
+        QdrantClient(":memory:"), SearchSettings(write_batch=7), vector_name=VECTOR_NAME, dim=DIM
     )
 
 
 def _server_index(url: str, prefix: str) -> SegmentIndex:
-    settings = Settings(qdrant=url, collection_prefix=prefix, write_batch=7)
+    settings = SearchSettings(qdrant=url, collection_prefix=prefix, write_batch=7)
     return open_qdrant_index(settings, vector_name=VECTOR_NAME, dim=DIM, create=True)
 
 

@@ -24,7 +24,7 @@ from search.index.payload import FIELDS
 from search.index.qdrant import QdrantIndex, open_qdrant_index
 from search.index.qdrant_connection import QdrantConnection, server_address
 from search.records import SearchFilter
-from search.settings import Settings
+from search.settings import SearchSettings
 
 ANYTHING = SearchFilter()
 POINTS = "/collections/segsearch_segments/points"
@@ -145,7 +145,7 @@ def open_index(qdrant: FakeQdrant) -> Iterator[OpenIndex]:
     opened: list[QdrantIndex] = []
 
     def open_with(**settings: Any) -> QdrantIndex:
-        given = Settings.model_validate({"qdrant": qdrant.url, **settings})
+        given = SearchSettings.model_validate({"qdrant": qdrant.url, **settings})
         opened.append(open_qdrant_index(given, vector_name=VECTOR_NAME, dim=DIM, create=True))
         return opened[-1]
 
@@ -229,9 +229,9 @@ def test_payload_indexes_that_a_cut_short_start_left_out_are_added(
 @pytest.mark.parametrize(("vector_name", "dim"), [("other", DIM), (VECTOR_NAME, DIM + 1)])
 def test_vectors_of_another_name_or_length_are_refused(vector_name: str, dim: int) -> None:
     client = QdrantClient(":memory:")
-    QdrantIndex.open(client, Settings(), vector_name=VECTOR_NAME, dim=DIM)
+    QdrantIndex.open(client, SearchSettings(), vector_name=VECTOR_NAME, dim=DIM)
     with pytest.raises(MismatchError, match="another encoder or crop recipe"):
-        QdrantIndex.open(client, Settings(), vector_name=vector_name, dim=dim)
+        QdrantIndex.open(client, SearchSettings(), vector_name=vector_name, dim=dim)
     client.close()
 
 
@@ -240,7 +240,7 @@ def test_a_collection_of_unnamed_vectors_is_refused() -> None:
     params = models.VectorParams(size=DIM, distance=models.Distance.COSINE)
     client.create_collection("segsearch_photos", vectors_config=params)
     with pytest.raises(MismatchError, match="segsearch_photos"):
-        QdrantIndex.open(client, Settings(), vector_name=VECTOR_NAME, dim=DIM)
+        QdrantIndex.open(client, SearchSettings(), vector_name=VECTOR_NAME, dim=DIM)
     client.close()
 
 
@@ -286,7 +286,7 @@ def test_writing_to_a_server_that_stays_away_ends_in_time_and_says_how_to_go_on(
     qdrant: FakeQdrant, grpc: bool
 ) -> None:
     sample = make_sample(photo_count=1)
-    settings = Settings(qdrant=qdrant.url, retry_wait_s=1.0)
+    settings = SearchSettings(qdrant=qdrant.url, retry_wait_s=1.0)
     client = QdrantClient(
         url=qdrant.url, prefer_grpc=grpc, grpc_port=_free_port(), check_compatibility=False
     )

@@ -12,9 +12,10 @@ from api.cli.main import cli
 from api.cli.options import read_settings
 from api.library import config_files
 from api.library.models import PRESETS, precision_on, settings_for_photo, with_preset
+from api.settings import Settings
 from search.errors import UsageError
 from search.manifest import Manifest, ModelName, save_manifest
-from search.settings import DEFAULT_ENCODER, Precision, Settings
+from search.settings import DEFAULT_ENCODER, Precision
 
 
 @pytest.fixture(autouse=True)
