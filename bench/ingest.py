@@ -114,10 +114,10 @@ def _ours(library: Path, photos: Path, segmenter: Any, encoder: Any, stages: Cou
         segmenter=Timed(segmenter, "segment", stages),
         encoder=Timed(encoder, "embed", stages),
     ) as opened:
-        workshop = opened.workshop()
+        context = opened.ingest_context()
         index = Timed(opened.index(), "write", stages)
-        workshop.index = lambda: index
-        return ingest([photos], workshop, Quiet()).segments
+        context.index = lambda: index
+        return ingest([photos], context, Quiet()).segments
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from api.settings import Settings
 from ingest.segmentation.mask_decoder import PointDecoder
 from ingest.segmentation.mask_generator import Crop, _crop_candidates
 from ingest.segmentation.sam2 import Sam2Segmenter
-from ingest.segmentation.types import CutMask, MaskParameters
+from ingest.segmentation.types import MaskParameters, SegmentedMask
 from search.masks.rle import array_from_mask, coco_rle_from_mask
 from search.records import Mask, RgbImage
 from search.settings import Precision
@@ -269,7 +269,7 @@ def _tuned_seconds(model: Any, rgb: RgbImage, parameters: MaskParameters) -> flo
     return _own_process("--tuned-worker", size, side, KEEP_BLOCKS)
 
 
-def _identical(theirs: list[dict[str, Any]], ours: list[CutMask]) -> tuple[int, int]:
+def _identical(theirs: list[dict[str, Any]], ours: list[SegmentedMask]) -> tuple[int, int]:
     """Return how many masks are the same to the pixel, and how many are near-ties.
 
     A near-tie differs in at most one pixel of 100,000: there a logit is so close to the threshold
@@ -293,7 +293,7 @@ def _identical(theirs: list[dict[str, Any]], ours: list[CutMask]) -> tuple[int, 
     return same, near
 
 
-def _best_ious(exact: list[CutMask], other: list[CutMask]) -> list[float]:
+def _best_ious(exact: list[SegmentedMask], other: list[SegmentedMask]) -> list[float]:
     """Return, for each exact mask, the IoU of the other mask that is most like it."""
     if not other:
         return [0.0] * len(exact)

@@ -21,9 +21,8 @@ from pathlib import Path
 from torch import Tensor
 
 from api.library.models import PRESETS, STARTER
-from ingest.segmentation.checkpoints import load_segmenter
 from ingest.segmentation.mask_decoder import PhotoTokens, PointDecoder
-from ingest.segmentation.sam2 import Sam2Segmenter
+from ingest.segmentation.sam2 import Sam2Segmenter, load_segmenter
 from ingest.segmentation.types import MaskParameters
 from search.masks.rle import array_from_mask
 from starter import weights_dir

@@ -20,23 +20,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from ingest import workers as lanes
 from ingest.catalog.file_facts import StatedFacts
-from ingest.context import Run, new_files_of
+from ingest.context import IngestContext
 from ingest.imaging.sandbox import Decode, DecodeLimits, DecodeWorkers
-from ingest.pipeline import Through, link_known_photo, skip_new_file
+from ingest.pipeline import ProcessListing, link_known_photo, outcome_of_error
 from ingest.ray_stderr import own_stderr
-from ingest.scanning.scan import Again, NewFile
-from ingest.scanning.scan_result import Seen
-from ingest.scanning.scopes import Scope
-from ingest.steps import (
-    UncutPhoto,
-    Workshop,
-    cut_photo,
-    embed_photo,
-    stated_from_decoded,
-    write_photo,
-)
+from ingest.run import Ingested, Run
+from ingest.scanning.listing import Listing
+from ingest.scanning.scan import NewFile, RescanPolicy
+from ingest.steps import DecodedFile, embed_photo, segment_photo, stated_from_decoded, write_photo
+from ingest.workers import finish_photos
 from search.errors import PhotoError, SegsearchError, UsageError
 from search.records import Photo, photo_id_from_digest
 
@@ -67,33 +60,33 @@ class DecodeFiles:
         self._workers = DecodeWorkers(limits, decode)  # they end with this process
 
     def __call__(self, row: Row) -> Row:
-        """Turn a NewFile into an UncutPhoto, or a Written with an error."""
+        """Turn a NewFile into an DecodedFile, or a Written with an error."""
         file: NewFile = row["photo"]
         decoded = self._workers.decode(file.key.path)
         if isinstance(decoded, PhotoError):
             return {"photo": Written(file, decoded)}
         photo_id = photo_id_from_digest(decoded.pixel_sha256)
-        return {"photo": UncutPhoto(file, decoded, photo_id, stated_from_decoded(decoded))}
+        return {"photo": DecodedFile(file, decoded, photo_id, stated_from_decoded(decoded))}
 
 
-class CutPhotos:
+class SegmentPhotos:
     """A worker that cuts, embeds and writes; its models stay loaded."""
 
-    def __init__(self, make_workshop: Callable[[], Workshop], again: Again) -> None:
-        self._workshop, self._again = make_workshop(), again
+    def __init__(self, make_context: Callable[[], IngestContext], again: RescanPolicy) -> None:
+        self._context, self._again = make_context(), again
 
     def __call__(self, row: Row) -> Row:
-        """Turn an UncutPhoto into a Written."""
+        """Turn an DecodedFile into a Written."""
         uncut = row["photo"]
         return row if isinstance(uncut, Written) else {"photo": self._written(uncut)}
 
-    def _written(self, uncut: UncutPhoto) -> Written:
-        index = self._workshop.index()
+    def _written(self, uncut: DecodedFile) -> Written:
+        index = self._context.index()
         known = next(iter(index.photos([uncut.photo_id])), None)
         if known is not None and self._is_finished(known):
             return Written(uncut.file, known, uncut.stated)  # by a run that did not come to note it
-        cut = cut_photo(uncut, self._workshop)
-        write_photo(cut, embed_photo(cut, self._workshop), index)
+        cut = segment_photo(uncut, self._context)
+        write_photo(cut, embed_photo(cut, self._context), index)
         return Written(uncut.file, cut.photo, cut.stated)
 
     def _is_finished(self, photo: Photo) -> bool:
@@ -220,36 +213,34 @@ def _refusal(address: str, reason: str, said: str = "") -> str:
     )
 
 
-def through_ray(
-    cluster: Cluster, make_workshop: Callable[[], Workshop], workshop: Workshop
-) -> Through:
+def on_ray_cluster(
+    cluster: Cluster, make_context: Callable[[], IngestContext], context: IngestContext
+) -> ProcessListing:
     """Return what brings in the new files of a folder on a cluster.
 
     Args:
         cluster: where.
-        make_workshop: called by each worker that cuts, on its machine; it travels there.
-        workshop: the one of this process.
+        make_context: called by each worker that cuts, on its machine; it travels there.
+        context: the one of this process.
     """
-    limits = DecodeLimits.from_settings(workshop.settings)
+    limits = DecodeLimits.from_settings(context.settings)
 
-    def through(scope: Scope, run: Run) -> Seen:
-        seen = Seen()
-        new_files = new_files_of(scope, seen, run)
-        decoding = (limits, workshop.decode)
-        cutting = (make_workshop, run.again)
+    def process(listing: Listing, run: Run) -> None:
+        new_files = run.new_files(listing)
+        decoding = (limits, context.decode)
+        segmenting = (make_context, run.policy)
         while files := list(islice(new_files, FILES_AT_ONCE)):
-            for written in _iter_written(files, cluster, decoding, cutting):
-                _note(written, seen, run)
-        return seen
+            for written in _iter_written(files, cluster, decoding, segmenting):
+                _note(written, listing, run)
 
-    return through
+    return process
 
 
 def _iter_written(
     files: Sequence[NewFile],
     cluster: Cluster,
     decoding: tuple[DecodeLimits, Decode],
-    cutting: tuple[Callable[[], Workshop], Again],
+    cutting: tuple[Callable[[], IngestContext], RescanPolicy],
 ) -> Iterator[Written]:
     """Send files through the workers; yield what they made of each, in no order.
 
@@ -272,7 +263,7 @@ def _iter_written(
         num_cpus=1,
     )
     written = decoded.map(
-        CutPhotos,
+        SegmentPhotos,
         fn_constructor_args=cutting,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=cluster.cutters),
         num_cpus=None if cluster.gpus else 1,
@@ -298,15 +289,13 @@ def _error_from_ray(error: BaseException) -> SegsearchError:
     )
 
 
-def _note(written: Written, seen: Seen, run: Run) -> None:
-    """Note in the ledger what became of a file; the index knows the photo already."""
+def _note(written: Written, listing: Listing, run: Run) -> None:
+    """Record what became of a file; the index has the photo already."""
     file, photo = written.file, written.outcome
     if isinstance(photo, PhotoError):
-        skip_new_file(file, photo, seen, run)
-        run.progress.show(run.tally)
+        run.record(outcome_of_error(file, photo, run.ledger), listing)
         return
     stated = written.stated
     assert stated is not None  # it comes with every photo
     if not link_known_photo(file, photo.photo_id, stated, run):
-        lanes.finish_photos([lanes.Written(file, photo, stated)], run.ledger, run)
-    run.progress.show(run.tally)
+        finish_photos([Ingested(file, photo, stated)], run.ledger, run)

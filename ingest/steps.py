@@ -1,29 +1,24 @@
-"""What is done to one photo: cut it, embed its segments, write them.
+"""The steps for one photo: segment it, embed its segments, write them to the index.
 
-Plain functions over records, so that whoever drives them (threads of one process, many machines)
-does the same: `cut_photo`, `embed_photo`, `write_photo`; and for a photo as a whole `whole_photo`,
+Plain functions over records, called by threads of one process and by Ray workers alike:
+`segment_photo`, `embed_photo`, `write_photo`; and for a photo as a whole `whole_photo`,
 `whole_view`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ingest.catalog.file_facts import StatedFacts
-from ingest.catalog.ledger import Ledger
-from ingest.imaging.decode import DecodedPhoto, decode_photo
-from ingest.imaging.sandbox import Decode
+from ingest.context import IngestContext
+from ingest.imaging.decode import DecodedPhoto
 from ingest.scanning.scan import NewFile
-from ingest.segmentation.types import CutMask, MaskParameters
-from ingest.settings import IngestSettings
+from ingest.segmentation.types import SegmentedMask
 from search.index.base import SegmentIndex
-from search.manifest import fingerprint
 from search.masks.rle import fitted_size
 from search.models.crops import photo_view
 from search.models.embedding import photo_vector, segment_vectors
-from search.models.encoder import Encoder
 from search.records import (
     Mask,
     Photo,
@@ -34,43 +29,9 @@ from search.records import (
     segment_id_from_origin,
 )
 
-if TYPE_CHECKING:  # it imports torch, and a run without new photos needs no model
-    from ingest.segmentation.sam2 import Segmenter
-
-
-@dataclass
-class Workshop:
-    """Everything that ingest works with. Models are made when the first new photo needs them."""
-
-    settings: IngestSettings
-    open_ledger: Callable[[], Ledger]
-    index: Callable[[], SegmentIndex]
-    segmenter: Callable[[], Segmenter]
-    encoder: Callable[[], Encoder]
-    decode: Decode = decode_photo
-    beside: tuple[Workshop, ...] = ()  # on other devices, with models of their own
-
-    @property
-    def mask_parameters(self) -> MaskParameters:
-        """How photos are cut."""
-        return MaskParameters.from_settings(self.settings)
-
-    def segmented_with(self) -> str:
-        """Return the fingerprint of all that decides what a photo's segments are.
-
-        What decides about vectors is in their name (`search.manifest`).
-        """
-        parameters = asdict(self.mask_parameters)
-        del parameters["points_per_batch"]  # a matter of memory
-        return fingerprint(
-            self.segmenter().fingerprint,
-            parameters,
-            self.settings.mask_long_side,
-        )
-
 
 @dataclass(frozen=True, eq=False)
-class UncutPhoto:
+class DecodedFile:
     """A photo on its way from the decoder to the segmenter."""
 
     file: NewFile
@@ -80,7 +41,7 @@ class UncutPhoto:
 
 
 @dataclass(frozen=True, eq=False)
-class CutPhoto:
+class SegmentedPhoto:
     """A photo on its way from the segmenter to the index."""
 
     file: NewFile
@@ -98,7 +59,7 @@ class PhotoVectors:
     whole: Vectors
 
 
-def whole_photo(uncut: UncutPhoto) -> Photo:
+def whole_photo(uncut: DecodedFile) -> Photo:
     """Return the record of a photo that is not cut yet."""
     return Photo(
         photo_id=uncut.photo_id,
@@ -107,24 +68,24 @@ def whole_photo(uncut: UncutPhoto) -> Photo:
     )
 
 
-def whole_view(uncut: UncutPhoto, workshop: Workshop) -> RgbImage:
+def whole_view(uncut: DecodedFile, context: IngestContext) -> RgbImage:
     """Return what the encoder sees of a whole photo, (input_px, input_px, 3)."""
-    encoder = workshop.encoder()
+    encoder = context.encoder()
     return photo_view(uncut.decoded.rgb, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
 
 
-def cut_photo(uncut: UncutPhoto, workshop: Workshop) -> CutPhoto:
+def segment_photo(uncut: DecodedFile, context: IngestContext) -> SegmentedPhoto:
     """Segment a decoded photo."""
-    cut = workshop.segmenter().automatic(uncut.decoded.rgb, workshop.mask_parameters)
-    segmented_with, long_side = workshop.segmented_with(), workshop.settings.mask_long_side
-    segments = segments_from_cut(uncut.photo_id, segmented_with, cut, long_side)
+    cut = context.segmenter().automatic(uncut.decoded.rgb, context.mask_parameters)
+    segmented_with, long_side = context.segmented_with(), context.settings.mask_long_side
+    segments = segments_from_masks(uncut.photo_id, segmented_with, cut, long_side)
     done = {"segmented_with": segmented_with, "segment_count": len(segments)}
     photo = whole_photo(uncut).model_copy(update=done)
-    return CutPhoto(uncut.file, uncut.decoded, photo, segments, uncut.stated)
+    return SegmentedPhoto(uncut.file, uncut.decoded, photo, segments, uncut.stated)
 
 
-def segments_from_cut(
-    photo_id: str, segmented_with: str, cut: Sequence[CutMask], mask_long_side: int
+def segments_from_masks(
+    photo_id: str, segmented_with: str, cut: Sequence[SegmentedMask], mask_long_side: int
 ) -> list[Segment]:
     """Turn masks into segments, each mask once, stored at `mask_long_side` px at most."""
     segments: dict[Mask, Segment] = {}
@@ -158,17 +119,17 @@ def stored_mask(mask: Mask, long_side: int) -> Mask:
     return shrunk(mask, size_wh)
 
 
-def embed_photo(cut: CutPhoto, workshop: Workshop) -> PhotoVectors:
+def embed_photo(cut: SegmentedPhoto, context: IngestContext) -> PhotoVectors:
     """Return the vectors of a photo and its segments."""
-    encoder, rgb = workshop.encoder(), cut.decoded.rgb
+    encoder, rgb = context.encoder(), cut.decoded.rgb
     masks = [(s.mask, s.bbox_xywh) for s in cut.segments if s.mask is not None]
     return PhotoVectors(
-        segments=segment_vectors(encoder, rgb, masks, workshop.settings.crop_recipe),
+        segments=segment_vectors(encoder, rgb, masks, context.settings.crop_recipe),
         whole=photo_vector(encoder, rgb),
     )
 
 
-def write_photo(cut: CutPhoto, vectors: PhotoVectors, index: SegmentIndex) -> None:
+def write_photo(cut: SegmentedPhoto, vectors: PhotoVectors, index: SegmentIndex) -> None:
     """Write a photo and its segments, the photo after its segments.
 
     Segments of an earlier run that are no longer among the photo's are deleted in between.

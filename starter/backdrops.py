@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from starter.canvas import Canvas, Style
-from starter.colors import Rgb, mixed, rgb_from_oklch, shaded
-from starter.patterns import PATTERNS, Frame
-from starter.shapes import Outline, Stamp, draw_outline, full_stamp, stamp_outline
+from starter.drawing.canvas import Canvas, Style
+from starter.drawing.colors import Rgb, mixed, rgb_from_oklch, shaded
+from starter.drawing.patterns import PATTERNS, Frame
+from starter.drawing.shapes import Outline, Stamp, draw_outline, full_stamp, stamp_outline
 from starter.things import draw_style
 
 DOWNWARDS = np.pi / 2  # a gradient that changes from top to bottom

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from starter.backdrops import Stage
-from starter.canvas import Canvas
+from starter.drawing.canvas import Canvas
 from starter.things import Place, draw_style, draw_thing, paint_thing
 
 TRIES_FOR_ROOM = 7  # of so many random places the one furthest from the others is taken

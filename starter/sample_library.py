@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from starter.canvas import Style
-from starter.colors import SAMPLE_COLORS
-from starter.photo_file import Camera, Capture, save_photo
+from starter.drawing.canvas import Style
+from starter.drawing.colors import SAMPLE_COLORS
+from starter.drawing.photo_file import Camera, Capture, save_photo
 from starter.scenes import Cast, Scene, Theme, draw_scene, subtree_mask
 from starter.things import Thing
 

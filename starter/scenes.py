@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from starter.backdrops import BACKDROP_SHARES, BACKDROPS
-from starter.canvas import Canvas, Light, Painted
-from starter.chance import pick
-from starter.colors import COLOR_NAMES, MODIFIERS, draw_palette, name_color, name_pixels
-from starter.develop import develop
+from starter.drawing.canvas import Canvas, Light, Painted
+from starter.drawing.chance import pick
+from starter.drawing.colors import COLOR_NAMES, MODIFIERS, draw_palette, name_color, name_pixels
+from starter.drawing.develop import develop
 from starter.layouts import LAYOUT_SHARES, LAYOUTS
 from starter.things import Place, Thing, paint_thing
 

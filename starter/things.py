@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from starter.canvas import Canvas, Style
-from starter.chance import pick
-from starter.colors import Palette, mixed, shaded
-from starter.patterns import PATTERNS, Frame
-from starter.shapes import SHAPES, Outline, Stamp, draw_outline, stamp_outline
+from starter.drawing.canvas import Canvas, Style
+from starter.drawing.chance import pick
+from starter.drawing.colors import Palette, mixed, shaded
+from starter.drawing.patterns import PATTERNS, Frame
+from starter.drawing.shapes import SHAPES, Outline, Stamp, draw_outline, stamp_outline
 
 PATTERN_SHARES = dict(
     zip(PATTERNS, (0.30, 0.10, 0.11, 0.06, 0.09, 0.08, 0.05, 0.06, 0.05, 0.06, 0.04), strict=True)

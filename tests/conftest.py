@@ -62,7 +62,7 @@ def _make_sample(folder: Path) -> SampleLibrary:
     drawn = draw_sample_library(folder / "photos", photos=SAMPLE_PHOTOS)
     settings = Settings(library=folder / "library", models="starter", effort="quick")
     with Library(settings, command="test", create=True) as library:
-        summary = ingest([folder / "photos"], library.workshop(), Quiet())
+        summary = ingest([folder / "photos"], library.ingest_context(), Quiet())
     assert summary.photos_ingested == SAMPLE_PHOTOS
     return drawn
 

@@ -58,7 +58,7 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     # half the usual grid: a quarter of the time, and segments enough
     settings = Settings(library=folder / "library", models="starter", points_per_side=8)
     with Library(settings, command="test", create=True) as library:
-        assert ingest(photos, library.workshop(), Quiet()).photos_ingested == 20
+        assert ingest(photos, library.ingest_context(), Quiet()).photos_ingested == 20
         yield library
 
 

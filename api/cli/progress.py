@@ -59,10 +59,10 @@ class IngestProgress:
 
     def show(self, tally: Tally) -> None:
         """So far it has come."""
-        if tally.is_whole_pass:
+        if tally.is_coarse_pass:
             self._show_part("whole photos first", tally.whole, tally.new)
-        elif tally.stale:
-            self._show_part("folders and dates", tally.told, tally.stale)
+        elif tally.unsynced:
+            self._show_part("folders and dates", tally.synced, tally.unsynced)
         else:
             self._show_cutting(tally)
 
@@ -121,7 +121,7 @@ class JsonProgress:
     def start(self, photos: int) -> None:
         """So many photo files were found."""
         self._started = time.monotonic()
-        self._say(Tally(found=photos))
+        self._say(Tally(seen=photos))
 
     def show(self, tally: Tally) -> None:
         """So far it has come."""
@@ -131,18 +131,8 @@ class JsonProgress:
 
     def _say(self, tally: Tally) -> None:
         self._said_at = time.monotonic()
-        print_line(
-            ProgressLine(
-                photos_seen=tally.found,
-                photos_through=tally.through,
-                photos_whole=tally.whole,
-                photos_new=tally.new,
-                photos_ingested=tally.ingested,
-                photos_skipped=len(tally.skipped),
-                segments=tally.segments,
-                seconds=round(self._said_at - self._started, 3),
-            )
-        )
+        counts = tally.counts(self._said_at - self._started)
+        print_line(ProgressLine(**counts.model_dump()))
 
 
 def print_line(line: ProgressLine) -> None:

@@ -17,7 +17,7 @@ PATIENCE_S = 20.0
 Answer = TypeVar("Answer")
 
 
-class Turns:
+class AdmissionLimiter:
     """Lets few requests decode or cut at once; the others wait without holding a thread."""
 
     def __init__(

@@ -12,7 +12,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.http.admission import Turns
+from api.http.admission import AdmissionLimiter
 from api.http.auth.access import ASKING, SESSION_PATH, describe_access
 from api.http.auth.authentication import Door, KeysOnly
 from api.http.auth.keys import Keyring
@@ -20,10 +20,10 @@ from api.http.metrics import Metrics
 from api.http.middleware.guards import (
     BodyLimit,
     HeadAsGet,
-    NoSurprises,
     OwnHostOnly,
     SecurityHeaders,
     TimeLimit,
+    UnhandledErrorMiddleware,
     names_from_text,
 )
 from api.http.middleware.known_query import only_known_query
@@ -83,7 +83,7 @@ def create_app(
     app.state.library = library
     app.state.token = ownership.info.token if ownership else None
     app.state.readiness = Readiness(library, settle=warm)
-    app.state.turns = Turns()
+    app.state.turns = AdmissionLimiter()
     app.state.metrics = Metrics(library, app.state.turns, app.state.readiness)
     app.state.door = Door(keyring or Keyring(), app.state.token)
     app.state.warm = warm
@@ -122,7 +122,7 @@ def _guard(app: FastAPI, settings: Settings) -> None:
         by_prefix={f"{CALL_PATH}/": MAX_CALL_BYTES},
     )
     app.add_middleware(OwnHostOnly, names=names)
-    app.add_middleware(NoSurprises)
+    app.add_middleware(UnhandledErrorMiddleware)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observed, metrics=app.state.metrics)
 

@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from api.http.admission import Turns
+from api.http.admission import AdmissionLimiter
 from api.library.library import Library
 from api.services.warmup import Readiness
 from api.tracing import STAGES, Stage
@@ -31,7 +31,7 @@ BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 class Metrics:
     """The numbers of one application, in a registry of its own."""
 
-    def __init__(self, library: Library, turns: Turns, readiness: Readiness) -> None:
+    def __init__(self, library: Library, turns: AdmissionLimiter, readiness: Readiness) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "segsearch_requests",

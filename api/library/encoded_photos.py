@@ -11,7 +11,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from api.tracing import stage
-from ingest.segmentation.types import CutMask, Prompt
+from ingest.segmentation.types import Prompt, SegmentedMask
 from search.records import RgbImage
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class LockedPhoto:
         """Width and height of the photo."""
         return self.photo.size_wh
 
-    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[CutMask]:
+    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[SegmentedMask]:
         """Up to `candidates` masks, best predicted IoU first.
 
         Raises:

@@ -22,7 +22,7 @@ from api.library.write_lock import write_lock
 from api.settings import Settings
 from api.tracing import stage
 from ingest.catalog.ledger import Ledger
-from ingest.steps import Workshop
+from ingest.context import IngestContext
 from search.errors import OwnedError, SegsearchError
 from search.finder import Finder
 from search.index.base import SegmentIndex
@@ -183,7 +183,7 @@ class Library:
         manifest = self.manifest
         if manifest is None or manifest.payload_format == PAYLOAD_FORMAT:
             return
-        if not self.ledger().count_stale():
+        if not self.ledger().count_unsynced():
             self._index.set_payload_format(PAYLOAD_FORMAT)
             self._config.save(manifest.model_copy(update={"payload_format": PAYLOAD_FORMAT}))
 
@@ -336,21 +336,21 @@ class Library:
         self._config.use_vectors(manifest)
         self._models.loaded_encoder = encoder
 
-    def workshop(self) -> Workshop:
+    def ingest_context(self) -> IngestContext:
         """What ingest works with, on the first device, with one more for each other device."""
-        return Workshop(
+        return IngestContext(
             settings=self.settings,
             open_ledger=self.open_ledger,
             index=self.index,
             segmenter=self.segmenter,
             encoder=self.encoder,
-            beside=tuple(self._workshop_on(device) for device in devices(self.settings)[1:]),
+            beside=tuple(self._context_on(device) for device in devices(self.settings)[1:]),
         )
 
-    def _workshop_on(self, device: str) -> Workshop:
+    def _context_on(self, device: str) -> IngestContext:
         settings = self.settings.model_copy(update={"device": device})
         segmenter, encoder = self._models.on_device(device)
-        return Workshop(settings, self.open_ledger, self.index, segmenter, encoder)
+        return IngestContext(settings, self.open_ledger, self.index, segmenter, encoder)
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:

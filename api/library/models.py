@@ -54,7 +54,7 @@ def load_segmenter(settings: Settings) -> Segmenter:
     Raises:
         ModelError: it can't be had (HubError) or is not a SAM 2 checkpoint.
     """
-    from ingest.segmentation.checkpoints import load_segmenter as load
+    from ingest.segmentation.sam2 import load_segmenter as load
     from starter import weights_dir
 
     name = settings.segmenter or DEFAULT_SEGMENTER

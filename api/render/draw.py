@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-from ingest.segmentation.types import CutMask
+from ingest.segmentation.types import SegmentedMask
 from search.masks.rle import array_from_mask, bbox_xywh_from_array, fitted_size, resized
 from search.records import Box, MaskArray, RgbImage, Segment
 
@@ -95,7 +95,7 @@ def _eroded(mask_hw: MaskArray, part: Part, thickness: int) -> MaskArray:
 
 
 def crop(
-    rgb: RgbImage, segment: Segment | CutMask, background: Background = "keep"
+    rgb: RgbImage, segment: Segment | SegmentedMask, background: Background = "keep"
 ) -> RgbImage | RgbaImage:
     """Return what a segment's box shows: (h + 1, w + 1, 3), or with `transparent` 4 channels.
 

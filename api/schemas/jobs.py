@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from ingest.stats import IngestSummary
+from ingest.stats import IngestCounts, IngestSummary
 from search.records import Record
 
 
@@ -34,7 +34,7 @@ class IngestRequest(Record):
         return self
 
 
-class JobOut(Record):
+class JobOut(IngestCounts):
     """An ingest, and how far it is."""
 
     model_config = ConfigDict(
@@ -63,14 +63,6 @@ class JobOut(Record):
     root_id: str | None
     path: str
     started_at: datetime
-    photos_seen: int = 0
-    photos_through: int = 0  # done with, one way or another
-    photos_whole: int = 0  # of photos_new: can be found as a whole
-    photos_new: int = 0
-    photos_ingested: int = 0
-    photos_skipped: int = 0
-    segments: int = 0
-    seconds: float = 0.0
     message: str | None = None  # why it failed, or what there is to know besides
 
 
@@ -80,33 +72,14 @@ class JobsOut(Record):
     jobs: tuple[JobOut, ...]
 
 
-class ProgressLine(Record):
+class ProgressLine(IngestCounts):
     """How far an ingest is, for a program that reads its output line by line."""
 
-    photos_seen: int
-    photos_through: int
-    photos_whole: int = 0
-    photos_new: int = 0
-    photos_ingested: int
-    photos_skipped: int
-    segments: int
-    seconds: float
     notices: tuple[str, ...] = ()
     ended: bool = False
 
 
 def last_line(summary: IngestSummary) -> ProgressLine:
     """Return the line that ends a run."""
-    through = summary.photos_ingested + summary.photos_unchanged + summary.photos_updated
-    return ProgressLine(
-        photos_seen=summary.photos_seen,
-        photos_through=through + summary.photos_skipped,
-        photos_whole=summary.photos_whole,
-        photos_new=summary.photos_new,
-        photos_ingested=summary.photos_ingested,
-        photos_skipped=summary.photos_skipped,
-        segments=summary.segments,
-        seconds=summary.seconds,
-        notices=summary.notices,
-        ended=True,
-    )
+    counts = summary.model_dump(include=set(IngestCounts.model_fields))
+    return ProgressLine(**counts, notices=summary.notices, ended=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from api.schemas.prompts import PromptIn
-from ingest.segmentation.types import CutMask, Prompt, with_pixels
+from ingest.segmentation.types import Prompt, SegmentedMask, with_pixels
 from search.masks.rle import array_from_mask, box_iou, iou, mask_from_array, resized
 from search.records import Box, Mask, Segment
 
@@ -33,7 +33,7 @@ def prompt_from_request(prompt: PromptIn) -> Prompt:
     )
 
 
-def cut_under_prompt(photo: EncodedPhoto, prompt: PromptIn) -> CutMask:
+def cut_under_prompt(photo: EncodedPhoto, prompt: PromptIn) -> SegmentedMask:
     """Return the one mask that a prompt means.
 
     With a box, the candidate that fits it best; if none does, the box itself, within the photo.
@@ -53,13 +53,13 @@ def cut_under_prompt(photo: EncodedPhoto, prompt: PromptIn) -> CutMask:
     return _box_cut(box, photo.size_wh)
 
 
-def _box_cut(box: Box, size_wh: tuple[int, int]) -> CutMask:
+def _box_cut(box: Box, size_wh: tuple[int, int]) -> SegmentedMask:
     """Return the box itself as a mask, within the photo."""
     width, height = size_wh
     x0, y0, x1, y1 = (round(edge) for edge in box.xyxy)
     inside = np.zeros((height, width), np.bool_)
     inside[max(0, y0) : y1 + 1, max(0, x0) : x1 + 1] = True
-    return CutMask(
+    return SegmentedMask(
         mask=mask_from_array(inside),
         bbox_xywh=box,
         area_px=max(1, int(inside.sum())),
@@ -79,7 +79,7 @@ def segment_in_box(stored: Sequence[Segment], prompt: PromptIn) -> Segment | Non
     return best if best and box_iou(best.bbox_xywh, box) >= SAME_MASK_IOU else None
 
 
-def segment_of_cut(stored: Sequence[Segment], cut: CutMask) -> Segment | None:
+def segment_of_cut(stored: Sequence[Segment], cut: SegmentedMask) -> Segment | None:
     """Return the stored segment that a cut is, if it is one: by its mask."""
     overlapping = [
         s for s in stored if s.mask and box_iou(s.bbox_xywh, cut.bbox_xywh) >= SAME_MASK_IOU / 2

@@ -10,15 +10,15 @@ from api.library.library import Library
 from api.library.models import load_encoder, load_segmenter
 from api.settings import Settings
 from ingest.catalog.ledger import Ledger
-from ingest.pipeline import Through
-from ingest.steps import Workshop
+from ingest.context import IngestContext
+from ingest.pipeline import ProcessListing
 from search.errors import UsageError
 from search.manifest import Manifest, ModelName, check_same_encoder, check_same_segmenter
 from search.models.crops import recipe_fingerprint
 
 
 @contextmanager
-def through_workers(address: str | None, library: Library) -> Iterator[Through | None]:
+def on_workers(address: str | None, library: Library) -> Iterator[ProcessListing | None]:
     """Yield what brings in new files: a Ray cluster, or without an address None, this process.
 
     Raises:
@@ -27,11 +27,11 @@ def through_workers(address: str | None, library: Library) -> Iterator[Through |
     if address is None:
         yield None
         return
-    from ingest.ray import ray_cluster, through_ray
+    from ingest.ray import on_ray_cluster, ray_cluster
 
     with ray_cluster(address) as cluster:
-        make_workshop = partial(workshop_on_worker, library.settings, library.checked_manifest())
-        yield through_ray(cluster, make_workshop, library.workshop())
+        make_context = partial(context_on_worker, library.settings, library.checked_manifest())
+        yield on_ray_cluster(cluster, make_context, library.ingest_context())
 
 
 def check_may_use_ray(library: Library) -> None:
@@ -50,7 +50,7 @@ def check_may_use_ray(library: Library) -> None:
     imported_ray()
 
 
-def workshop_on_worker(settings: Settings, manifest: Manifest) -> Workshop:
+def context_on_worker(settings: Settings, manifest: Manifest) -> IngestContext:
     """Return what a worker works with; its models are loaded at once, and checked.
 
     Raises:
@@ -72,7 +72,7 @@ def workshop_on_worker(settings: Settings, manifest: Manifest) -> Workshop:
     index = open_qdrant_index(
         settings, vector_name=manifest.vector_name, dim=manifest.dim, patient=True
     )
-    return Workshop(settings, _no_ledger, lambda: index, lambda: segmenter, lambda: encoder)
+    return IngestContext(settings, _no_ledger, lambda: index, lambda: segmenter, lambda: encoder)
 
 
 def _no_ledger() -> Ledger:

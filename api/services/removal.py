@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 from api.library.library import Library
 from api.schemas.photos import RemovedOut
-from ingest.catalog.index_sync import tell_index
 from ingest.catalog.ledger import Ledger
+from ingest.index_sync import sync_index
 from ingest.maintenance.removal import forget_photos
 
 
@@ -33,5 +33,5 @@ def forget(
         forget_photos(photo_ids, ledger, library.index)
         then(ledger)
         library.pictures.forget(photo_ids)
-        tell_index(ledger, library.index)
+        sync_index(ledger, library.index)
     return RemovedOut(photos_removed=photo_ids)

@@ -8,7 +8,7 @@ from api.services.prompts import prompt_from_request
 from api.services.search import picture
 from ingest.imaging.decode import pixel_sha256
 from ingest.segmentation.sam2 import EncodedPhoto
-from ingest.segmentation.types import CutMask, with_pixels
+from ingest.segmentation.types import SegmentedMask, with_pixels
 from search.errors import UsageError
 from search.masks.rle import coco_rle_from_mask
 from search.records import RgbImage, photo_id_from_digest
@@ -57,7 +57,7 @@ def _response(photo: EncodedPhoto, prompt: PromptIn, candidates: int) -> Segment
     return SegmentResponse(size_wh=photo.size_wh, candidates=found)
 
 
-def _candidate_out(cut: CutMask) -> CandidateOut:
+def _candidate_out(cut: SegmentedMask) -> CandidateOut:
     return CandidateOut(
         segmentation=coco_rle_from_mask(cut.mask),
         bbox_xywh=cut.bbox_xywh,

@@ -17,10 +17,10 @@ import watchfiles
 
 from api.library.library import Library
 from api.services.jobs import environment_of
-from ingest.pipeline import ingest
-from ingest.scanning.debounce import Settling, is_watched, where_to_look
+from ingest.pipeline import WatchScope, ingest
+from ingest.scanning.debounce import Debouncer, is_watched, where_to_look
+from ingest.scanning.deletion_guard import DeletionGuard
 from ingest.scanning.inotify import can_watch_more
-from ingest.scanning.scopes import Caution, Glance
 from ingest.stats import IngestSummary, Progress, Skipped, Tally
 from search.errors import LibraryError, OwnedError, UsageError
 
@@ -95,18 +95,18 @@ def watch(
         SegsearchError: a model or the store failed; all that was finished stays.
     """
     roots = [Path(os.path.realpath(path)) for path in paths]
-    settling, known, caution = Settling(), {_name(each) for each in told}, Caution()
+    debouncer, known, guard = Debouncer(), {_name(each) for each in told}, DeletionGuard()
     own = Path(os.path.realpath(library.folder))
     for changed in iter_changes(roots, own, stop or threading.Event()):
         now = time.monotonic()
-        settling.note(changed, now)
-        ready = settling.settled(now)
+        debouncer.note(changed, now)
+        ready = debouncer.settled(now)
         if not ready:
             continue
         try:
-            summary = look(ready, settling.busy, library, caution, make_progress)
+            summary = look(ready, debouncer.busy, library, guard, make_progress)
         except OwnedError:  # another command is at it
-            settling.note(ready, now)
+            debouncer.note(ready, now)
             continue
         finally:
             library.close_index()
@@ -135,7 +135,7 @@ def look(
     ready: set[Path],
     busy: frozenset[Path],
     library: Library,
-    caution: Caution,
+    guard: DeletionGuard,
     make_progress: MakeProgress,
 ) -> IngestSummary | None:
     """Ingest what changed; None if that makes no difference to the library.
@@ -146,10 +146,10 @@ def look(
     where = where_to_look(ready, library.ledger())
     if not where:
         return None
-    glance = Glance(shallow=tuple(where.shallow), busy=busy, asks=caution)
+    scope = WatchScope(tuple(where.shallow), busy, guard)
     with library.only_writer(), make_progress() as progress:
         try:
-            return ingest(where.deep, library.workshop(), progress, glance=glance)
+            return ingest(where.deep, library.ingest_context(), progress, watch=scope)
         except UsageError:  # a folder that is gone by now, and was never known
             return None
 

@@ -1,24 +1,24 @@
-"""The ledger's file: one SQLite database in the library folder, and its errors in words."""
+"""The connection to the ledger: one SQLite file in the library folder."""
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ingest.catalog.migrations import FORMAT, STEPS, statements
-from ingest.catalog.queries import distance_m
 from search.errors import DamagedLedgerError, LibraryError
 
 LEDGER_NAME = "ledger.sqlite"
 UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+EARTH_RADIUS_M = 6_371_000.0
 BUSY_S = 30.0  # another command's writes take milliseconds
 
 
-class LedgerFile:
-    """An open ledger file; what it says is read by the classes built on it."""
+class LedgerConnection:
+    """An open connection to the ledger's SQLite file."""
 
     def __init__(self, folder: Path) -> None:
         """Open the ledger, and create it where there is none.
@@ -28,51 +28,19 @@ class LedgerFile:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / LEDGER_NAME
-        with self._telling():
+        with self._translated_errors():
             self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
         try:
             self._db.row_factory = sqlite3.Row
             self._db.create_function("distance_m", 4, distance_m, deterministic=True)
             for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
                 self._execute(f"PRAGMA {pragma}")
-            self._migrate()
         except BaseException:
             self._db.close()
             raise
 
-    def _migrate(self) -> None:
-        """Bring the ledger to this format; one of an earlier format is copied beside first."""
-        made_as = self._format()
-        if made_as > FORMAT:
-            raise LibraryError(
-                f"{self.path} has format {made_as}, this segsearch reads {FORMAT}. Use the "
-                "segsearch that made it."
-            )
-        if made_as == FORMAT:
-            return
-        if made_as:
-            self._copy_to(self.path.with_name(f"{LEDGER_NAME}.format-{made_as}"))
-        with self._transaction():
-            for script in STEPS[self._format() :]:  # none if another process was faster
-                for statement in statements(script):
-                    self._execute(statement)
-            self._execute(f"PRAGMA user_version = {FORMAT}")
-
-    def _format(self) -> int:
-        return int(self._execute("PRAGMA user_version").fetchone()[0])
-
-    def _copy_to(self, path: Path) -> None:
-        """Copy the ledger as it stands, all of it or nothing; a copy that is there is kept."""
-        if path.exists():
-            return
-        draft = path.with_name(f"{path.name}.new")
-        draft.unlink(missing_ok=True)
-        with self._telling(), closing(sqlite3.connect(draft)) as copy:
-            self._db.backup(copy)
-        draft.replace(path)
-
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         """Turn what SQLite says of the disk or the file into an error that helps."""
         try:
             yield
@@ -90,11 +58,11 @@ class LedgerFile:
             ) from error
 
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        with self._telling():
+        with self._translated_errors():
             return self._db.execute(sql, values)
 
     def _execute_each(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        with self._telling():
+        with self._translated_errors():
             self._db.executemany(sql, rows)
 
     @contextmanager
@@ -132,3 +100,10 @@ class LedgerFile:
     def close(self) -> None:
         """Close the ledger."""
         self._db.close()
+
+
+def distance_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
+    """Return the distance of two places along the Earth, in metres (haversine formula)."""
+    a, b, c, d = (math.radians(angle) for angle in (lat_a, lon_a, lat_b, lon_b))
+    h = math.sin((a - c) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((b - d) / 2) ** 2
+    return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(h)))

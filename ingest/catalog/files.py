@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,16 +20,21 @@ from ingest.catalog.file_facts import (
     with_file_time,
 )
 from ingest.catalog.queries import FACT_COLUMNS, facts_from_row, photo_columns
-from ingest.catalog.records import (
-    LOOK_AGAIN,
-    FileKey,
-    FileRow,
-    FileStamp,
-    FileState,
-    Root,
-    SkippedFile,
-)
+from ingest.catalog.records import LOOK_AGAIN, FileKey, FileStamp, FileState, Root, SkippedFile
 from ingest.catalog.roots import KnownRoots
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """What the ledger knows of a file."""
+
+    stamp: FileStamp
+    sha256: str | None
+    photo_id: str | None
+    state: FileState
+    reason: str | None
+    stated: StatedFacts | None = None  # None: noted by a version that did not keep it
+
 
 PUT_FILE = """
 INSERT OR REPLACE INTO files (root_id, path, folder, bytes, mtime_ns, ctime_ns, sha256, photo_id,

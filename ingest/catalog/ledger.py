@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.catalog.file_facts import StatedFacts
+from ingest.catalog.migrations import migrate
 from ingest.catalog.queries import (
     FACT_COLUMNS,
     facets_from_rows,
@@ -43,6 +44,20 @@ ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.h
 
 class Ledger(GoneFiles):
     """The ledger of one library: its files, and here its photos. Each thread opens its own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the ledger of a library folder; it is created where there is none.
+
+        Raises:
+            LibraryError: the file is not a ledger of this format, or can't be used.
+        """
+        super().__init__(folder)
+        try:
+            with self._translated_errors():
+                migrate(self._db, self.path)
+        except BaseException:
+            self.close()
+            raise
 
     def is_finished(self, photo_id: str, segmented_with: str | None = None) -> bool:
         """Say whether a photo's segments are all in the index (made with this fingerprint)."""
@@ -148,15 +163,15 @@ class Ledger(GoneFiles):
             ),
         )
 
-    def stale_photos(self, at_most: int = -1) -> list[str]:
+    def unsynced_photos(self, at_most: int = -1) -> list[str]:
         """Return the photos whose facts the index may not know yet; -1: all of them."""
         rows = self._execute(
             "SELECT photo_id FROM photos WHERE stale ORDER BY photo_id LIMIT ?", (at_most,)
         )
         return [row["photo_id"] for row in rows]
 
-    def count_stale(self) -> int:
-        """Return how many photos `stale_photos` has in all."""
+    def count_unsynced(self) -> int:
+        """Return how many photos `unsynced_photos` has in all."""
         return int(self._execute("SELECT count(*) FROM photos WHERE stale").fetchone()[0])
 
     def facts_now(self, photo_id: str) -> PhotoFacts:
@@ -170,7 +185,7 @@ class Ledger(GoneFiles):
         folders = tuple(sorted(found))
         return photo.facts.model_copy(update={"folders": folders, "hidden": not folders})
 
-    def index_told(self, photo_id: str, facts: PhotoFacts) -> None:
+    def mark_synced(self, photo_id: str, facts: PhotoFacts) -> None:
         """Note that the index knows a photo's facts."""
         self._execute(
             "UPDATE photos SET stale = 0, hidden = ? WHERE photo_id = ?", (facts.hidden, photo_id)

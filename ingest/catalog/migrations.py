@@ -6,6 +6,12 @@ is a script of SQL statements, written for the format before it; once released i
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from search.errors import LibraryError
+
 FIRST_SCHEMA = """
 CREATE TABLE roots (
     root_id TEXT PRIMARY KEY,
@@ -90,3 +96,51 @@ FORMAT = len(STEPS)
 def statements(script: str) -> list[str]:
     """Return the statements of a script; each must end its line with a semicolon."""
     return [each for each in script.split(";\n") if each.strip()]
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Bring a ledger to the current format; one of an earlier format is copied beside it first.
+
+    Args:
+        db: the open ledger, in autocommit mode.
+        path: of its file.
+
+    Raises:
+        LibraryError: a later version made it.
+    """
+    made_as = _format(db)
+    if made_as > FORMAT:
+        raise LibraryError(
+            f"{path} has format {made_as}, this segsearch reads {FORMAT}. Use the segsearch that "
+            "made it."
+        )
+    if made_as == FORMAT:
+        return
+    if made_as:
+        _copy(db, path.with_name(f"{path.name}.format-{made_as}"))
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for script in STEPS[_format(db) :]:  # none if another process was faster
+            for statement in statements(script):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {FORMAT}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _format(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _copy(db: sqlite3.Connection, path: Path) -> None:
+    """Copy the ledger, all of it or nothing; a copy that is there is kept."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with closing(sqlite3.connect(draft)) as copy:
+        db.backup(copy)
+    draft.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 from collections import Counter
@@ -16,7 +15,6 @@ from search.records import Photo, PhotoFacts, Place, SearchFilter, folder_chain
 
 FACT_COLUMNS = ("sort_at", "sort_utc", "local_at", "date_source", "camera", "lat", "lon")
 WIDEST_OFFSET_S = 86_400.0  # Python's datetime knows none from there on
-EARTH_RADIUS_M = 6_371_000.0
 
 
 def photo_clauses(where: SearchFilter, folders: Sequence[str]) -> tuple[list[str], list[Any]]:
@@ -129,10 +127,3 @@ def facets_from_rows(
         undated=undated,
         folders=dict(sorted(folders.items())),
     )
-
-
-def distance_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
-    """Return the distance of two places along the Earth, in metres (haversine formula)."""
-    a, b, c, d = (math.radians(angle) for angle in (lat_a, lon_a, lat_b, lon_b))
-    h = math.sin((a - c) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((b - d) / 2) ** 2
-    return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(h)))

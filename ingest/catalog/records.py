@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from ingest.catalog.file_facts import StatedFacts
 from search.records import Photo, folder_chain
 
 # waiting: not looked at yet. excluded: there, and left out by a pattern or by default.
@@ -86,18 +85,6 @@ def _int64(nanoseconds: int) -> int:
 
 
 LOOK_AGAIN = FileStamp(-1, -1)  # no file has this stamp, so it always counts as changed
-
-
-@dataclass(frozen=True)
-class FileRow:
-    """What the ledger knows of a file."""
-
-    stamp: FileStamp
-    sha256: str | None
-    photo_id: str | None
-    state: FileState
-    reason: str | None
-    stated: StatedFacts | None = None  # None: noted by a version that did not keep it
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ingest.catalog.connection import LedgerFile
+from ingest.catalog.connection import LedgerConnection
 from ingest.catalog.records import FileKey, Root
 from search.errors import UsageError
 from search.records import NAMESPACE
 
 
-class KnownRoots(LedgerFile):
+class KnownRoots(LedgerConnection):
     """The roots of a ledger. Photos whose folders get other names turn stale."""
 
     def roots(self) -> list[Root]:

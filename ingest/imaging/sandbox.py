@@ -26,7 +26,7 @@ import numpy as np
 
 from ingest.imaging.decode import DecodedPhoto, decode_photo, shown_path
 from ingest.imaging.pillow import decode_in_one_thread, reason_of
-from ingest.imaging.pixel_transfer import received_pixels, send_pixels
+from ingest.imaging.shared_pixels import received_pixels, send_pixels
 from ingest.settings import IngestSettings
 from search.errors import BusyError, PhotoError, TooSlowError, UndecodableError
 

@@ -7,13 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 from ingest.catalog.ledger import Ledger
-from ingest.context import Run, decoded_ahead, new_files_of
+from ingest.context import IngestContext
 from ingest.imaging.decode import path_text
-from ingest.pipeline import ingest, link_known_photo, skip_new_file
-from ingest.scanning.scan_result import Seen
-from ingest.scanning.scopes import Scope, scopes_from_paths
+from ingest.pipeline import ingest, link_known_photo, outcome_of_error
+from ingest.run import Run
+from ingest.scanning.listing import Listing
+from ingest.scanning.scopes import scopes_from_paths
 from ingest.stats import Progress
-from ingest.steps import Workshop, stated_from_decoded
+from ingest.steps import stated_from_decoded
 from search.errors import PhotoError
 from search.index.base import SegmentIndex
 from search.records import Record, photo_id_from_digest
@@ -30,28 +31,28 @@ class Rebuilt(Record):
     interrupted: bool
 
 
-def rebuild(paths: Sequence[Path], workshop: Workshop, progress: Progress) -> Rebuilt:
+def rebuild(paths: Sequence[Path], context: IngestContext, progress: Progress) -> Rebuilt:
     """Fill an empty ledger with the photos of the index, and link the files below these paths.
 
     Args:
         paths: folders and files that were ingested.
-        workshop: holds ledger and index; its models are not used.
+        context: holds ledger and index; its models are not used.
         progress: is told how far it is.
 
     Raises:
         UsageError: a path that is neither there nor known.
         StoreError: the index can't be read.
     """
-    with closing(workshop.open_ledger()) as ledger:
+    with closing(context.open_ledger()) as ledger:
         scopes_from_paths(paths, ledger)  # refuses a wrong path before anything is noted
-        _put_photos(ledger, workshop.index())
+        _put_photos(ledger, context.index())
     unknown: list[str] = []
 
-    def link(scope: Scope, run: Run) -> Seen:
-        return _link_files(scope, run, unknown)
+    def link(listing: Listing, run: Run) -> None:
+        _link_files(listing, run, unknown)
 
-    summary = ingest(paths, workshop, progress, through=link)
-    with closing(workshop.open_ledger()) as ledger:
+    summary = ingest(paths, context, progress, process=link)
+    with closing(context.open_ledger()) as ledger:
         photos, segments = ledger.count_finished()
         shown = sum(1 for row in ledger.iter_photos() if row.path is not None)
     return Rebuilt(
@@ -76,16 +77,14 @@ def _put_photos(ledger: Ledger, index: SegmentIndex) -> None:
         ledger.put_photo(photo.model_copy(update=changes))
 
 
-def _link_files(scope: Scope, run: Run, unknown: list[str]) -> Seen:
+def _link_files(listing: Listing, run: Run, unknown: list[str]) -> None:
     """Link each file to the photo that its pixels show, if the index has it."""
-    seen = Seen()
-    with closing(decoded_ahead(new_files_of(scope, seen, run), run)) as photos:
+    with closing(run.decoded_ahead(run.new_files(listing))) as photos:
         for file, decoded in photos:
             run.progress.show(run.tally)
             if isinstance(decoded, PhotoError):
-                skip_new_file(file, decoded, seen, run)
+                run.record(outcome_of_error(file, decoded, run.ledger), listing)
                 continue
             photo_id = photo_id_from_digest(decoded.pixel_sha256)
             if not link_known_photo(file, photo_id, stated_from_decoded(decoded), run):
                 unknown.append(path_text(file.key.path))
-    return seen

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey, FileStamp
 from ingest.imaging.decode import DecodedPhoto, decode_photo, shown_path
-from ingest.imaging.prefetch import done_ahead
 from ingest.imaging.sandbox import Decode, DecodeWorkers
+from ingest.prefetch import done_ahead
 from ingest.settings import IngestSettings
 from search.errors import PhotoError
 from search.index.base import SegmentIndex
@@ -49,7 +49,7 @@ class Reembedded(Record):
 
 
 @dataclass(frozen=True)
-class Remaking:
+class ReembedContext:
     """What photos get their vectors with."""
 
     index: SegmentIndex  # with the new vectors
@@ -74,7 +74,7 @@ class _File(NamedTuple):
     stamp: FileStamp
 
 
-def reembed(remaking: Remaking, show: Show = lambda photos, _: photos) -> Reembedded:
+def reembed(remaking: ReembedContext, show: Show = lambda photos, _: photos) -> Reembedded:
     """Give every photo without the new vectors theirs.
 
     Ctrl-C finishes the photo in hand and returns what was done.
@@ -183,7 +183,7 @@ def _shows(decoded: DecodedPhoto, photo: Photo, path: Path, stamp: FileStamp) ->
     return untouched or photo_id_from_digest(decoded.pixel_sha256) == photo.photo_id
 
 
-def _write(photo: Photo, decoded: DecodedPhoto, remaking: Remaking, done: _Done) -> None:
+def _write(photo: Photo, decoded: DecodedPhoto, remaking: ReembedContext, done: _Done) -> None:
     """Embed a photo and its segments and write their vectors, the photo's own last.
 
     A photo with a damaged mask is left out.

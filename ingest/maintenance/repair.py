@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import get_args
 
-from ingest.catalog.index_sync import tell_index
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import is_gone
+from ingest.index_sync import sync_index
 from ingest.maintenance.verify import Fault, Health, Kind
 from search.index.base import SegmentIndex
 from search.records import Record
@@ -57,7 +57,7 @@ def repair(
         else:
             ledger.begin_photo(photo)
             again += 1
-    tell_index(ledger, lambda: index)
+    sync_index(ledger, lambda: index)
     return Repair(
         photos_again=again,
         photos_told=len(of_kind["outdated"]),

@@ -135,7 +135,7 @@ def check_photos(ledger: Ledger, index: SegmentIndex, *, after: str = "") -> Ite
     Raises:
         StoreUnreachableError: no answer from the Qdrant server.
     """
-    stale = set(ledger.stale_photos())
+    stale = set(ledger.unsynced_photos())
     for row in ledger.iter_photos():
         photo_id = row.photo.photo_id
         if photo_id > after:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileStamp, is_gone
-from ingest.imaging.formats import EXTENSIONS
+from ingest.scanning.formats import EXTENSIONS
 from ingest.scanning.ignore_file import IGNORE_NAME
 from ingest.scanning.scopes import below_root
 from ingest.scanning.system_folders import NO_MEDIA_NAME, is_kept_from_libraries
@@ -28,7 +28,7 @@ class _Noted:
 
 
 @dataclass
-class Settling:
+class Debouncer:
     """Changed paths that wait until nothing writes to them any more. Times are in seconds."""
 
     _waiting: dict[Path, _Noted] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from ingest.catalog.records import FileKey, Root, is_below
 
 
 @dataclass
-class SeenDevices:
+class DeviceMap:
     """The folders, as paths below a root, at which another device begins; b"" is the root."""
 
     begins: dict[bytes, int] = field(default_factory=dict)

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 
 from ingest.catalog.ledger import Ledger
-from ingest.catalog.records import FileKey, Root, is_below, is_gone
+from ingest.catalog.records import Root, is_below, is_gone
 from ingest.imaging.decode import shown_path
-from ingest.scanning.mounts import SeenDevices, device_of
+from ingest.scanning.links import Links
 from ingest.scanning.system_folders import is_kept_from_libraries
-from ingest.scanning.walk import Links, Told, iter_photo_files
 from search.errors import UsageError
-
-LARGE_PART = 5  # a fifth of a root's photos is more than a person deletes in a while,
-FEW = 10  # unless there are few
-TOGETHER_S = 600.0  # a folder that is moved to another disk is gone file by file
-
-NOTED_AT_ONCE = 1000  # files between two commits
 
 
 @dataclass(frozen=True)
@@ -48,37 +39,6 @@ class Scope:
     def holds(self, path: Path) -> bool:
         """Say whether a path met on the way belongs to this scope's own root."""
         return not any(path.is_relative_to(root) for root in self.inner)
-
-
-@dataclass
-class Caution:
-    """How many photos a watch may hide, all its looks of a while together."""
-
-    now: Callable[[], float] = time.monotonic
-    _hidden: list[tuple[float, str, int]] = field(default_factory=list)  # when, of which root
-
-    def may_hide(self, root: Root, photos: int) -> int:
-        """Return how many of the photos that a root shows may be hidden now."""
-        since = self.now() - TOGETHER_S
-        self._hidden = [each for each in self._hidden if each[0] > since]
-        before = sum(count for _, root_id, count in self._hidden if root_id == root.root_id)
-        return max(0, max(FEW, (photos + before) // LARGE_PART) - before)
-
-    def note(self, root: Root, hidden: int) -> None:
-        """Note that photos of a root were hidden."""
-        self._hidden.append((self.now(), root.root_id, hidden))
-
-
-@dataclass(frozen=True)
-class Glance:
-    """How a watcher looks, when only a few files have changed."""
-
-    shallow: tuple[Path, ...] = ()  # folders of known roots, without the folders in them
-    busy: frozenset[Path] = frozenset()  # files that are being written, to be left alone
-    asks: Caution | None = None  # hide nothing where a large part of a root is gone, and say so
-
-
-WHOLE = Glance()
 
 
 def scopes_from_paths(
@@ -162,76 +122,6 @@ def _scopes(path: Path, ledger: Ledger) -> list[Scope]:
         )
         for root, start in starts
     ]
-
-
-def iter_scope_files(scope: Scope, told: Told) -> Iterator[Path]:
-    """Yield the photo files of a scope; one that is not there has none."""
-    if not is_gone(scope.path):
-        files = iter_photo_files(
-            scope.path,
-            _told_of_own(told, scope),
-            root=scope.outermost or scope.root.path,
-            exclude=scope.exclude,
-            deep=scope.deep,
-            links=scope.links,
-        )
-        yield from filter(scope.holds, files)
-
-
-def _told_of_own(told: Told, scope: Scope) -> Told:
-    """Return who is told of the paths that belong to a scope, and of no others."""
-
-    def own(tell: Callable[[Path], None]) -> Callable[[Path], None]:
-        return lambda path: tell(path) if scope.holds(path) else None
-
-    def unreadable(path: Path, reason: str) -> None:
-        if scope.holds(path):
-            told.unreadable(path, reason)
-
-    def device(folder: Path, number: int) -> None:
-        if scope.holds(folder):
-            told.device(folder, number)
-
-    return Told(unreadable, own(told.left_out), own(told.outside), own(told.not_read), device)
-
-
-def count_files(
-    scopes: Sequence[Scope], ledger: Ledger, devices: dict[str, SeenDevices] | None = None
-) -> tuple[int, int]:
-    """Return how many photo files there are to look at, and how many of them never were.
-
-    The latter are noted as waiting. `devices` grows, by root id, by where devices begin.
-    """
-
-    def quiet(path: Path, reason: str) -> None:
-        """The scan itself reports what can't be read."""
-
-    files = 0
-    for scope in scopes:
-        told = Told(quiet, device=_noting_devices(scope, devices if devices is not None else {}))
-        paths = iter_scope_files(scope, told)
-        while some := list(islice(paths, NOTED_AT_ONCE)):
-            files += len(some)
-            ledger.note_waiting(FileKey(scope.root, below_root(scope.root, p)) for p in some)
-    waiting = set[tuple[str, bytes]]()  # scopes of one root may overlap
-    for scope in scopes:
-        below = ledger.iter_waiting(scope.root, scope.below)
-        waiting.update((scope.root.root_id, path) for path in below if scope.covers(path))
-    return files, len(waiting)
-
-
-def _noting_devices(scope: Scope, devices: dict[str, SeenDevices]) -> Callable[[Path, int], None]:
-    """Return what notes the devices of the folders that are walked, and of those around them."""
-    seen = devices.setdefault(scope.root.root_id, SeenDevices())
-
-    def note(folder: Path, device: int | None) -> None:
-        if device is not None:
-            seen.note(below_root(scope.root, folder), device)
-
-    for around in reversed(scope.path.parents):
-        if around.is_relative_to(scope.root.path):
-            note(around, device_of(around))
-    return note
 
 
 def below_root(root: Root, path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""What is gone after all was looked through: which photos are hidden by it, and which are kept."""
+"""Known files that a walk did not find: which photos are hidden by that, and which are kept."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey, FileState, Root, is_below, is_gone
 from ingest.imaging.decode import shown_path
-from ingest.scanning.mounts import SeenDevices, absent_folders, note_devices
-from ingest.scanning.scan_result import Seen
-from ingest.scanning.scopes import Caution, Scope
-from ingest.stats import Tally
+from ingest.scanning.deletion_guard import DeletionGuard
+from ingest.scanning.listing import Listing
+from ingest.scanning.mounts import DeviceMap, absent_folders, note_devices
+from ingest.scanning.scopes import Scope
 
 NAMED_FOLDERS = 5  # emptied ones, in the summary
 
@@ -23,11 +23,11 @@ class Absent:
     """The folders whose disks were not there when a run began, and where devices began; by root."""
 
     folders: Mapping[str, list[bytes]]
-    devices: Mapping[str, SeenDevices]
+    devices: Mapping[str, DeviceMap]
 
     @classmethod
     def of(
-        cls, scopes: Iterable[Scope], ledger: Ledger, devices: Mapping[str, SeenDevices]
+        cls, scopes: Iterable[Scope], ledger: Ledger, devices: Mapping[str, DeviceMap]
     ) -> Absent:
         """Look which disks are not there: before new photos are noted, which are."""
         found = cls({}, devices)
@@ -57,113 +57,131 @@ class _Gone:
     excluded: list[bytes] = field(default_factory=list)
 
 
+@dataclass
+class Vanished:
+    """What became of files that are known and were not listed."""
+
+    hidden: int = 0  # photos that no file shows any more
+    excluded: int = 0  # photos whose files are left out now
+    notices: list[str] = field(default_factory=list)
+
+
 def mark_vanished(
-    looked_through: Sequence[tuple[Scope, Seen]],
+    listings: Sequence[Listing],
     ledger: Ledger,
-    tally: Tally,
     *,
-    asks: Caution | None = None,
+    guard: DeletionGuard | None = None,
     absent: Absent | None = None,
-) -> None:
-    """Note which files are gone, after all was looked through: a file may have moved.
+) -> Vanished:
+    """Mark files that are gone, after all listed files were processed: a file may have moved.
 
     What lies on a disk that is not there now hides nothing: a root that is absent or suddenly
     empty, a mount point in it without its disk. What is left out is hidden and kept. A file that is
     still there was passed over for another reason (it was named itself once, and has no photo's
-    extension, say), unless it is one that was seen by another spelling.
+    extension, say), unless it is one that was listed by another spelling.
 
     Args:
-        looked_through: where, and what was seen there.
+        listings: of the scopes that were walked.
         ledger: notes what is gone.
-        tally: counts the photos that no file shows any more.
-        asks: change nothing where a large part of a root is gone in a while, and say so.
-        absent: what was not there before anything was looked at.
+        guard: changes nothing where a large part of a root is gone in a while.
+        absent: what was not there before the walk.
     """
+    vanished = Vanished()
     gone = defaultdict[Root, _Gone](_Gone)
     absent = absent or Absent({}, {})
-    away = {scope.root.root_id: absent.until_now(scope.root, ledger) for scope, _ in looked_through}
-    for scope, seen in looked_through:
-        _collect(scope, ledger, seen, tally, gone[scope.root], away[scope.root.root_id])
+    roots = {each.scope.root.root_id: each.scope.root for each in listings}
+    away = {root_id: absent.until_now(root, ledger) for root_id, root in roots.items()}
+    for listing in listings:
+        root = listing.scope.root
+        vanished.notices += _collect(listing, ledger, gone[root], away[root.root_id])
     for root, files in gone.items():
         if files.excluded:
-            tally.excluded += ledger.mark_excluded(root, files.excluded)
+            vanished.excluded += ledger.mark_excluded(root, files.excluded)
         if files.vanished:
-            _mark(root, files.vanished, ledger, tally, asks)
+            _mark(root, files.vanished, ledger, vanished, guard)
         note_devices(root, ledger, away[root.root_id], absent.begins(root))
+    return vanished
 
 
 def _mark(
-    root: Root, paths: list[bytes], ledger: Ledger, tally: Tally, asks: Caution | None
+    root: Root,
+    paths: list[bytes],
+    ledger: Ledger,
+    vanished: Vanished,
+    guard: DeletionGuard | None,
 ) -> None:
-    at_most = asks.may_hide(root, ledger.count_photos(root)) if asks else None
+    at_most = guard.may_hide(root, ledger.count_photos(root)) if guard else None
     hidden = ledger.mark_vanished(root, paths, at_most=at_most)
     if hidden is None:
-        tally.notices.append(_too_many(root, len(paths)))
+        vanished.notices.append(_too_many(root, len(paths)))
         return
-    tally.vanished += hidden
+    vanished.hidden += hidden
     if hidden:
-        tally.notices.extend(_emptied(root, paths))
-    if asks:
-        asks.note(root, hidden)
+        vanished.notices.extend(_emptied(root, paths))
+    if guard:
+        guard.note(root, hidden)
 
 
-def _collect(
-    scope: Scope, ledger: Ledger, seen: Seen, tally: Tally, gone: _Gone, absent: list[bytes]
-) -> None:
-    """Sort the known files of a scope that were not seen."""
-    if scope.root.is_absent or _holds_nothing(scope, seen):
-        if next(_unseen(scope, ledger, seen), None) is not None:
-            tally.notices.append(_nothing_forgotten(scope.root))
-        return
+def _collect(listing: Listing, ledger: Ledger, gone: _Gone, absent: list[bytes]) -> list[str]:
+    """Sort the known files of a scope that were not listed; return notices."""
+    scope = listing.scope
+    if scope.root.is_absent or _holds_nothing(listing):
+        if next(_unlisted(listing, ledger), None) is not None:
+            return [_nothing_forgotten(scope.root)]
+        return []
     kept = set[bytes]()
-    for path, state in _unseen(scope, ledger, seen):
+    for path, state in _unlisted(listing, ledger):
         folder = next((each for each in absent if is_below(path, each)), None)
         if folder is not None:
             kept.add(folder)
             continue
         key = FileKey(scope.root, path)
-        if _is_no_more(key, state, seen):
+        if _is_no_more(key, state, listing):
             gone.vanished.append(path)
-        elif state != "excluded" and seen.left_out.hold_around(path):
+        elif state != "excluded" and listing.has_around(path, "left_out"):
             gone.excluded.append(path)
-    tally.notices.extend(_not_mounted(scope.root, folder) for folder in sorted(kept))
+    return [_not_mounted(scope.root, folder) for folder in sorted(kept)]
 
 
-def _unseen(scope: Scope, ledger: Ledger, seen: Seen) -> Iterator[tuple[bytes, FileState]]:
-    """Go over the known files of a scope that were not come across."""
+def _unlisted(listing: Listing, ledger: Ledger) -> Iterator[tuple[bytes, FileState]]:
+    """Iterate over the known files of a scope that the walk did not come across."""
+    scope = listing.scope
     for path, state in ledger.states_below(scope.root, scope.below):
-        if scope.covers(path) and path not in seen.files and path not in seen.not_read:
+        is_listed = listing.has(path) or listing.has(path, "other_format")
+        if scope.covers(path) and not is_listed:
             yield path, state
 
 
-def _is_no_more(key: FileKey, state: FileState, seen: Seen) -> bool:
+def _is_no_more(key: FileKey, state: FileState, listing: Listing) -> bool:
     """Say whether a file that was not seen is certainly gone."""
-    if seen.left_out.hold_around(key.below):
+    if listing.has_around(key.below, "left_out"):
         return is_gone(key.path)
-    if seen.unreadable.hold_around(key.below):
+    if listing.has_around(key.below, "unreadable"):
         return False
     if state == "skipped" and key.path.is_dir():  # a folder that could not be read, and can now
         return True
-    return is_gone(key.path) or _has_another_spelling(key, seen)
+    return is_gone(key.path) or _has_another_spelling(key, listing)
 
 
-def _has_another_spelling(key: FileKey, seen: Seen) -> bool:
+def _has_another_spelling(key: FileKey, listing: Listing) -> bool:
     """Say whether a file that was seen is this one: a.JPG, renamed to a.jpg, answers to both.
 
     So it is on disks to which upper and lower case, or é as one letter and as two, are the same.
     """
     return any(
         key.path.samefile(FileKey(key.root, below).path)
-        for below in seen.files.spelled_like(key.below)
+        for below in listing.spelled_like(key.below)
     )
 
 
-def _holds_nothing(scope: Scope, seen: Seen) -> bool:
+def _holds_nothing(listing: Listing) -> bool:
     """Say whether a root has no photo any more: an empty mount point, or one with a reminder."""
-    if seen.files:
+    if listing.has_any("photo"):
         return False
-    was_all_looked_at = scope.deep and not scope.below and not (seen.left_out or seen.unreadable)
-    return was_all_looked_at or _is_empty(FileKey(scope.root, b""))
+    scope = listing.scope
+    is_whole_root = scope.deep and not scope.below
+    passed_over = listing.has_any("left_out") or listing.has_any("unreadable")
+    return (is_whole_root and not passed_over) or _is_empty(FileKey(scope.root, b""))
 
 
 def _is_empty(key: FileKey) -> bool:

@@ -18,10 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
 from sam2.modeling.sam2_base import SAM2Base
 
-from ingest.segmentation.sam2 import Sam2Segmenter
 from search.errors import ModelError
 from search.models.hub import hub_file
-from search.settings import Precision
 
 State = Mapping[str, torch.Tensor]
 SAM2_CONFIGS = Path(sam2.__path__[0]) / "configs"
@@ -35,21 +33,14 @@ DECODER_EXTRAS = {
 }
 
 
-def load_segmenter(
-    name: str,
-    *,
-    config: str | Path | None = None,
-    device: str = "cpu",
-    precision: Precision = "float32",
-) -> Sam2Segmenter:
-    """Load SAM 2 by hub name (`facebook/sam2.1-hiera-small`) or from a checkpoint file.
+def load_model(name: str, config: str | Path | None = None) -> tuple[SAM2Base, str]:
+    """Load SAM 2 by hub name or from a checkpoint file, on the CPU; return it and its fingerprint.
 
     Args:
-        name: hub name, or path of a checkpoint in sam2's form, {"model": state}.
+        name: hub name (`facebook/sam2.1-hiera-small`), or path of a checkpoint in sam2's form,
+            {"model": state}.
         config: name of a config of the package sam2 (`sam2.1_hiera_t`), or the path of one that
             ships with segsearch; without it, the checkpoint's own shapes tell which it is.
-        device: cpu, cuda or mps.
-        precision: float16 and bfloat16 run the model under autocast.
 
     Raises:
         HubError: the hub can't be reached and the cache has no copy.
@@ -60,11 +51,11 @@ def load_segmenter(
     config_path = (
         config if isinstance(config, Path) else _config_path(config or named_config, state)
     )
-    model = _build(config_path, state, path).to(device).eval()
+    model = _build(config_path, state, path).eval()
     digest = hashlib.sha256(config_path.read_bytes())
     with path.open("rb") as weights:
         digest.update(hashlib.file_digest(weights, "sha256").digest())
-    return Sam2Segmenter(model, digest.hexdigest(), dtype=getattr(torch, precision))
+    return model, digest.hexdigest()
 
 
 def _checkpoint_file(name: str) -> tuple[Path, str | None]:

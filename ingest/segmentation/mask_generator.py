@@ -29,7 +29,7 @@ from torchvision.ops.boxes import batched_nms, box_area
 
 from ingest.segmentation import upsampling
 from ingest.segmentation.mask_decoder import PhotoTokens, PointDecoder, check_finite
-from ingest.segmentation.types import CutMask, MaskParameters
+from ingest.segmentation.types import MaskParameters, SegmentedMask
 from ingest.segmentation.upsampling import Logits
 from search.masks.rle import array_from_mask, mask_from_array
 from search.records import Box, Mask, RgbImage
@@ -95,7 +95,7 @@ class Sam(NamedTuple):
 
 def automatic_masks(
     sam: Sam, rgb: RgbImage, parameters: MaskParameters, points_per_batch: int
-) -> list[CutMask]:
+) -> list[SegmentedMask]:
     """Return every mask of the photo (h, w, 3), in the order of sam2's generator."""
     size_hw = (rgb.shape[0], rgb.shape[1])
     crops = _crops(size_hw, parameters)
@@ -327,12 +327,12 @@ def _without_crop_duplicates(
 
 def _cut(
     found: Candidates, i: int, crop: Crop, *, size_hw: tuple[int, int], threshold: float
-) -> CutMask:
+) -> SegmentedMask:
     """Return one surviving mask as a record, in pixels of the photo."""
     x0, y0, x1, y1 = crop.box_xyxy
     left, top, right, bottom = (int(edge) for edge in found.boxes_xyxy[i])
     point_xy = found.points_xy[i] + np.array([x0, y0], np.float32)
-    return CutMask(
+    return SegmentedMask(
         mask=_mask(found.logits[i], crop, size_hw, threshold),
         bbox_xywh=Box(left + x0, top + y0, right - left, bottom - top),
         area_px=int(found.area_px[i]),

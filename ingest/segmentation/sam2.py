@@ -11,6 +11,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -21,10 +22,11 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.utils.amg import calculate_stability_score
 from torchvision.ops import batched_nms
 
+from ingest.segmentation.checkpoints import load_model
 from ingest.segmentation.mask_decoder import PointDecoder, check_finite
 from ingest.segmentation.mask_decoder_cpu import TiledDecoder
 from ingest.segmentation.mask_generator import Sam, automatic_masks, low_res_predictor
-from ingest.segmentation.types import CutMask, MaskParameters, Prompt
+from ingest.segmentation.types import MaskParameters, Prompt, SegmentedMask
 from search.errors import ModelError
 from search.masks.rle import (
     array_from_mask,
@@ -34,6 +36,7 @@ from search.masks.rle import (
     without_small_regions,
 )
 from search.records import Box, Mask, RgbImage
+from search.settings import Precision
 
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -56,7 +59,7 @@ class EncodedPhoto(Protocol):
     def size_wh(self) -> tuple[int, int]:
         """Width and height of the photo."""
 
-    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[CutMask]:
+    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[SegmentedMask]:
         """Return up to three masks or one, best predicted IoU first, none without pixels."""
 
 
@@ -67,7 +70,7 @@ class Segmenter(Protocol):
     def fingerprint(self) -> str:
         """Hash of the weights and the configuration."""
 
-    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
         """Return every mask of the photo, in the generator's order."""
 
     def encode(self, rgb: RgbImage) -> EncodedPhoto:
@@ -90,7 +93,7 @@ class Sam2Segmenter:
         decoder = TiledDecoder(model) if exact_on_cpu else PointDecoder(model, dtype)
         self._sam = Sam(low_res_predictor(self._predictor), decoder)
 
-    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
         """Return every mask of the photo, in the generator's order (best predicted IoU first)."""
         batch = self._points_per_batch(parameters)
         cut = self._in_range(lambda: automatic_masks(self._sam, rgb, parameters, batch))
@@ -151,6 +154,29 @@ class Sam2Segmenter:
         return max(1, min(parameters.points_per_batch, fit))
 
 
+def load_segmenter(
+    name: str,
+    *,
+    config: str | Path | None = None,
+    device: str = "cpu",
+    precision: Precision = "float32",
+) -> Sam2Segmenter:
+    """Load a segmenter by hub name or from a checkpoint file; see `checkpoints.load_model`.
+
+    Args:
+        name: hub name, or path of a checkpoint.
+        config: name or path of its config, if that is not the one its shapes tell.
+        device: cpu, cuda or mps.
+        precision: float16 and bfloat16 run the model under autocast.
+
+    Raises:
+        HubError: the hub can't be reached and the cache has no copy.
+        ModelError: no such model, or the file is not a checkpoint of that config.
+    """
+    model, fingerprint = load_model(name, config)
+    return Sam2Segmenter(model.to(device), fingerprint, dtype=getattr(torch, precision))
+
+
 class Sam2EncodedPhoto:
     """A photo's SAM 2 features; each prompt costs one pass of the small mask decoder."""
 
@@ -161,7 +187,7 @@ class Sam2EncodedPhoto:
         self._predictor = predictor
         self.size_wh = size_wh
 
-    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[CutMask]:
+    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[SegmentedMask]:
         """Return up to three candidate masks or one, best predicted IoU first, none without pixels.
 
         Points and boxes are answered as sam2's predictor does, and so is a mask that comes with
@@ -210,8 +236,8 @@ def with_points_of_mask(prompt: Prompt, size_wh: tuple[int, int]) -> Prompt:
 
 
 def without_small_mask_regions(
-    cut: Sequence[CutMask], min_area_px: int, nms_thresh: float
-) -> list[CutMask]:
+    cut: Sequence[SegmentedMask], min_area_px: int, nms_thresh: float
+) -> list[SegmentedMask]:
     """Fill small holes, drop small islands, then drop masks that have become duplicates.
 
     As `postprocess_small_regions` of sam2's generator (which sam2 itself no longer calls), one mask
@@ -226,7 +252,7 @@ def without_small_mask_regions(
     return [mended[int(i)][0] for i in kept]
 
 
-def _mended(cut: CutMask, min_area_px: int) -> tuple[CutMask, bool]:
+def _mended(cut: SegmentedMask, min_area_px: int) -> tuple[SegmentedMask, bool]:
     """Return the mask without small holes and islands, and whether it changed."""
     mask_hw, filled = without_small_regions(array_from_mask(cut.mask), min_area_px, "holes")
     mask_hw, dropped = without_small_regions(mask_hw, min_area_px, "islands")
@@ -253,12 +279,12 @@ def _predictor(model: SAM2Base) -> SAM2ImagePredictor:
 
 def _cut_from_logits(
     logits_hw: NDArray[np.float32], predicted_iou: float, point_xy: tuple[float, float] | None
-) -> CutMask:
+) -> SegmentedMask:
     """Turn one candidate's full-size logits into a mask record."""
     mask_hw = logits_hw > 0
     stability = calculate_stability_score(torch.from_numpy(logits_hw)[None], 0.0, 1.0)
     height, width = mask_hw.shape
-    return CutMask(
+    return SegmentedMask(
         mask=mask_from_array(mask_hw),
         bbox_xywh=bbox_xywh_from_array(mask_hw),
         area_px=int(mask_hw.sum()),

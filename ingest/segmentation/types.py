@@ -39,7 +39,7 @@ class MaskParameters:
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
-class CutMask(Record):
+class SegmentedMask(Record):
     """A mask as cut from a photo, at the photo's full size, in SAM's own words."""
 
     mask: Mask
@@ -126,7 +126,7 @@ def _clipped(box_xywh: Box, size_wh: tuple[int, int]) -> Box:
     return Box(x0, y0, x1 - x0, y1 - y0)
 
 
-def with_pixels(cuts: Sequence[CutMask]) -> list[CutMask]:
+def with_pixels(cuts: Sequence[SegmentedMask]) -> list[SegmentedMask]:
     """Return the masks that a prompt has got, without those that have no pixel.
 
     Raises:

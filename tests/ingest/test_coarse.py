@@ -37,13 +37,13 @@ class Stopping(Quiet):
     """Presses Ctrl-C when the first photo is about to be cut."""
 
     def show(self, tally: Tally) -> None:
-        if tally.whole and not tally.is_whole_pass:
+        if tally.whole and not tally.is_coarse_pass:
             raise KeyboardInterrupt
 
 
 def only_whole(rig: Rig) -> None:
     """Stop a run once all whole photos are in, before any is cut."""
-    summary = pipeline.ingest((rig.photos,), rig.workshop(**FIRST), Stopping())
+    summary = pipeline.ingest((rig.photos,), rig.ingest_context(**FIRST), Stopping())
     assert (summary.interrupted, summary.photos_ingested) == (True, 0)
 
 

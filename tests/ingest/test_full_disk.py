@@ -60,7 +60,9 @@ def test_a_full_disk_under_the_ledger_stops_ingest_and_loses_nothing(rig: Rig) -
     for seed in range(PHOTOS, PHOTOS + WITH_LONG_NAMES):
         write(rig.photos / f"long-{'name' * 50}/{seed}.png", seed)
     with pytest.raises(LibraryError, match=r"disk is full.*make room"):
-        pipeline.ingest([rig.photos], replace(rig.workshop(), open_ledger=small_ledger), Quiet())
+        pipeline.ingest(
+            [rig.photos], replace(rig.ingest_context(), open_ledger=small_ledger), Quiet()
+        )
     assert 0 < finished(rig) < PHOTOS + WITH_LONG_NAMES
     rig.close()
     assert rig.ingest().photos_ingested > 0

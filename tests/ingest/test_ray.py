@@ -27,11 +27,11 @@ from support.qdrant_server import QdrantServer, qdrant_server
 from api.library.library import Library
 from api.settings import Settings
 from ingest.catalog.ledger import Ledger
+from ingest.context import IngestContext
 from ingest.pipeline import ingest
-from ingest.ray import Cluster, ray_cluster, through_ray
-from ingest.segmentation.types import CutMask, MaskParameters
+from ingest.ray import Cluster, on_ray_cluster, ray_cluster
+from ingest.segmentation.types import MaskParameters, SegmentedMask
 from ingest.stats import IngestSummary
-from ingest.steps import Workshop
 from search.errors import ModelError, UsageError
 from search.index.qdrant import open_qdrant_index
 from search.records import RgbImage, SearchFilter
@@ -48,7 +48,7 @@ class WorkersSegmenter(ColorSegmenter):
 
     notes: Path = Path()
 
-    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
         (self.notes / f"{os.getpid()}-{len(list(self.notes.iterdir()))}").touch()
         if (self.notes / "fail").exists():
             raise ModelError("the model is not well")
@@ -60,11 +60,11 @@ class WorkersSegmenter(ColorSegmenter):
         raise AssertionError
 
 
-def workers_workshop(settings: Settings, vector_name: str, notes: Path) -> Workshop:
+def workers_workshop(settings: Settings, vector_name: str, notes: Path) -> IngestContext:
     """What a worker makes for itself."""
     encoder, segmenter = ColorEncoder(), WorkersSegmenter(notes=notes)
     index = open_qdrant_index(settings, vector_name=vector_name, dim=encoder.dim)
-    return Workshop(
+    return IngestContext(
         settings, lambda: Ledger(Path("nowhere")), lambda: index, lambda: segmenter, lambda: encoder
     )
 
@@ -114,9 +114,9 @@ class Place:
             make = partial(
                 workers_workshop, library.settings, manifest.vector_name, notes=self.notes
             )
-            workshop = library.workshop()
-            through = through_ray(self.cluster, make, workshop)
-            return ingest([self.folder / "photos"], workshop, Quiet(), through=through)
+            context = library.ingest_context()
+            through = on_ray_cluster(self.cluster, make, context)
+            return ingest([self.folder / "photos"], context, Quiet(), process=through)
 
     def cut(self) -> int:
         """So many photos were cut since it was asked last."""
@@ -155,7 +155,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(place: Place) -> None:
     assert "broken.jpg" in summary.skipped[0].reason
     assert place.cut() > PHOTOS  # what it had in hand was done again
     with place.library("one") as library:
-        alone = ingest([place.folder / "photos"], library.workshop(), Quiet())
+        alone = ingest([place.folder / "photos"], library.ingest_context(), Quiet())
     assert summary.segments == alone.segments
     assert place.points("many") == place.points("one")
 

@@ -38,7 +38,7 @@ def new_library(folder: Path, **settings: Any) -> Iterator[Library]:
 
 def take(library: Library, *paths: Path) -> tuple[IngestSummary, dict[str, list[Segment]]]:
     """Ingest files; return their segments by file name."""
-    summary = ingest(paths, library.workshop(), Quiet())
+    summary = ingest(paths, library.ingest_context(), Quiet())
     rows = library.ledger().photos(SearchFilter(), limit=1000)
     return summary, {
         Path(row.below).name: library.index().segments_of(row.photo.photo_id)

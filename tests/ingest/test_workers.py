@@ -7,6 +7,7 @@ import pathlib
 import threading
 import time
 import tracemalloc
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -22,12 +23,11 @@ from ingest import pipeline
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey
 from ingest.imaging.decode import DecodedPhoto, decode_photo
-from ingest.scanning.scan import Again, iter_new_files
-from ingest.scanning.scan_result import Seen
-from ingest.scanning.scopes import count_files, scopes_from_paths
-from ingest.segmentation.types import CutMask, MaskParameters
-from ingest.stages import StageTime, slowest
-from ingest.stats import IngestSummary, Tally
+from ingest.scanning.listing import list_scope
+from ingest.scanning.scan import RescanPolicy, Unchanged, iter_outcomes
+from ingest.scanning.scopes import scopes_from_paths
+from ingest.segmentation.types import MaskParameters, SegmentedMask
+from ingest.stats import IngestSummary, StageTime, slowest
 from search.errors import StoreError
 from search.records import Photo, PhotoFacts, RgbImage, photo_id_from_digest
 
@@ -43,7 +43,7 @@ class Noting(ColorSegmenter):
     fails_at: int | None = None
     photos_cut: int = 0
 
-    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
         self.threads.add(threading.get_ident())
         self.photos_cut += 1
         if self.photos_cut == self.fails_at:
@@ -62,11 +62,13 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 def ingest_on(rig: Rig, segmenters: list[Noting], **settings: Any) -> IngestSummary:
     first, *others = [
-        replace(rig.workshop(**settings), segmenter=lambda s=s: s, encoder=lambda: ColorEncoder())
+        replace(
+            rig.ingest_context(**settings), segmenter=lambda s=s: s, encoder=lambda: ColorEncoder()
+        )
         for s in segmenters
     ]
-    workshop = replace(first, beside=tuple(others))
-    return pipeline.ingest((rig.photos,), workshop, Quiet())
+    context = replace(first, beside=tuple(others))
+    return pipeline.ingest((rig.photos,), context, Quiet())
 
 
 def test_two_lanes_share_the_photos_and_end_with_the_library_of_one(rig: Rig) -> None:
@@ -108,12 +110,12 @@ def test_a_store_that_fails_behind_a_lane_ends_the_run(
 
 def test_a_library_has_a_workshop_with_models_of_its_own_for_each_device(tmp_path: Path) -> None:
     with make_library(tmp_path, device="cpu,cpu,cpu") as library:
-        workshop = library.workshop()
-        assert len(workshop.beside) == 2
-        assert [each.settings.device for each in workshop.beside] == ["cpu", "cpu"]
-        assert workshop.beside[0].segmented_with() == workshop.segmented_with()
+        context = library.ingest_context()
+        assert len(context.beside) == 2
+        assert [each.settings.device for each in context.beside] == ["cpu", "cpu"]
+        assert context.beside[0].segmented_with() == context.segmented_with()
     with make_library(tmp_path / "auto") as library:
-        assert library.workshop().beside == ()
+        assert library.ingest_context().beside == ()
 
 
 # back-pressure
@@ -188,30 +190,22 @@ def _kept_by_scan(folder: Path, files: int) -> int:
         if number < 200:
             path.parent.mkdir(parents=True)
         path.touch()
-    kept = 0
-
-    def look() -> None:
-        nonlocal kept
-        if tally.unchanged == files:
-            # pathlib interns names: the table of such strings, no longer used, grows in leaps
-            others = tracemalloc.Filter(False, pathlib.__file__)
-            seen_now = tracemalloc.take_snapshot().filter_traces([others])
-            kept = sum(trace.size for trace in seen_now.traces)
-
     with closing(Ledger(folder)) as ledger:
-        scopes = scopes_from_paths([folder], ledger)
-        _finish_all(ledger, scopes[0].root.path, files)
-        tally, seen, again = Tally(), Seen(), Again()
+        [scope] = scopes_from_paths([folder], ledger)
+        _finish_all(ledger, scope.root.path, files)
         tracemalloc.start()
         try:
-            assert count_files(scopes, ledger)[0] == files
-            new = iter_new_files(scopes[0], ledger, tally, seen, again, on_settled=look)
-            assert not list(new)
+            listing = list_scope(scope, ledger)
+            assert listing.count() == files
+            outcomes = iter_outcomes(listing, ledger, RescanPolicy())
+            last = deque(outcomes, maxlen=1)
+            # pathlib interns names: the table of such strings, no longer used, grows in leaps
+            others = tracemalloc.Filter(False, pathlib.__file__)
+            taken = tracemalloc.take_snapshot().filter_traces([others])
         finally:
             tracemalloc.stop()
-        assert tally.unchanged == files
-    assert kept
-    return kept
+        assert isinstance(last.pop(), Unchanged)
+    return sum(trace.size for trace in taken.traces)
 
 
 def _finish_all(ledger: Ledger, root: Path, files: int) -> None:

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from PIL.ExifTags import GPS, IFD, Base
 
 from starter import weights_dir
-from starter.colors import name_color
-from starter.photo_file import Camera, Capture, _degrees_minutes_seconds, save_photo
+from starter.drawing.colors import name_color
+from starter.drawing.photo_file import Camera, Capture, _degrees_minutes_seconds, save_photo
 from starter.sample_library import (
     SampleLibrary,
     Sighting,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starter.canvas import Style
-from starter.colors import (
+from starter.drawing.canvas import Style
+from starter.drawing.colors import (
     COLOR_NAMES,
     MODIFIERS,
     SAMPLE_COLORS,
@@ -17,8 +17,9 @@ from starter.colors import (
     name_color,
     name_pixels,
 )
+from starter.drawing.patterns import PATTERNS, Frame, pattern_map
+from starter.drawing.shapes import SHAPES, draw_outline, stamp_outline
 from starter.layouts import LAYOUTS
-from starter.patterns import PATTERNS, Frame, pattern_map
 from starter.scenes import (
     Cast,
     Scene,
@@ -28,7 +29,6 @@ from starter.scenes import (
     segments,
     subtree_mask,
 )
-from starter.shapes import SHAPES, draw_outline, stamp_outline
 from starter.things import ASSEMBLIES, Thing, draw_style
 
 seeds = st.integers(0, 40)

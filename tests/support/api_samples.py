@@ -19,7 +19,7 @@ from api.http.app import create_app
 from api.library.library import Library
 from ingest.pipeline import ingest
 from search.records import RgbImage, SearchFilter
-from starter.photo_file import Camera, Capture
+from starter.drawing.photo_file import Camera, Capture
 from starter.scenes import draw_scene
 from support.fakes import ColorSegmenter, Quiet, add_photos, make_library
 from support.served import serving
@@ -101,7 +101,7 @@ def served_sample(folder: Path) -> Iterator[Served]:
         assert summary.photos_ingested == len(SAMPLE)
         rows = library.ledger().photos(SearchFilter(), limit=10)
         (folder / "photos" / "gone.png").unlink()
-        ingest([folder / "photos"], library.workshop(), Quiet())
+        ingest([folder / "photos"], library.ingest_context(), Quiet())
         segmenter = library.segmenter()
         assert isinstance(segmenter, ColorSegmenter)
         with (

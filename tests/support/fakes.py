@@ -13,13 +13,13 @@ from scipy import ndimage
 from api.library.library import Library
 from api.settings import Settings
 from ingest.pipeline import ingest
-from ingest.segmentation.types import CutMask, MaskParameters, Prompt
+from ingest.segmentation.types import MaskParameters, Prompt, SegmentedMask
 from ingest.stats import IngestSummary, Tally
 from search.errors import ModelError
 from search.masks.rle import bbox_xywh_from_array, box_iou, mask_from_array
 from search.models.encoder import unit_rows
 from search.records import Box, MaskArray, RgbImage, Vectors
-from starter.photo_file import Capture, save_photo
+from starter.drawing.photo_file import Capture, save_photo
 
 WORDS = {
     "red": (230, 30, 30),
@@ -73,7 +73,7 @@ class ColorSegmenter:
     fingerprint: str = "5e9"
     photos_encoded: int = 0
 
-    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
         low, high = parameters.min_area_fraction, parameters.max_area_fraction
         cut = [_cut(region, 0.9) for region in _regions(rgb)]
         return [mask for mask in cut if low <= mask.area_fraction <= high]
@@ -90,7 +90,7 @@ class ColorPhoto:
     regions: list[MaskArray]
     size_wh: tuple[int, int]
 
-    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[CutMask]:
+    def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[SegmentedMask]:
         prompt = prompt.checked(self.size_wh)
         found = self._region(prompt)
         if found is None:
@@ -120,10 +120,10 @@ def _regions(rgb: RgbImage) -> list[MaskArray]:
     return [region for region in found if region.sum() >= MIN_AREA_PX]
 
 
-def _cut(mask_hw: MaskArray, predicted_iou: float) -> CutMask:
+def _cut(mask_hw: MaskArray, predicted_iou: float) -> SegmentedMask:
     height, width = mask_hw.shape
     ys, xs = np.nonzero(mask_hw)
-    return CutMask(
+    return SegmentedMask(
         mask=mask_from_array(mask_hw),
         bbox_xywh=bbox_xywh_from_array(mask_hw),
         area_px=int(mask_hw.sum()),
@@ -161,4 +161,4 @@ def add_photos(
     """Write photos into a folder (their names are paths below it) and ingest it."""
     for name, (rgb, capture) in photos.items():
         save_photo(rgb, capture, folder / name)
-    return ingest([folder], library.workshop(), Quiet())
+    return ingest([folder], library.ingest_context(), Quiet())

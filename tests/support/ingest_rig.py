@@ -23,15 +23,15 @@ import pytest
 from api.settings import Settings
 from ingest import pipeline, workers
 from ingest.catalog.ledger import Ledger, folder_key
+from ingest.context import IngestContext
 from ingest.imaging.decode import decode_photo
 from ingest.imaging.sandbox import Decode
-from ingest.segmentation.types import CutMask, MaskParameters
+from ingest.segmentation.types import MaskParameters, SegmentedMask
 from ingest.stats import IngestSummary
-from ingest.steps import Workshop
 from search.index.base import SegmentIndex
 from search.index.edge import EdgeIndex
 from search.records import RgbImage, SearchFilter, Segment, Vectors
-from starter.photo_file import Camera, Capture, save_photo
+from starter.drawing.photo_file import Camera, Capture, save_photo
 from support.fakes import ColorEncoder, ColorSegmenter, Quiet
 
 VECTOR_NAME = "color"
@@ -48,7 +48,7 @@ class SlowSegmenter(ColorSegmenter):
     seconds: float = 0.0
     interrupt_at: int | None = None
 
-    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[CutMask]:
+    def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
         self.photos_cut += 1
         if self.photos_cut == self.interrupt_at:
             raise KeyboardInterrupt
@@ -83,7 +83,7 @@ class Rig:
     def library(self) -> Path:
         return self.folder / "library"
 
-    def workshop(self, **settings: Any) -> Workshop:
+    def ingest_context(self, **settings: Any) -> IngestContext:
         def index() -> SegmentIndex:
             self.made.indexes = 1
             return self.index
@@ -98,7 +98,7 @@ class Rig:
 
         # Starting processes takes longer than these photos do: test_decode_worker.py has some.
         chosen = Settings(library=self.library, **{"decode_workers": 0, **settings})
-        return Workshop(
+        return IngestContext(
             chosen, lambda: Ledger(self.library), index, segmenter, encoder, self.decode
         )
 
@@ -115,7 +115,7 @@ class Rig:
         self.segmenter.photos_cut = 0
         return pipeline.ingest(
             paths or (self.photos,),
-            self.workshop(**settings),
+            self.ingest_context(**settings),
             Quiet(),
             resegment=resegment,
             retry_skipped=retry_skipped,

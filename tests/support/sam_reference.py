@@ -13,7 +13,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.utils.amg import MaskData, coco_encode_rle, mask_to_rle_pytorch
 
-from ingest.segmentation.types import CutMask, MaskParameters
+from ingest.segmentation.types import MaskParameters, SegmentedMask
 from search.masks.rle import array_from_mask
 from search.records import Mask, RgbImage
 
@@ -73,7 +73,7 @@ def reference_without_small_regions(
     ]
 
 
-def differences(reference: Sequence[Annotation], ours: Sequence[CutMask]) -> list[str]:
+def differences(reference: Sequence[Annotation], ours: Sequence[SegmentedMask]) -> list[str]:
     """Return what differs, in words; scores may differ by 1e-4, or by one pixel of the mask.
 
     Stability counts pixels on either side of two thresholds: where rounding, 1e-6 of a logit, moves
@@ -103,7 +103,7 @@ def differences(reference: Sequence[Annotation], ours: Sequence[CutMask]) -> lis
     return found
 
 
-def _pixels_apart(theirs: Annotation, mine: CutMask) -> int:
+def _pixels_apart(theirs: Annotation, mine: SegmentedMask) -> int:
     return int((array_from_mask(_mask(theirs)) ^ array_from_mask(mine.mask)).sum())
 
 

@@ -13,9 +13,9 @@ import torch
 
 from search.models.encoder import ClipEncoder, encode_query
 from starter import weights_dir
-from starter.colors import COLOR_NAMES
-from starter.patterns import PATTERNS
-from starter.shapes import SHAPES
+from starter.drawing.colors import COLOR_NAMES
+from starter.drawing.patterns import PATTERNS
+from starter.drawing.shapes import SHAPES
 from training.encoder.captions import (
     COLOR_WORDS,
     FAILS,

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.models.encoder import TEMPLATES
-from starter.chance import pick
-from starter.colors import COLOR_NAMES
-from starter.patterns import PATTERNS
-from starter.shapes import SHAPES
+from starter.drawing.chance import pick
+from starter.drawing.colors import COLOR_NAMES
+from starter.drawing.patterns import PATTERNS
+from starter.drawing.shapes import SHAPES
 
 NAMED_SHARE = 0.3  # of a segment: a color with so much of it may be claimed, as in scenes.py
 HINTED_SHARE = 0.12  # between the two a color is neither claimed nor denied

@@ -13,9 +13,9 @@ from transformers import CLIPModel, CLIPProcessor
 
 from search.models.crops import Rgb
 from search.models.encoder import TEMPLATES
-from starter.colors import COLOR_NAMES
-from starter.patterns import PATTERNS
-from starter.shapes import SHAPES
+from starter.drawing.colors import COLOR_NAMES
+from starter.drawing.patterns import PATTERNS
+from starter.drawing.shapes import SHAPES
 from training.encoder.captions import HOLDS, Claim, Facts, full_claim, judge, plain_words
 from training.encoder.crops import cutouts, plain_view
 

@@ -15,10 +15,10 @@ from search.masks.rle import bbox_xywh_from_array
 from search.models.crops import CONTEXT, Rgb, square_around, views
 from search.records import RgbImage
 from search.settings import CropRecipe
-from starter.colors import MODIFIERS
-from starter.patterns import PATTERNS
+from starter.drawing.colors import MODIFIERS
+from starter.drawing.patterns import PATTERNS
+from starter.drawing.shapes import SHAPES
 from starter.scenes import count_colors, draw_scene, main_colors, segments, visible_pattern
-from starter.shapes import SHAPES
 from training.encoder.captions import Facts, caption, claimed_shares, draw_claim, judge
 
 Mask = NDArray[np.bool]

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import CLIPModel
 
-from starter.colors import COLOR_NAMES, MODIFIERS
-from starter.patterns import PATTERNS
-from starter.shapes import SHAPES
+from starter.drawing.colors import COLOR_NAMES, MODIFIERS
+from starter.drawing.patterns import PATTERNS
+from starter.drawing.shapes import SHAPES
 from training.encoder.captions import HINTED_SHARE, HOLDS, UNKNOWN, Claim, caption
 from training.encoder.check import HeldOut, check_encoder, draw_held_out
 from training.encoder.crops import UNKNOWN_CLASS, Batch, BatchPlan, iter_batches

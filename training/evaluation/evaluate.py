@@ -19,8 +19,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from api.library.models import PRESETS, STARTER, torch_device
-from ingest.segmentation.checkpoints import load_segmenter
-from ingest.segmentation.sam2 import Sam2Segmenter
+from ingest.segmentation.sam2 import Sam2Segmenter, load_segmenter
 from ingest.segmentation.types import MaskParameters
 from search.errors import SegsearchError, UsageError
 from search.models.encoder import ClipEncoder

@@ -17,10 +17,10 @@ from search.masks.rle import bbox_xywh_from_array
 from search.models.crops import views
 from search.models.encoder import Encoder, encode_query
 from search.records import MaskArray, RgbImage, Vectors
-from starter.colors import COLOR_NAMES, name_color
-from starter.patterns import PATTERNS
+from starter.drawing.colors import COLOR_NAMES, name_color
+from starter.drawing.patterns import PATTERNS
+from starter.drawing.shapes import SHAPES
 from starter.scenes import SegmentTruth
-from starter.shapes import SHAPES
 from training.evaluation import measures
 from training.evaluation.held_out import describe, findable, iter_scenes
 from training.evaluation.measures import Figure

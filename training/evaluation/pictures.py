@@ -21,7 +21,7 @@ from api.schemas.search import HitOut, SearchRequest
 from api.services.search import search
 from api.settings import Settings
 from ingest.pipeline import ingest
-from ingest.segmentation.checkpoints import load_segmenter
+from ingest.segmentation.sam2 import load_segmenter
 from ingest.stats import Tally
 from search.models.encoder import ClipEncoder
 from search.records import MaskArray, RgbImage
@@ -73,7 +73,7 @@ def save_search_sheet(weights: Path, path: Path) -> None:
         folder = Path(made)
         draw_sample_library(folder / "photos", photos=SAMPLE_PHOTOS)
         with _library(folder / "library", weights) as library:
-            ingest([folder / "photos"], library.workshop(), Quiet())
+            ingest([folder / "photos"], library.ingest_context(), Quiet())
             tiles = [tile for text in SEARCHES for tile in _searched(library, text)]
     sheet = sheet_of(tiles, columns=1 + HITS)
     sheet = sheet.resize((SHEET_WIDTH_PX, round(sheet.height * SHEET_WIDTH_PX / sheet.width)))

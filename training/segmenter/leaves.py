@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from starter.canvas import Canvas, Light
-from starter.colors import Floats, draw_palette, rgb_from_oklch
-from starter.develop import develop
-from starter.patterns import noise_patch
+from starter.drawing.canvas import Canvas, Light
+from starter.drawing.colors import Floats, draw_palette, rgb_from_oklch
+from starter.drawing.develop import develop
+from starter.drawing.patterns import noise_patch
 
 MIN_RADIUS, MAX_RADIUS = 0.035, 0.5  # of a thing, as a share of the picture's side
 HARMONICS = 9  # of an outline's radius over its angle

@@ -53,7 +53,7 @@ def demo(folder: Path, photos: int) -> None:
     settings = read_settings({"library": folder / "library", "models": "starter"})
     with Library(settings, command="demo", create=True) as library:
         with library.only_writer(), IngestProgress() as progress:
-            summary = ingest([folder / "photos"], library.workshop(), progress)
+            summary = ingest([folder / "photos"], library.ingest_context(), progress)
         click.echo(
             f"{summary.photos_ingested} photos ingested, {library.ledger().counts()['segments']} "
             f"segments in {summary.seconds:.0f} s\n"

@@ -77,7 +77,7 @@ def ingest(
     from api.cli.progress import IngestProgress, JsonProgress, print_line
     from api.library.library import Library
     from api.schemas.jobs import last_line
-    from api.services.ray_workers import check_may_use_ray, through_workers
+    from api.services.ray_workers import check_may_use_ray, on_workers
     from ingest.pipeline import ingest as run
 
     if until_stdin_closes:
@@ -101,17 +101,17 @@ def ingest(
             for change in library.adopt_masks():
                 click.echo(f"photos are segmented with {change} from now on", err=True)
             with (
-                through_workers(ray_address, library) as through,
+                on_workers(ray_address, library) as process,
                 JsonProgress() if as_lines else IngestProgress() as progress,
             ):
                 summary = run(
                     paths,
-                    library.workshop(),
+                    library.ingest_context(),
                     progress,
                     resegment=resegment,
                     retry_skipped=retry_skipped,
                     reread=reread,
-                    through=through,
+                    process=process,
                 )
             library.note_payloads()
         if as_lines:

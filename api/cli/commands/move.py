@@ -29,15 +29,15 @@ def move_root(settings: Settings, old: Path, new: Path) -> None:
     No photo is read for it. (Without it `ingest NEW` finds out by itself, reading each file once.)
     """
     from api.library.library import Library
-    from ingest.catalog.index_sync import tell_index
     from ingest.imaging.decode import shown_path
+    from ingest.index_sync import sync_index
 
     if not new.is_dir():
         raise UsageError(f"{new} is not a folder; name the one where the photos are now")
     with Library(settings, command="move-root") as library, library.only_writer():
         ledger = library.ledger()
         root = ledger.move_root(Path(os.path.realpath(old)), Path(os.path.realpath(new)))
-        tell_index(ledger, library.index)
+        sync_index(ledger, library.index)
         files = sum(1 for _ in ledger.known_below(root, b""))
     click.echo(f"{files} files are looked for below {shown_path(root.path)} from now on")
 

@@ -39,7 +39,7 @@ def rebuild(settings: Settings, paths: tuple[Path, ...], as_json: bool) -> int:
         library.rebuilding_ledger() as place,
         IngestProgress() as progress,
     ):
-        rebuilt = run(paths, library.workshop(), progress)
+        rebuilt = run(paths, library.ingest_context(), progress)
         if not rebuilt.interrupted and rebuilt.photos_with_file:
             place()
     if as_json:

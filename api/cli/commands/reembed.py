@@ -79,14 +79,16 @@ def reembed(
 def _make(library: Library, *, partial: bool, as_json: bool) -> int:
     """Make the vectors that the settings ask for, and use them once all are there."""
     from api.cli.bar import bar
-    from ingest.maintenance.reembed import Remaking, may_be_used, reembed
+    from ingest.maintenance.reembed import ReembedContext, may_be_used, reembed
 
     library.check_store()
     made = _asked_for(library)
     _save(library, _manifest(library).with_others(made))
     index = library.index().with_vectors(made.vector_name, made.dim)
     done = reembed(
-        Remaking(index, library.ledger(), library.encoder(), made.crop_recipe, library.settings),
+        ReembedContext(
+            index, library.ledger(), library.encoder(), made.crop_recipe, library.settings
+        ),
         bar("reembed"),
     )
     usable = not done.interrupted and may_be_used(index, library.ledger(), after_trying=True)

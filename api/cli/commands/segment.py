@@ -20,7 +20,7 @@ from api.settings import Settings
 from search.errors import UsageError
 
 if TYPE_CHECKING:
-    from ingest.segmentation.types import CutMask
+    from ingest.segmentation.types import SegmentedMask
     from search.records import Mask, RgbImage
 
 INSIDE_LEVEL = 128  # of a mask picture's grey: as light as this, or lighter, is inside
@@ -125,7 +125,7 @@ def segment(
 
 def cut_picture(
     rgb: RgbImage, prompt: PromptIn, settings: Settings, candidates: int
-) -> list[CutMask]:
+) -> list[SegmentedMask]:
     """Return every mask of a picture (h, w, 3), or the candidates for a prompt, best first.
 
     Raises:
@@ -144,7 +144,7 @@ def cut_picture(
     return with_pixels(load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates))
 
 
-def sam_fields(cut: CutMask) -> dict[str, Any]:
+def sam_fields(cut: SegmentedMask) -> dict[str, Any]:
     """Return a mask under SAM's field names; boxes say their format."""
     from search.masks.rle import coco_rle_from_mask
 
@@ -179,7 +179,7 @@ def _mask_from_file(path: Path, settings: Settings) -> Mask:
     return mask_from_array(_pixels(path, settings).mean(axis=2) >= INSIDE_LEVEL)
 
 
-def _overlay(rgb: RgbImage, found: list[CutMask]) -> bytes:
+def _overlay(rgb: RgbImage, found: list[SegmentedMask]) -> bytes:
     """Return the masks drawn on the photo, as a PNG file."""
     from api.render import draw as pictures
     from search.masks.rle import array_from_mask
@@ -188,7 +188,7 @@ def _overlay(rgb: RgbImage, found: list[CutMask]) -> bytes:
     return pictures.png_bytes(shown)
 
 
-def _iter_cutouts(rgb: RgbImage, found: list[CutMask]) -> Iterator[bytes]:
+def _iter_cutouts(rgb: RgbImage, found: list[SegmentedMask]) -> Iterator[bytes]:
     """Yield what each mask cuts out of the photo, as a PNG file."""
     from api.render import draw as pictures
     from search.masks.rle import array_from_mask
@@ -197,7 +197,7 @@ def _iter_cutouts(rgb: RgbImage, found: list[CutMask]) -> Iterator[bytes]:
         yield pictures.png_bytes(pictures.cutout(rgb, array_from_mask(cut.mask)))
 
 
-def _print_masks(found: list[CutMask]) -> None:
+def _print_masks(found: list[SegmentedMask]) -> None:
     for cut in found:
         box = ",".join(f"{edge:g}" for edge in cut.bbox_xywh)
         click.echo(

@@ -244,7 +244,7 @@ class _Clock:
         self.work.cancel()
 
 
-class NoSurprises:
+class UnhandledErrorMiddleware:
     """Answers what nobody foresaw with 500 and no word of what is inside; the log has it all."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from starlette.concurrency import run_in_threadpool
 
-from api.http.admission import Turns
+from api.http.admission import AdmissionLimiter
 from api.http.problems import problem_of
 from api.http.routes.forms import SearchForm, SegmentForm
 from api.http.routes.shared import LibraryHere, QuickJson, problems
@@ -32,14 +32,14 @@ from search.errors import BusyError, SegsearchError
 router = APIRouter(prefix="/v1", tags=["search"], route_class=QuickJson)
 
 
-async def _turns(request: Request) -> Turns:
+async def _turns(request: Request) -> AdmissionLimiter:
     """Return the turns at the segmenter, once the models are not being loaded any more."""
     await request.app.state.readiness.loaded()
-    turns: Turns = request.app.state.turns
+    turns: AdmissionLimiter = request.app.state.turns
     return turns
 
 
-TurnsHere = Annotated[Turns, Depends(_turns)]
+TurnsHere = Annotated[AdmissionLimiter, Depends(_turns)]
 
 
 @router.post("/search", summary="Find segments", responses=problems(404, 413, 422, 503))
@@ -63,7 +63,7 @@ async def search_batch(
     return BatchResponse(results=tuple(results))
 
 
-async def _in_turn(library: Library, turns: Turns, search: SearchRequest) -> BatchResult:
+async def _in_turn(library: Library, turns: AdmissionLimiter, search: SearchRequest) -> BatchResult:
     try:
         return await turns.run(_result, library, search)
     except BusyError as error:

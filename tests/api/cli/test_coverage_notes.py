@@ -22,7 +22,7 @@ from api.services.status import library_out
 from ingest.pipeline import ingest
 from ingest.stats import Tally
 from search.records import SearchFilter
-from starter.photo_file import Camera, Capture, save_photo
+from starter.drawing.photo_file import Camera, Capture, save_photo
 
 CAPTURE = Capture(datetime(2024, 5, 1, 12), Camera("Test", "One", "+00:00"))
 
@@ -34,7 +34,7 @@ class Stopping(Quiet):
         self.after = after
 
     def show(self, tally: Tally) -> None:
-        if not tally.is_whole_pass and tally.ingested >= self.after:
+        if not tally.is_coarse_pass and tally.ingested >= self.after:
             raise KeyboardInterrupt
 
 
@@ -46,12 +46,12 @@ def library(tmp_path: Path) -> Iterator[Library]:
             rgb = np.full((36, 48, 3), 128, np.uint8)
             rgb[6:30, 6:42] = color
             save_photo(rgb, CAPTURE, tmp_path / "photos" / f"{word}.png")
-        assert ingest([tmp_path / "photos"], library.workshop(), Stopping()).interrupted
+        assert ingest([tmp_path / "photos"], library.ingest_context(), Stopping()).interrupted
         yield library
 
 
 def cut_all(library: Library) -> None:
-    ingest([library.folder.parent / "photos"], library.workshop(), Quiet())
+    ingest([library.folder.parent / "photos"], library.ingest_context(), Quiet())
 
 
 def test_a_search_tells_how_much_it_goes_over_and_finds_whole_photos(library: Library) -> None:
@@ -82,7 +82,8 @@ def test_files_not_looked_at_are_part_of_the_coverage(library: Library, tmp_path
         rgb = np.full((36, 48, 3), seed, np.uint8)
         save_photo(rgb, CAPTURE, tmp_path / "photos" / f"{seed}.png")
     stopped = replace(
-        library.workshop(), settings=library.settings.model_copy(update={"whole_first_from": 0})
+        library.ingest_context(),
+        settings=library.settings.model_copy(update={"whole_first_from": 0}),
     )
     ingest([tmp_path / "photos"], stopped, Stopping())
     coverage = search(library, SearchRequest(text="green")).coverage
@@ -140,5 +141,5 @@ def test_a_root_is_said_to_be_elsewhere_and_no_photo_is_read(
         raise AssertionError("a file is read")
 
     monkeypatch.setattr("ingest.scanning.scan.bytes_sha256", read)
-    summary = ingest([tmp_path / "disk"], library.workshop(), Quiet())
+    summary = ingest([tmp_path / "disk"], library.ingest_context(), Quiet())
     assert (summary.photos_unchanged, summary.photos_vanished) == (4, 0)

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from support.api_samples import assert_problem, flat_photo, in_base64
 from support.locked import KEYRING, WAIT_S, GatedSegmenter, Site, site, wait_until
 
-from api.http.admission import AT_ONCE, Turns
+from api.http.admission import AT_ONCE, AdmissionLimiter
 from api.http.middleware.guards import TimeLimit
 from api.http.problems import answer_with_problems
 from api.http.routes.shared import QuickJson
@@ -46,7 +46,7 @@ def begin_clicks(
     """Click on photos; one click has arrived at the segmenter, which is shut, the others wait."""
     clicks = [pool.submit(here.click, NAMES[number % len(NAMES)]) for number in range(count)]
     assert segmenter.arrived.acquire(timeout=WAIT_S)
-    turns: Turns = here.app.state.turns
+    turns: AdmissionLimiter = here.app.state.turns
     wait_until(lambda: turns.waiting + turns.running == count)
     return clicks
 
@@ -130,7 +130,7 @@ def test_a_search_that_cuts_or_decodes_waits_its_turn_too(
 ) -> None:
     segmenter = GatedSegmenter()
     with site(stock, tmp_path, segmenter=segmenter) as here:
-        turns = here.app.state.turns = Turns(at_once=1)
+        turns = here.app.state.turns = AdmissionLimiter(at_once=1)
         clicks = begin_clicks(here, segmenter, pool, 1)
         prompt = {"points": [{"x": 12, "y": 22}]}
         examples = {
@@ -149,7 +149,7 @@ def test_beyond_a_number_nobody_waits(
 ) -> None:
     segmenter = GatedSegmenter()
     with site(stock, tmp_path, segmenter=segmenter) as here:
-        here.app.state.turns = Turns(at_once=1, waiting_max=2)
+        here.app.state.turns = AdmissionLimiter(at_once=1, waiting_max=2)
         clicks = begin_clicks(here, segmenter, pool, 3)
         refused = here.click()
         assert_problem(refused, 503, "2 requests wait", "try again")
@@ -161,7 +161,7 @@ def test_beyond_a_number_nobody_waits(
 
 
 def test_who_has_a_turn_at_once_takes_no_place_among_those_who_wait() -> None:
-    turns = Turns(at_once=1, waiting_max=1)
+    turns = AdmissionLimiter(at_once=1, waiting_max=1)
 
     async def two_at_once() -> None:
         async with anyio.create_task_group() as group:
@@ -172,7 +172,7 @@ def test_who_has_a_turn_at_once_takes_no_place_among_those_who_wait() -> None:
 
 
 def test_nobody_waits_forever_for_a_turn() -> None:
-    turns = Turns(at_once=1, patience_s=0.05)
+    turns = AdmissionLimiter(at_once=1, patience_s=0.05)
 
     async def two() -> None:
         let = threading.Event()
@@ -189,7 +189,7 @@ def test_nobody_waits_forever_for_a_turn() -> None:
 
 
 def test_a_turn_whose_work_fails_is_given_back() -> None:
-    turns = Turns(at_once=1)
+    turns = AdmissionLimiter(at_once=1)
 
     async def fail() -> None:
         for _ in range(3):
@@ -226,7 +226,7 @@ def test_one_who_waits_for_a_turn_too_long_leaves_the_queue(
 ) -> None:
     segmenter = GatedSegmenter()
     with site(stock, tmp_path, segmenter=segmenter, request_timeout_s=2.0) as here:
-        turns = here.app.state.turns = Turns(at_once=1)
+        turns = here.app.state.turns = AdmissionLimiter(at_once=1)
         clicks = begin_clicks(here, segmenter, pool, 3)
         assert {click.result(WAIT_S).status_code for click in clicks} == {503}
         wait_until(lambda: turns.waiting == 0)
@@ -280,7 +280,7 @@ def test_a_slow_cut_does_not_hold_the_event_loop(stock: Path, tmp_path: Path) ->
             "photo_id": here.photos["trip/large.png"],
             "prompt": {"points": [{"x": 12, "y": 22}]},
         }
-        here.app.state.turns = Turns()  # these belong to one event loop
+        here.app.state.turns = AdmissionLimiter()  # these belong to one event loop
         transport = httpx.ASGITransport(here.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
             cut = asyncio.create_task(http.post("/v1/segment", json=body))
@@ -373,10 +373,10 @@ def test_when_it_stops_requests_end_first(
     with site(stock, tmp_path, segmenter=segmenter) as here:
         answered: list[int] = []
 
-        def write_what_is_in_hand() -> None:
+        def write_what_is_in_progress() -> None:
             answered.append(httpx.get(f"{address}/health", trust_env=False).status_code)
 
-        server = Server(here.app, here.library.settings, write_what_is_in_hand)
+        server = Server(here.app, here.library.settings, write_what_is_in_progress)
         running = run_beside(server, pool)
         address = address_of_server(server)
         prompt = {"points": [{"x": 12, "y": 22}]}

@@ -31,7 +31,7 @@ from api.library.library import Library
 from api.settings import Settings
 from ingest.pipeline import ingest
 from ingest.stats import Tally
-from starter.photo_file import Camera, Capture, save_photo
+from starter.drawing.photo_file import Camera, Capture, save_photo
 from starter.scenes import draw_scene
 
 JOB_WITHIN_MS = 120_000  # models load in a process of their own, on a busy machine
@@ -589,7 +589,7 @@ def test_new_photos_are_brought_in_while_one_looks(chrome: Any, own: Path, sampl
     photos = own.parent / "new"
     save_drawn(photos / "first.jpg", 70)
     with Library(Settings(library=own, points_per_side=6), command="test") as library:
-        assert ingest([photos], library.workshop(), Quiet()).photos_ingested == 1
+        assert ingest([photos], library.ingest_context(), Quiet()).photos_ingested == 1
     with serve(own) as server, visiting(chrome, server.address) as visit:
         page = visit.page
         visit.open()
@@ -614,7 +614,7 @@ class OnlyWhole(Quiet):
     """Presses Ctrl-C once all whole photos are in."""
 
     def show(self, tally: Tally) -> None:
-        if not tally.is_whole_pass:
+        if not tally.is_coarse_pass:
             raise KeyboardInterrupt
 
 
@@ -627,13 +627,13 @@ def uncut(tmp_path: Path) -> Iterator[Library]:
             rgb[6:30, 6 + number // 4 : 42] = color
             capture = Capture(datetime(2024, 5, 1, number), Camera("Test", "One", "+00:00"))
             save_photo(rgb, capture, tmp_path / "photos" / str(number // 4) / f"{word}.png")
-        ingest([tmp_path / "photos"], library.workshop(), OnlyWhole())
+        ingest([tmp_path / "photos"], library.ingest_context(), OnlyWhole())
         yield library
 
 
 def cut(library: Library, folder: str = "") -> None:
     """Cut the photos of a folder; each has four, one of each color."""
-    ingest([library.folder.parent / "photos" / folder], library.workshop(), Quiet())
+    ingest([library.folder.parent / "photos" / folder], library.ingest_context(), Quiet())
 
 
 @browser_test

@@ -40,7 +40,9 @@ def test_a_forgotten_photo_is_gone_with_its_segments_and_comes_back_by_ingest(
     assert photo_id not in {hit["photo_id"] for hit in hits}
     assert_problem(served.http.delete(f"/v1/photos/{photo_id}"), 404, photo_id)
     assert (tmp_path / "photos" / "flat.png").is_file()
-    assert ingest([tmp_path / "photos"], served.library.workshop(), Quiet()).photos_ingested == 1
+    assert (
+        ingest([tmp_path / "photos"], served.library.ingest_context(), Quiet()).photos_ingested == 1
+    )
     assert photo_id in shown(served)
     assert served.get(f"/v1/segments/{segment_id}").status_code == 200
 

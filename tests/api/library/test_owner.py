@@ -29,7 +29,7 @@ from api.library.ownership import (
 from api.settings import Settings
 from search.errors import OwnedError
 from search.records import SearchFilter
-from starter.photo_file import Camera, Capture, save_photo
+from starter.drawing.photo_file import Camera, Capture, save_photo
 from starter.scenes import draw_scene
 
 FLAGS = ("--models", "starter", "--points-per-side", 6)

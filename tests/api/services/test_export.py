@@ -29,7 +29,7 @@ from ingest.pipeline import ingest
 from search.errors import StoreError
 from search.masks.rle import array_from_mask, resized
 from search.records import Mask, SearchFilter
-from starter.photo_file import save_photo
+from starter.drawing.photo_file import save_photo
 from starter.scenes import draw_scene
 
 
@@ -62,7 +62,7 @@ def test_photos_go_by_their_real_names_in_every_answer(tmp_path: Path) -> None:
         capture = SAMPLE["flat.png"][1]
         for number, path in enumerate((folder / "a.png", *(unusual / name for name in names))):
             save_photo(draw_scene(number, (64, 64)).image, capture, path)
-        ingest([unusual, folder], library.workshop(), Quiet())
+        ingest([unusual, folder], library.ingest_context(), Quiet())
         client = TestClient(create_app(library), base_url="http://127.0.0.1")
         shown = client.get("/v1/photos").json()["photos"]
         paths = {photo["path"] for photo in shown}

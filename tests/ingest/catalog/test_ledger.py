@@ -56,8 +56,8 @@ def finish(ledger: Ledger, root: Root, name: str, photo: Photo | None = None) ->
 
 
 def tell(ledger: Ledger) -> None:
-    for photo_id in ledger.stale_photos():
-        ledger.index_told(photo_id, ledger.facts_now(photo_id))
+    for photo_id in ledger.unsynced_photos():
+        ledger.mark_synced(photo_id, ledger.facts_now(photo_id))
 
 
 def browsed(ledger: Ledger, **where: object) -> list[str | None]:
@@ -190,7 +190,7 @@ def test_a_new_outer_root_makes_the_photos_of_inner_ones_stale(ledger: Ledger, r
     photo = finish(ledger, inner, "a.jpg")
     finish(ledger, other, "b.jpg")
     outer = ledger.add_root(root.path.parent)
-    assert ledger.stale_photos() == sorted([photo.photo_id, make_photo("b.jpg").photo_id])
+    assert ledger.unsynced_photos() == sorted([photo.photo_id, make_photo("b.jpg").photo_id])
     names = {f"{outer.root_id}/photos/sub", f"{root.root_id}/sub", inner.root_id}
     assert names <= set(ledger.facts_now(photo.photo_id).folders)
 
@@ -295,7 +295,7 @@ def test_a_photo_is_finished_last_and_hidden_before(ledger: Ledger, root: Root) 
     photo = make_photo("a")
     ledger.begin_photo(photo)
     assert not ledger.is_finished(photo.photo_id)
-    assert ledger.stale_photos() == [photo.photo_id]
+    assert ledger.unsynced_photos() == [photo.photo_id]
     assert browsed(ledger) == []
     assert ledger.facts_now(photo.photo_id).hidden
     ledger.finish_photo(photo, FileKey(root, b"a.jpg"), STAMP, "sha")
@@ -409,7 +409,7 @@ def test_a_ledger_from_before_dates_had_sources_has_its_photos_dated(tmp_path: P
         photo_id = make_photo("a").photo_id
         facts = ledger.photo(photo_id).photo.facts
         assert (facts.date_source, facts.taken_at) == ("unknown", facts.sort_at)
-        assert ledger.stale_photos() == [photo_id]  # the index is to be told
+        assert ledger.unsynced_photos() == [photo_id]  # the index is to be told
         assert ledger.facets(SearchFilter()).months == {"1999-12": 1}
         for taken_from, found in (
             (datetime(1999, 12, 31, 23, 59, 59), 1),

@@ -20,8 +20,8 @@ from ingest.catalog.connection import LEDGER_NAME
 from ingest.maintenance.mask_checks import mask_problem
 from ingest.maintenance.repair import Repair, repair
 from ingest.maintenance.verify import Health, verify
-from ingest.segmentation.types import CutMask
-from ingest.steps import segments_from_cut
+from ingest.segmentation.types import SegmentedMask
+from ingest.steps import segments_from_masks
 from search.errors import DamagedError
 from search.index import points
 from search.index.payload import Payload
@@ -86,7 +86,7 @@ def test_masks_stored_smaller_than_the_photo_are_whole(tmp_path: Path) -> None:
 def thin_segment(mask_hw: NDArray[np.bool_]) -> Segment:
     """A segment of a photo of that size, with its mask as it is stored."""
     box = bbox_xywh_from_array(mask_hw)
-    cut = CutMask(
+    cut = SegmentedMask(
         mask=mask_from_array(mask_hw),
         bbox_xywh=box,
         area_px=int(mask_hw.sum()),
@@ -95,7 +95,7 @@ def thin_segment(mask_hw: NDArray[np.bool_]) -> Segment:
         point_xy=None,
         crop_box_xywh=box,
     )
-    return segments_from_cut(photo_id_from_digest("thin"), "f00d", [cut], 1024)[0]
+    return segments_from_masks(photo_id_from_digest("thin"), "f00d", [cut], 1024)[0]
 
 
 @pytest.mark.parametrize("size_wh", [(3000, 4), (4, 3000), (6000, 40), (1, 1200), (2500, 120)])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ingest.scanning.ignore import comparable, patterns_from_lines
 from ingest.scanning.ignore_file import MOST_BYTES
-from ingest.scanning.ignore_patterns import comparable, patterns_from_lines
-from ingest.scanning.walk import Told, iter_photo_files
+from ingest.scanning.walk import iter_entries
 
 
 def left_out_by(*lines: str, path: str, is_folder: bool = False) -> bool:
@@ -75,9 +75,10 @@ def test_many_stars_take_no_longer_than_few() -> None:
 
 
 def taken(root: Path, told: list[str] | None = None) -> list[str]:
-    say = told if told is not None else []
-    found = iter_photo_files(root, Told(lambda _, reason: say.append(reason)))
-    return [str(path.relative_to(root)) for path in found]
+    entries = list(iter_entries(root))
+    if told is not None:
+        told += [entry.reason for entry in entries if entry.kind == "unreadable"]
+    return [str(entry.path.relative_to(root)) for entry in entries if entry.kind == "photo"]
 
 
 def private(root: Path, folder: str = "private") -> Path:

@@ -12,7 +12,7 @@ import pytest
 from support.ingest_rig import Rig, write
 
 from ingest.maintenance.removal import known_folder, missing_photos, only_below
-from ingest.scanning.mounts import SeenDevices
+from ingest.scanning.mounts import DeviceMap
 from search.errors import UsageError
 
 
@@ -219,7 +219,7 @@ def test_a_folder_in_a_root_can_be_forgotten(rig: Rig, disks: Disks) -> None:
 
 
 def test_devices_are_noted_where_they_begin() -> None:
-    seen = SeenDevices()
+    seen = DeviceMap()
     for below, device in ((b"", 1), (b"a", 1), (b"a/b", 2), (b"a/b/c", 2), (b"d", 1), (b"e/f", 1)):
         seen.note(below, device)
     assert seen.begins == {b"": 1, b"a/b": 2}

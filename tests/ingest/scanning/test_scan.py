@@ -16,9 +16,10 @@ import pytest
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey, FileStamp, is_gone
 from ingest.imaging.decode import bytes_sha256
-from ingest.scanning.scan import Again, NewFile, iter_new_files
-from ingest.scanning.scan_result import Seen
-from ingest.scanning.scopes import count_files, scopes_from_paths
+from ingest.run import record
+from ingest.scanning.listing import count_waiting, list_scope
+from ingest.scanning.scan import Gone, NewFile, RescanPolicy, iter_outcomes
+from ingest.scanning.scopes import scopes_from_paths
 from ingest.scanning.vanished import mark_vanished
 from ingest.stats import Tally
 from search.errors import UsageError
@@ -32,30 +33,25 @@ class Scan:
     folder: Path
     ledger: Ledger
     tally: Tally = field(default_factory=Tally)
-    settled: int = 0
+    recorded: int = 0
 
     def new(
-        self, *paths: Path, again: Again | None = None, exclude: tuple[str, ...] = ()
+        self, *paths: Path, policy: RescanPolicy | None = None, exclude: tuple[str, ...] = ()
     ) -> list[str]:
         """The files that need decoding, by path below the folder; what is gone is noted."""
-        self.tally, self.settled, found = Tally(), 0, []
+        self.tally, self.recorded, found = Tally(), 0, list[NewFile]()
         for scope in scopes_from_paths(paths or (self.folder,), self.ledger, exclude):
-            seen = Seen()
-            found += list(
-                iter_new_files(
-                    scope,
-                    self.ledger,
-                    self.tally,
-                    seen,
-                    again or Again(),
-                    on_settled=self._settled,
-                )
-            )
-            mark_vanished([(scope, seen)], self.ledger, self.tally)
+            listing = list_scope(scope, self.ledger)
+            self.tally.notices += listing.notices
+            for outcome in iter_outcomes(listing, self.ledger, policy or RescanPolicy()):
+                if isinstance(outcome, NewFile):
+                    found.append(outcome)
+                else:
+                    record(outcome, self.ledger, self.tally, listing)
+                    self.recorded += 1
+            vanished = mark_vanished([listing], self.ledger)
+            self.tally.add_vanished(vanished.hidden, vanished.excluded, vanished.notices)
         return [str(new.key.path.relative_to(self.folder)) for new in found]
-
-    def _settled(self) -> None:
-        self.settled += 1
 
     def finish(self, name: str) -> None:
         """Note a file as a finished photo, as the pipeline does."""
@@ -93,16 +89,14 @@ def test_everything_is_new_at_first_and_nothing_later(scan: Scan) -> None:
     assert scan.new() == ["a.jpg", "s/b.jpg", "s/t/c.jpg"]
     assert scan.new() == ["a.jpg", "s/b.jpg", "s/t/c.jpg"]  # nothing was finished
     assert finished(scan).new() == []
-    assert (scan.tally.unchanged, scan.settled) == (3, 3)
+    assert (scan.tally.unchanged, scan.recorded) == (3, 3)
 
 
-def test_files_are_found_as_they_are_asked_for(scan: Scan) -> None:
+def test_outcomes_come_one_by_one_as_they_are_asked_for(scan: Scan) -> None:
     [scope] = scopes_from_paths([scan.folder], scan.ledger)
-    seen = Seen()
-    files = iter_new_files(scope, scan.ledger, Tally(), seen, Again(), on_settled=lambda: None)
-    first = next(files)
-    assert isinstance(first, NewFile)
-    assert set(seen.files) == {b"a.jpg"}
+    outcomes = iter_outcomes(list_scope(scope, scan.ledger), scan.ledger, RescanPolicy())
+    (scan.folder / "s/b.jpg").unlink()
+    assert [type(outcome) for outcome in outcomes] == [NewFile, Gone, NewFile]
 
 
 def test_changed_content_is_new_and_the_same_content_elsewhere_is_not(scan: Scan) -> None:
@@ -115,8 +109,8 @@ def test_changed_content_is_new_and_the_same_content_elsewhere_is_not(scan: Scan
 
 def test_photos_cut_otherwise_are_new_when_asked_for(scan: Scan) -> None:
     finished(scan)
-    assert scan.new(again=Again("f00d")) == []
-    assert len(scan.new(again=Again("beef"))) == 3
+    assert scan.new(policy=RescanPolicy("f00d")) == []
+    assert len(scan.new(policy=RescanPolicy("beef"))) == 3
 
 
 def test_an_unfinished_photo_is_new(scan: Scan) -> None:
@@ -131,7 +125,9 @@ def test_paths_below_others_and_named_twice_add_nothing(scan: Scan) -> None:
     paths = [scan.folder / "s", scan.folder, scan.folder / "a.jpg", scan.folder]
     scopes = scopes_from_paths(paths, scan.ledger)
     assert [scope.path for scope in scopes] == [scan.folder]
-    assert count_files(scopes, scan.ledger) == (3, 3)
+    listings = [list_scope(scope, scan.ledger) for scope in scopes]
+    assert sum(listing.count() for listing in listings) == 3
+    assert count_waiting(listings, scan.ledger) == 3
 
 
 def test_thousands_of_files_may_be_named(scan: Scan) -> None:
@@ -157,7 +153,9 @@ def test_roots_in_a_folder_are_looked_through_on_their_own(scan: Scan) -> None:
         scan.folder / "s",
         scan.folder / "s/t",
     ]
-    assert count_files(scopes, scan.ledger) == (3, 3)
+    listings = [list_scope(scope, scan.ledger) for scope in scopes]
+    assert sum(listing.count() for listing in listings) == 3
+    assert count_waiting(listings, scan.ledger) == 3
     assert len(scan.new()) == 3
     assert [scope.path for scope in scopes_from_paths([scan.folder / "s"], scan.ledger)] == [
         scan.folder / "s",

@@ -12,7 +12,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import pytest
 
 from ingest.imaging.decode import path_text, shown_path
-from ingest.scanning.walk import Links, Told, iter_photo_files
+from ingest.scanning.links import Links
+from ingest.scanning.walk import EntryKind, iter_entries, iter_photo_files
 
 
 def touch(root: Path, *names: str) -> None:
@@ -23,6 +24,10 @@ def touch(root: Path, *names: str) -> None:
 
 def walked(root: Path) -> list[str]:
     return [str(path.relative_to(root)) for path in iter_photo_files(root)]
+
+
+def of_kind(kind: EntryKind, root: Path, exclude: tuple[str, ...] = ()) -> list[Path]:
+    return [entry.path for entry in iter_entries(root, exclude=exclude) if entry.kind == kind]
 
 
 def test_photos_are_found_by_extension_sorted_at_each_level(tmp_path: Path) -> None:
@@ -67,11 +72,9 @@ def test_links_are_followed_once_and_real_paths_win(tmp_path: Path) -> None:
         "real/a.jpg",
         "other/b.jpg",
     ]
-    outside: list[Path] = []
-    left_out: list[Path] = []
-    found = iter_photo_files(root, Told(left_out=left_out.append, outside=outside.append))
-    assert [str(path.relative_to(root)) for path in found] == ["itself.jpg", "real/a.jpg"]
-    assert outside == left_out == [root / "file.jpg", root / "other"]
+    assert walked(root) == ["itself.jpg", "real/a.jpg"]
+    assert of_kind("outside", root) == of_kind("left_out", root)
+    assert of_kind("outside", root) == [root / "file.jpg", root / "other"]
     roots = Links((root, tmp_path / "elsewhere"))
     found = iter_photo_files(root, links=roots)
     assert (root / "other/b.jpg") in set(found)  # below a root, though another one
@@ -103,17 +106,17 @@ def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    told: list[tuple[Path, str]] = []
-    found = list(iter_photo_files(tmp_path, Told(lambda path, reason: told.append((path, reason)))))
-    assert [path.name for path in found] == ["a.jpg", "z.jpg"]
-    locked = tmp_path / "locked"
-    assert told == [(locked, f"{locked} can't be read: permission denied.")]
+    entries = list(iter_entries(tmp_path))
+    assert [entry.path.name for entry in entries if entry.kind == "photo"] == ["a.jpg", "z.jpg"]
+    [unreadable] = [entry for entry in entries if entry.kind == "unreadable"]
+    assert unreadable.path == tmp_path / "locked"
+    assert unreadable.reason == f"{unreadable.path} can't be read: permission denied."
 
 
 def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
-    told: list[str] = []
-    assert not list(iter_photo_files(tmp_path / "no", Told(lambda _, reason: told.append(reason))))
-    assert "no such file" in told[0]
+    [entry] = iter_entries(tmp_path / "no")
+    assert entry.kind == "unreadable"
+    assert "no such file" in entry.reason
 
 
 def test_control_characters_in_a_name_do_not_reach_the_terminal() -> None:
@@ -161,9 +164,10 @@ def test_patterns_that_are_given_count_from_the_folder_and_files_may_take_back(
 ) -> None:
     touch(tmp_path, "a.jpg", "s/a.jpg", "s/b.jpg", "t/b.jpg")
     (tmp_path / "t/.segsearchignore").write_text("!b.jpg\n")
-    left_out: list[Path] = []
-    found = iter_photo_files(tmp_path, Told(left_out=left_out.append), exclude=["/a.jpg", "b.*"])
+    exclude = ("/a.jpg", "b.*")
+    found = iter_photo_files(tmp_path, exclude=exclude)
     assert [str(path.relative_to(tmp_path)) for path in found] == ["s/a.jpg", "t/b.jpg"]
+    left_out = of_kind("left_out", tmp_path, exclude)
     assert left_out == [tmp_path / "a.jpg", tmp_path / "s/b.jpg"]
 
 

@@ -25,17 +25,17 @@ from api.services import watch as watching
 from api.services.watch import iter_changes, watch
 from api.services.watch import watcher as watched_beside
 from ingest.catalog.ledger import Ledger
-from ingest.pipeline import ingest
+from ingest.pipeline import WatchScope, ingest
 from ingest.scanning.debounce import (
     AT_MOST_S,
     SETTLED_S,
-    Settling,
+    Debouncer,
     Where,
     is_watched,
     where_to_look,
 )
+from ingest.scanning.deletion_guard import WINDOW_S, DeletionGuard
 from ingest.scanning.inotify import can_watch_more
-from ingest.scanning.scopes import TOGETHER_S, Caution, Glance
 from ingest.stats import IngestSummary
 from search.errors import OwnedError
 from search.records import SearchFilter
@@ -45,7 +45,7 @@ BOTH_START_WITHIN_S = 240.0  # two processes load models, the server and the one
 
 
 def test_a_file_that_is_still_written_waits_until_it_no_longer_changes(tmp_path: Path) -> None:
-    path, settling = tmp_path / "a.jpg", Settling()
+    path, settling = tmp_path / "a.jpg", Debouncer()
     path.write_bytes(b"1")
     settling.note([path], 0.0)
     assert settling.settled(SETTLED_S - 0.1) == set()
@@ -57,7 +57,7 @@ def test_a_file_that_is_still_written_waits_until_it_no_longer_changes(tmp_path:
 
 
 def test_many_changes_are_one_batch_and_what_is_gone_settles_too(tmp_path: Path) -> None:
-    settling = Settling()
+    settling = Debouncer()
     paths = [tmp_path / f"{number}.jpg" for number in range(5)]
     for moment, path in enumerate(paths):
         settling.note([path], moment / 2)
@@ -66,7 +66,7 @@ def test_many_changes_are_one_batch_and_what_is_gone_settles_too(tmp_path: Path)
 
 
 def test_a_burst_without_an_end_is_looked_at_but_for_what_is_being_written(tmp_path: Path) -> None:
-    settling, done, busy = Settling(), tmp_path / "done.jpg", tmp_path / "busy.jpg"
+    settling, done, busy = Debouncer(), tmp_path / "done.jpg", tmp_path / "busy.jpg"
     done.touch()
     settling.note([done], 0.0)
     settling.note([busy], AT_MOST_S - 1)
@@ -122,8 +122,8 @@ def test_hidden_files_and_the_library_itself_are_not_watched(tmp_path: Path) -> 
     assert not watched("library/ledger.sqlite-wal")
 
 
-def glance(rig: Rig, *deep: Path, **how: Any) -> IngestSummary:
-    return ingest(deep, rig.workshop(), Quiet(), glance=Glance(**how))
+def look_at(rig: Rig, *deep: Path, **how: Any) -> IngestSummary:
+    return ingest(deep, rig.ingest_context(), Quiet(), watch=WatchScope(**how))
 
 
 def test_a_shallow_look_sees_one_folder_and_leaves_what_lies_deeper(rig: Rig) -> None:
@@ -131,16 +131,16 @@ def test_a_shallow_look_sees_one_folder_and_leaves_what_lies_deeper(rig: Rig) ->
     write(rig.photos / "s/t/newer.png", 8)
     for name in ("s/b.png", "s/t/c.png"):
         (rig.photos / name).unlink()
-    summary = glance(rig, shallow=(rig.photos / "s",))
+    summary = look_at(rig, shallow=(rig.photos / "s",))
     assert (summary.photos_ingested, summary.photos_vanished) == (1, 1)
     assert rig.shown() == ["photos/a.png", "photos/s/new.png", "photos/s/t/c.png"]
 
 
 def test_a_file_that_is_busy_is_left_as_it_was(rig: Rig) -> None:
     new, changed = write(rig.photos / "new.png", 7), write(rig.photos / "a.png", 8)
-    summary = glance(rig, rig.photos, busy=frozenset((new, changed)))
+    summary = look_at(rig, rig.photos, busy=frozenset((new, changed)))
     assert (summary.photos_ingested, summary.photos_vanished) == (0, 0)
-    assert glance(rig, rig.photos).photos_ingested == 2
+    assert look_at(rig, rig.photos).photos_ingested == 2
 
 
 def test_much_that_is_gone_at_once_is_asked_about_and_a_move_is_not(tmp_path: Path) -> None:
@@ -149,21 +149,21 @@ def test_much_that_is_gone_at_once_is_asked_about_and_a_move_is_not(tmp_path: Pa
             write(rig.photos / f"{seed % 2}/{seed}.png", seed)
         rig.ingest()
         (rig.photos / "0").rename(rig.photos / "moved")
-        assert glance(rig, rig.photos, asks=Caution()).notices == ()
+        assert look_at(rig, rig.photos, guard=DeletionGuard()).notices == ()
         shutil.rmtree(rig.photos / "moved")
-        summary = glance(rig, rig.photos, asks=Caution())
+        summary = look_at(rig, rig.photos, guard=DeletionGuard())
         assert summary.photos_vanished == 0
         assert f"segsearch ingest {rig.photos}" in summary.notices[0]
         assert len(rig.shown()) == 30
         assert rig.ingest().photos_vanished == 15
         for seed in range(1, 20, 2):  # ten are few
             (rig.photos / f"1/{seed}.png").unlink()
-        assert glance(rig, rig.photos, asks=Caution()).photos_vanished == 10
+        assert look_at(rig, rig.photos, guard=DeletionGuard()).photos_vanished == 10
 
 
 def test_what_goes_bit_by_bit_is_asked_about_like_what_goes_at_once(tmp_path: Path) -> None:
     passed_s = 0.0
-    caution = Caution(lambda: passed_s)
+    caution = DeletionGuard(lambda: passed_s)
     with closing(Rig(tmp_path)) as rig:
         photos = [write(rig.photos / f"{seed}.png", seed) for seed in range(60)]
         rig.ingest()
@@ -171,12 +171,12 @@ def test_what_goes_bit_by_bit_is_asked_about_like_what_goes_at_once(tmp_path: Pa
         for start in (0, 6, 12):
             for path in photos[start : start + 6]:
                 path.unlink()
-            summary = glance(rig, rig.photos, asks=caution)
+            summary = look_at(rig, rig.photos, guard=caution)
             hidden.append(summary.photos_vanished)
         assert hidden == [6, 6, 0]
         assert "too many at once" in summary.notices[0]
-        passed_s += TOGETHER_S
-        assert glance(rig, rig.photos, asks=caution).photos_vanished == 6
+        passed_s += WINDOW_S
+        assert look_at(rig, rig.photos, guard=caution).photos_vanished == 6
 
 
 class Watcher:
@@ -193,7 +193,7 @@ class Watcher:
     def __enter__(self) -> Watcher:
         write(self.photos / "first.png", 99)
         with make_library(self.library) as library:
-            ingest([self.photos], library.workshop(), Quiet())
+            ingest([self.photos], library.ingest_context(), Quiet())
         self._thread.start()
         return self
 
@@ -355,7 +355,7 @@ def test_a_server_watches_a_disk_that_is_away_and_no_folder_that_never_was(tmp_p
     with make_library(tmp_path / "library") as library:
         for folder in (here, away):
             write(folder / "a.png", 1)
-            ingest([folder], library.workshop(), Quiet())
+            ingest([folder], library.ingest_context(), Quiet())
         library.ledger().add_root(tmp_path / "never")
         away.rename(tmp_path / "elsewhere")
         with watched_beside(library, (sys.executable, "-c", TELL_AND_WAIT, str(told))) as stop:

@@ -11,7 +11,7 @@ import torch
 from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES, build_sam2
 from support.sam_reference import differences, reference_masks
 
-from ingest.segmentation.checkpoints import load_segmenter
+from ingest.segmentation.sam2 import load_segmenter
 from ingest.segmentation.types import MaskParameters, Prompt
 from search.errors import HubError, ModelError
 from search.settings import Precision

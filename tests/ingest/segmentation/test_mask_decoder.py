@@ -14,10 +14,10 @@ from support.sam_reference import reference_predictor
 from torch import Tensor
 
 from ingest.segmentation import mask_decoder_cpu as decoder_cpu
-from ingest.segmentation.checkpoints import load_segmenter
 from ingest.segmentation.mask_decoder import PointDecoder
 from ingest.segmentation.mask_decoder_cpu import TiledDecoder
 from ingest.segmentation.mask_generator import low_res_predictor
+from ingest.segmentation.sam2 import load_segmenter
 from starter import weights_dir
 from starter.scenes import draw_scene
 

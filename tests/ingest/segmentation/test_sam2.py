@@ -23,10 +23,9 @@ from support.sam_reference import (
 )
 
 from ingest.imaging.decode import decode_photo
-from ingest.segmentation.checkpoints import load_segmenter
 from ingest.segmentation.mask_decoder import PointDecoder
 from ingest.segmentation.mask_generator import _stages
-from ingest.segmentation.sam2 import Sam2Segmenter
+from ingest.segmentation.sam2 import Sam2Segmenter, load_segmenter
 from ingest.segmentation.types import MaskParameters, Prompt
 from search.errors import ModelError, UsageError
 from search.masks.rle import array_from_mask, box_iou, iou, mask_from_array

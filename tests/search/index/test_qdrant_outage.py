@@ -23,7 +23,7 @@ from ingest.pipeline import ingest
 from ingest.stats import IngestSummary
 from search.errors import StoreError, StoreUnreachableError
 from search.records import SearchFilter
-from starter.photo_file import Camera, Capture, save_photo
+from starter.drawing.photo_file import Camera, Capture, save_photo
 
 PHOTOS = 6
 AWAY_S = 1.5
@@ -54,7 +54,7 @@ def library_on(server: QdrantServer, folder: Path, **settings: Any) -> Library:
 
 
 def bring_in(library: Library, photos: Path) -> IngestSummary:
-    return ingest([photos], library.workshop(), Quiet())
+    return ingest([photos], library.ingest_context(), Quiet())
 
 
 def begin(server: QdrantServer, outage: str) -> None:

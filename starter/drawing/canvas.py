@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from starter.colors import Floats, Palette, Rgb
-from starter.patterns import Frame, noise_patch, pattern_map
-from starter.shapes import Stamp
+from starter.drawing.colors import Floats, Palette, Rgb
+from starter.drawing.patterns import Frame, noise_patch, pattern_map
+from starter.drawing.shapes import Stamp
 
 MAX_NODES = 65_535  # the label map is uint16
 MIN_AREA_FRACTION = 0.00025  # smaller marks could be neither clicked nor seen

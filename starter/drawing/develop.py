@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from starter.canvas import Canvas
-from starter.colors import Floats
-from starter.patterns import noise_patch
-from starter.shapes import SHAPES, draw_outline, stamp_outline
+from starter.drawing.canvas import Canvas
+from starter.drawing.colors import Floats
+from starter.drawing.patterns import noise_patch
+from starter.drawing.shapes import SHAPES, draw_outline, stamp_outline
 
 REFERENCE_PX = 256  # blur is measured in pixels of a picture with this short side
 

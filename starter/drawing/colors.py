@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from starter.chance import pick
+from starter.drawing.chance import pick
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.uint8]

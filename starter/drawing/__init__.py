@@ -1,0 +1,1 @@
+"""Drawing primitives: colors, patterns, shapes, the canvas, photo files."""
