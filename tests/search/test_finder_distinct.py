@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -132,7 +133,8 @@ def test_outlines_are_read_once_and_the_oldest_go_first(sample: Sample) -> None:
         return [segments[each] for each in ids if each in segments]
 
     ids = list(segments)
-    sizes = [ends_of_runs(mask).nbytes for each in ids if (mask := segments[each].mask)]
+    ends = [ends_of_runs(mask) for each in ids if (mask := segments[each].mask)]
+    sizes = [each.nbytes for each in ends if each is not None]
     outlines = Outlines(max_bytes=sum(sizes[2:]))
     assert list(outlines.of([*ids[:2], "deleted"], read)) == ids[:2]
     assert set(outlines.of(ids, read)) == set(ids)  # more than are kept
@@ -181,11 +183,14 @@ def test_a_page_reads_so_many_ranks_at_most_and_says_where_the_next_begins(
 def test_beyond_the_last_rank_nothing_is_read(
     index: EdgeIndex, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[dict[str, object]] = []
     ranked = index.ranked_segments
-    monkeypatch.setattr(
-        index, "ranked_segments", lambda *args, **how: asked.append(how) or ranked(*args, **how)
-    )
+
+    def counted(*args: Any, **how: Any) -> Any:
+        asked.append(how)
+        return ranked(*args, **how)
+
+    monkeypatch.setattr(index, "ranked_segments", counted)
     finder = Finder(index, lambda: encoder)
     page = finder.search(replace(MUG, cursor="after-9999999", distinct=True))
     assert (page.hits, page.cursor) == ([], None)
@@ -222,7 +227,7 @@ def test_diverse_hits_may_be_distinct_too(
 
 
 def test_groups_are_not_distinct(finder: Finder) -> None:
-    with pytest.raises(UsageError, match="distinct is for single segments"):
+    with pytest.raises(UsageError, match="distinct can't be combined"):
         finder.search_grouped(replace(MUG, distinct=True))
 
 

@@ -176,7 +176,7 @@ def made(tmp_path: Path) -> Path:
     ],
 )
 def test_asking_for_other_models_than_the_librarys_is_refused_before_any_is_loaded(
-    made: Path, asked: dict[str, str], says: str
+    made: Path, asked: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(MismatchError, match=says):
         Library(Settings(library=made, **asked), command="test")

@@ -263,10 +263,9 @@ def test_nothing_below_the_least_score_is_found(full_index: SegmentIndex, sample
 
 def test_ranks_are_those_of_the_hits(full_index: SegmentIndex) -> None:
     vector, where = unit_vectors(4, 1), SearchFilter(min_area_fraction=0.01)
-    asked = {"limit": 50, "offset": 3, "min_score": 0.0}
-    hits = full_index.nearest_segments(vector, where, **asked)
+    hits = full_index.nearest_segments(vector, where, limit=50, offset=3, min_score=0.0)
     assert len(hits) > 10
-    ranked = full_index.ranked_segments(vector, where, **asked)
+    ranked = full_index.ranked_segments(vector, where, limit=50, offset=3, min_score=0.0)
     for (segment_id, photo_id, score), hit in zip(ranked, hits, strict=True):
         assert (segment_id, photo_id) == (hit.segment.segment_id, hit.segment.photo_id)
         assert score == pytest.approx(hit.score, abs=1e-6)

@@ -386,7 +386,7 @@ def test_a_file_of_no_use_is_an_error_that_shows_no_key(
 @pytest.mark.parametrize("name", ["api_keys", "read_keys"])
 def test_keys_that_are_given_and_are_none_do_not_open_the_door(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name}: it holds no key"):
-        keyring_from_settings(Settings(**{name: " , "}))
+        keyring_from_settings(Settings.model_validate({name: " , "}))
 
 
 def test_a_key_is_either_full_or_read_only() -> None:

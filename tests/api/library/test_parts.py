@@ -19,7 +19,7 @@ from support.two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
 
 from api.library.library import Library
 from api.settings import Settings
-from ingest.maintenance import rebuild
+from ingest.pipeline import link_known_photo
 from search.errors import ModelError
 from search.index.qdrant_collections import LIBRARY_KEY
 
@@ -280,7 +280,7 @@ def test_a_rebuild_that_is_stopped_changes_nothing_and_goes_on(
     library: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger_gone()
-    link, linked = rebuild.link_known_photo, list[object]()
+    link, linked = link_known_photo, list[object]()
 
     def stop_at_the_third(*args: Any) -> bool:
         linked.append(args)
@@ -288,13 +288,13 @@ def test_a_rebuild_that_is_stopped_changes_nothing_and_goes_on(
             raise KeyboardInterrupt
         return link(*args)
 
-    monkeypatch.setattr(rebuild, "link_known_photo", stop_at_the_third)
+    monkeypatch.setattr("ingest.maintenance.rebuild.link_known_photo", stop_at_the_third)
     ran = library("rebuild", "photos", code=1)
     assert "run the same command again" in ran.err
     assert not LEDGER.exists()
     assert "segsearch rebuild PHOTOS" in library.refused("ingest", "photos", code=1)
     linked.clear()
-    monkeypatch.setattr(rebuild, "link_known_photo", link)
+    monkeypatch.setattr("ingest.maintenance.rebuild.link_known_photo", link)
     assert library("rebuild", "photos", "--json").json["photos_with_file"] == 5
     assert not Path("library/rebuilding").exists()
     assert library("verify").out.splitlines()[-1] == "all is well"
