@@ -25,6 +25,7 @@ from support.ingest_rig import write
 from support.qdrant_server import QdrantServer, qdrant_server
 
 from api.library.library import Library
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.context import IngestContext
 from ingest.pipeline import ingest
@@ -32,9 +33,8 @@ from ingest.ray import Cluster, on_ray_cluster, ray_cluster
 from ingest.segmentation.types import MaskParameters, SegmentedMask
 from ingest.stats import IngestSummary
 from search.errors import ModelError, UsageError
-from search.index.qdrant import open_server_index
+from search.index.qdrant import open_qdrant_index
 from search.records import RgbImage, SearchFilter
-from search.settings import Settings
 
 PHOTOS = 10
 TESTS = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ class WorkersSegmenter(ColorSegmenter):
 def workers_workshop(settings: Settings, vector_name: str, notes: Path) -> IngestContext:
     """What a worker makes for itself."""
     encoder, segmenter = ColorEncoder(), WorkersSegmenter(notes=notes)
-    index = open_server_index(settings, vector_name=vector_name, dim=encoder.dim)
+    index = open_qdrant_index(settings, vector_name=vector_name, dim=encoder.dim)
     return IngestContext(
         settings, lambda: Ledger(Path("nowhere")), lambda: index, lambda: segmenter, lambda: encoder
     )
