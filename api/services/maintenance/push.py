@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from api.library.index.ownership import served_owner
 from api.library.library import Library
-from api.library.ownership import served_owner
 from ingest.maintenance.push import Pushed, Show, push
 from search.errors import OwnedError, UsageError
 from search.index.base import SegmentIndex

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from api.library.index_probe import crashing, ending
+from api.library.index.index_probe import crashing, ending
+from api.library.index.ownership import served_owner
 from api.library.library import Library
-from api.library.ownership import served_owner
 from api.settings import Settings
 from ingest.maintenance.repair import Repair, repair
 from ingest.maintenance.verify import (
