@@ -27,7 +27,7 @@ from support.sample import SAMPLE_PHOTOS, Sample
 from support.served import serving
 
 from api.http.app import create_app
-from api.http.routes.web import WEB, page_files
+from api.http.routes.web import WEB, bundle_modules, page_files
 from api.library.library import Library
 from ingest.pipeline import ingest
 from ingest.stats import Tally
@@ -950,6 +950,79 @@ def test_what_the_page_names_is_there_and_nothing_is_elsewhere() -> None:
         assert not hosts, name
         assert "innerHTML" not in text, name
     assert {path.suffix for path in WEB.rglob("*.*")} <= {".html", ".js", ".css", ".svg"}
+
+
+def test_every_module_and_style_sheet_is_in_a_bundle() -> None:
+    files = page_files()
+    script, styles = files["page.js"].content.decode(), files["page.css"].content.decode()
+    modules = {f"// {name}" for name in files if name.startswith("js/")}
+    assert modules == set(re.findall(r"^// js/.*", script, re.MULTILINE))
+    sheets = [file.content.decode() for name, file in files.items() if name.startswith("css/")]
+    assert all(sheet in styles for sheet in sheets if "@import" not in sheet)
+    assert "@import" not in styles
+
+
+def test_modules_are_bundled_in_the_order_of_evaluation_and_keep_their_names_apart() -> None:
+    texts = {
+        "js/main.js": 'import { one } from "./a/one.js";\n'
+        'import {\n  two as other,\n} from "./two.js";\n'
+        "const name = 3;\none() + other + name;\n",
+        "js/a/one.js": 'import { two } from "../two.js";\nconst name = 1;\n'
+        "export function one() {\n  return name + two;\n}\n",
+        "js/two.js": "const name = 2;\nexport const two = name;\n",
+    }
+    assert bundle_modules(texts, "js/main.js") == (
+        "// js/two.js\nconst module0 = (() => {\n"
+        "const name = 2;\nconst two = name;\nreturn { two };\n})();\n\n"
+        "// js/a/one.js\nconst module1 = (() => {\n"
+        "const { two } = module0;\nconst name = 1;\n"
+        "function one() {\n  return name + two;\n}\nreturn { one };\n})();\n\n"
+        "// js/main.js\nconst module2 = (() => {\n"
+        "const { one } = module1;\nconst {\n  two: other,\n} = module0;\n"
+        "const name = 3;\none() + other + name;\nreturn {  };\n})();\n"
+    )
+
+
+def test_modules_that_import_each_other_are_not_bundled() -> None:
+    texts = {
+        "one.js": 'import { two } from "./two.js";\nexport const one = two;\n',
+        "two.js": 'import { one } from "./one.js";\nexport const two = one;\n',
+    }
+    with pytest.raises(ValueError, match=re.escape("one.js -> two.js -> one.js")):
+        bundle_modules(texts, "one.js")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['import "./x.js";', 'import * as x from "./x.js";', "export default 1;", "export { x };"],
+)
+def test_other_forms_of_import_and_export_are_not_bundled(line: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"main.js: can't be bundled: {line}")):
+        bundle_modules({"main.js": f"{line}\n"}, "main.js")
+
+
+@browser_test
+def test_a_first_visit_asks_for_the_page_in_two_rounds(visit: Visit) -> None:
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    visit.open()
+    visit.cells.first.wait_for()
+    own = [path for path in asked if not path.startswith("/v1/")]
+    assert sorted(set(own) - {"/web/icon.svg"}) == ["/", "/web/page.css", "/web/page.js"]
+    assert len(own) <= 4
+
+
+@browser_test
+def test_the_modules_run_unbundled_too(visit: Visit) -> None:
+    document = (WEB / "index.html").read_text()
+    unbundled = document.replace("page.js", "js/main.js").replace("page.css", "css/main.css")
+    visit.page.route(
+        f"{visit.address}/", lambda route: route.fulfill(body=unbundled, content_type="text/html")
+    )
+    visit.open()
+    visit.cells.first.wait_for()
+    display = "() => getComputedStyle(document.querySelector('.top-row')).display"
+    assert visit.page.evaluate(display) == "grid"
 
 
 @browser_test
