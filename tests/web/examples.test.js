@@ -12,7 +12,11 @@ import {
 import { refinedState } from "../../api/web/js/search/result-tiles.js";
 import { stateOf } from "../../api/web/js/router.js";
 
-const PART = { kind: "photo", id: "7", prompt: { points: [{ x: 120, y: 80, label: 1 }], box: null } };
+const PART = {
+  kind: "photo",
+  id: "7",
+  prompt: { points: [{ x: 120, y: 80, label: 1 }], box: null },
+};
 
 test("examples are written and read", () => {
   const texts = { "s:1": segmentExample("1"), "p:2": photoExample("2"), "p:7@120,80": PART };

@@ -3,7 +3,10 @@ import test from "node:test";
 import { boxFromCorners, clamp, squareCrop } from "../../api/web/js/shared/geometry.js";
 
 test("a value is clamped to both ends", () => {
-  assert.deepEqual([-1, 0, 3, 5, 6].map((value) => clamp(value, 0, 5)), [0, 0, 3, 5, 5]);
+  assert.deepEqual(
+    [-1, 0, 3, 5, 6].map((value) => clamp(value, 0, 5)),
+    [0, 0, 3, 5, 5],
+  );
 });
 
 test("a crop is 1.7 times as large as the box, around its center", () => {
@@ -17,7 +20,12 @@ test("a crop around a small box shows 35% of the shorter side", () => {
 });
 
 test("a crop is moved into the photo", () => {
-  assert.deepEqual(squareCrop([0, 0, 200, 200], 1000, 800), { x: 0, y: 0, width: 340, height: 340 });
+  assert.deepEqual(squareCrop([0, 0, 200, 200], 1000, 800), {
+    x: 0,
+    y: 0,
+    width: 340,
+    height: 340,
+  });
   const crop = squareCrop([800, 600, 200, 200], 1000, 800);
   assert.deepEqual(crop, { x: 660, y: 460, width: 340, height: 340 });
 });
@@ -34,9 +42,18 @@ test("above scale 1 a crop holds a box longer than the shorter side, beyond the 
 
 test("a box is the same from any two opposite corners", () => {
   const corners = [
-    [{ x: 10, y: 20 }, { x: 40, y: 60 }],
-    [{ x: 40, y: 60 }, { x: 10, y: 20 }],
-    [{ x: 10, y: 60 }, { x: 40, y: 20 }],
+    [
+      { x: 10, y: 20 },
+      { x: 40, y: 60 },
+    ],
+    [
+      { x: 40, y: 60 },
+      { x: 10, y: 20 },
+    ],
+    [
+      { x: 10, y: 60 },
+      { x: 40, y: 20 },
+    ],
   ];
   for (const [a, b] of corners) assert.deepEqual(boxFromCorners(a, b, 100, 80), [10, 20, 30, 40]);
 });

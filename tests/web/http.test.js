@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { ApiError, isAborted, onUnauthorized, request, withQuery } from "../../api/web/js/shared/http.js";
+import {
+  ApiError,
+  isAborted,
+  onUnauthorized,
+  request,
+  withQuery,
+} from "../../api/web/js/shared/http.js";
 
 /** Answer requests with these responses in turn; returns what was sent. */
 function answerWith(t, ...responses) {
@@ -67,7 +73,10 @@ test("after a 401 the user signs in and the same request is sent again", async (
   onUnauthorized(async () => void signIns++);
   assert.deepEqual(await request("GET", "/v1/library"), { photos: 3 });
   assert.equal(signIns, 2);
-  assert.deepEqual(sent.map(({ url }) => url), Array(3).fill("/v1/library"));
+  assert.deepEqual(
+    sent.map(({ url }) => url),
+    Array(3).fill("/v1/library"),
+  );
 });
 
 test("a wrong key at the sign-in itself is an error", async (t) => {

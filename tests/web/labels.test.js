@@ -96,7 +96,11 @@ test("progress counts photos; the pace only those that took time", () => {
 
 test("progress says when whole photos are embedded first", () => {
   const job = { ...JOB, photos_through: 0, photos_new: 40, photos_whole: 30, seconds: 5 };
-  assert.deepEqual(jobProgress(job), { done: 30, total: 40, text: "Whole photos: 30 of 40, 6.0/s" });
+  assert.deepEqual(jobProgress(job), {
+    done: 30,
+    total: 40,
+    text: "Whole photos: 30 of 40, 6.0/s",
+  });
   const done = { ...job, photos_whole: 40 };
   assert.equal(jobProgress(done).text, "0 of 1,200, 6.0/s");
 });

@@ -55,7 +55,9 @@ test("the first page is kept with all that came along", async () => {
 test("a failure stops loading until it is cleared, and keeps what is here", async () => {
   const failure = new Error("no");
   const changes = [];
-  const { pager, cursors } = pagerOver([PAGES[0], failure, PAGES[1]], () => changes.push(pager.error));
+  const { pager, cursors } = pagerOver([PAGES[0], failure, PAGES[1]], () =>
+    changes.push(pager.error),
+  );
   await pager.loadUntil(4);
   await pager.loadUntil(4);
   assert.deepEqual([pager.entries, pager.error, cursors.length], [[1, 2], failure, 2]);

@@ -22,7 +22,9 @@ const ENCODED = [
 const maskOf = ({ counts, rows }) => maskFromRle({ size: [rows.length, rows[0].length], counts });
 const drawn = (mask, width = mask.width, height = mask.height) => {
   const pixels = [...pixelsFromMask(mask, width, height)].map((pixel) => (pixel ? "#" : "."));
-  return Array.from({ length: height }, (_, y) => pixels.slice(y * width, (y + 1) * width).join(""));
+  return Array.from({ length: height }, (_, y) =>
+    pixels.slice(y * width, (y + 1) * width).join(""),
+  );
 };
 
 test("masks are decoded as pycocotools encoded them", () => {
@@ -56,7 +58,12 @@ test("a point is inside where its pixel is, and never beyond the edges", () => {
   assert.equal(isInside(square, 0.99, 1), false);
   const full = maskOf(ENCODED[1]);
   assert.equal(isInside(full, 0, 0), true);
-  for (const [x, y] of [[-0.1, 0], [0, -1], [3, 0], [0, 2]]) {
+  for (const [x, y] of [
+    [-0.1, 0],
+    [0, -1],
+    [3, 0],
+    [0, 2],
+  ]) {
     assert.equal(isInside(full, x, y), false);
   }
 });

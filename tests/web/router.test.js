@@ -35,8 +35,8 @@ test("a search with all that it can have is written and read", () => {
 test("a photo with a prompt and its second candidate is written and read", () => {
   const prompt = { points: [{ x: 5, y: 6, label: 1 }], box: [1, 2, 3, 4] };
   const state = stateOf({ view: "photo", id: "7", prompt, candidate: 1 });
-  assert.equal(urlFromState(state), "/photo/7?cut=5,6;b1,2,3,4&pick=2");
-  assert.deepEqual(stateFrom("/photo/7?cut=5,6;b1,2,3,4&pick=2"), state);
+  assert.equal(urlFromState(state), "/photo/7?prompt=5,6;b1,2,3,4&candidate=2");
+  assert.deepEqual(stateFrom("/photo/7?prompt=5,6;b1,2,3,4&candidate=2"), state);
 });
 
 test("a photo's URL holds no search, and a library's none either", () => {
@@ -67,7 +67,16 @@ test("an unknown path is the library", () => {
 });
 
 test("a candidate is one of three", () => {
-  const candidates = ["", "?pick=1", "?pick=3", "?pick=9", "?pick=0", "?pick=-4", "?pick=2.7", "?pick=x"];
+  const candidates = [
+    "",
+    "?candidate=1",
+    "?candidate=3",
+    "?candidate=9",
+    "?candidate=0",
+    "?candidate=-4",
+    "?candidate=2.7",
+    "?candidate=x",
+  ];
   assert.deepEqual(
     candidates.map((query) => stateFrom(`/photo/7${query}`).candidate),
     [0, 0, 2, 2, 0, 0, 1, 0],

@@ -1,10 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import {
-  restrictFilter,
-  sectionsFromFacets,
-  Timeline,
-} from "../../api/web/js/library/timeline.js";
+import { restrictFilter, sectionsFromFacets, Timeline } from "../../api/web/js/library/timeline.js";
 import { emptyFilter } from "../../api/web/js/router.js";
 
 const FACETS = {
@@ -71,7 +67,10 @@ function servePhotos(t, dates, pageSize) {
 test("without facets months grow with the pages", async (t) => {
   servePhotos(t, ["2024-05-03", "2024-05-01", "2023-10-09"], 2);
   const timeline = new Timeline(emptyFilter(), null, () => {});
-  assert.deepEqual(timeline.sections.map(({ id }) => id), ["loading"]);
+  assert.deepEqual(
+    timeline.sections.map(({ id }) => id),
+    ["loading"],
+  );
   await timeline.singlePager.loadUntil(1);
   assert.deepEqual(
     timeline.sections.map(({ id, count }) => [id, count]),
@@ -81,7 +80,10 @@ test("without facets months grow with the pages", async (t) => {
     ],
   );
   await timeline.singlePager.loadUntil(3);
-  assert.deepEqual(timeline.sections.map(({ id }) => id), ["2024-05", "2023-10"]);
+  assert.deepEqual(
+    timeline.sections.map(({ id }) => id),
+    ["2024-05", "2023-10"],
+  );
   assert.equal(timeline.entryOf(timeline.sections[1], 0).sort_at, "2023-10-09");
   assert.equal(timeline.entryOf(timeline.sections[1], 1), null);
 });

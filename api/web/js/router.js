@@ -87,8 +87,8 @@ export function stateFromUrl({ pathname, search }) {
     byPhoto: fields.get("by") === "photo",
     scores: fields.has("scores"),
     segment: fields.get("segment") ?? "",
-    prompt: promptFromText(fields.get("cut")),
-    candidate: candidateFromText(fields.get("pick")),
+    prompt: promptFromText(fields.get("prompt")),
+    candidate: candidateFromText(fields.get("candidate")),
   });
 }
 
@@ -116,8 +116,8 @@ export function urlFromState(state) {
   const isViewer = state.view === "photo" || state.view === "picture";
   if (isViewer) {
     put("segment", state.segment);
-    put("cut", textFromPrompt(state.prompt));
-    put("pick", state.candidate ? String(state.candidate + 1) : "");
+    put("prompt", textFromPrompt(state.prompt));
+    put("candidate", state.candidate ? String(state.candidate + 1) : "");
   } else {
     if (state.view === "search") {
       put("q", state.words);

@@ -195,12 +195,12 @@ def test_what_is_no_segment_is_cut_by_clicks_and_found(visit: Visit, sample: Sam
     candidates.nth(1).wait_for()
     visit.page.keyboard.press("2")
     assert candidates.nth(1).get_attribute("aria-pressed") == "true"
-    assert visit.path.endswith("&pick=2")
+    assert visit.path.endswith("&candidate=2")
     visit.shoot("candidates")
     visit.page.mouse.click(*visit.point(0.95, 0.05), button="right")
-    visit.page.wait_for_function("() => /cut=\\d+,\\d+;\\d+,\\d+,0$/.test(location.search)")
+    visit.page.wait_for_function("() => /prompt=\\d+,\\d+;\\d+,\\d+,0$/.test(location.search)")
     visit.page.keyboard.press("u")
-    visit.page.wait_for_function("() => /cut=\\d+,\\d+$/.test(location.search)")
+    visit.page.wait_for_function("() => /prompt=\\d+,\\d+$/.test(location.search)")
     visit.page.locator(".viewer:not(.is-busy) .preview").first.wait_for()
     visit.page.get_by_role("button", name="Search with this segment").click()
     visit.wait_for_hits()
@@ -217,7 +217,7 @@ def test_a_dragged_box_cuts_too(visit: Visit, sample: Sample) -> None:
     visit.page.mouse.move(*visit.point(x + 0.15, y + 0.15))
     visit.page.mouse.up()
     visit.page.locator(".preview").first.wait_for()
-    assert re.search(r"\?cut=b\d+,\d+,\d+,\d+$", visit.path)
+    assert re.search(r"\?prompt=b\d+,\d+,\d+,\d+$", visit.path)
 
 
 @browser_test

@@ -20,7 +20,7 @@ export class Toolbar {
     this.facts = el("p", { class: "faint" });
     this.all = toggleButton("dots", "Show all", "Show all segments (A)", actions.toggleAll);
     this.segmenting = toggleButton(
-      "cut",
+      "segment",
       "Cut out",
       "Cut out a new segment (C)",
       actions.toggleSegmenting,
