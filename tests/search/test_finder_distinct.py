@@ -21,7 +21,7 @@ from search.errors import DamagedError, UsageError
 from search.finder import DIVERSITY_POOL, Finder, ReadSizes
 from search.index.edge import EdgeIndex
 from search.masks.outlines import Outlines, ends_of_runs
-from search.masks.overlap import OVERLAPS, overlap
+from search.masks.overlap import MIN_OVERLAP, overlap
 from search.masks.rle import (
     array_from_mask,
     bbox_xywh_from_array,
@@ -92,7 +92,7 @@ def distinct_by_brute_force(
         assert segment.mask is not None
         mask_hw = array_from_mask(segment.mask)
         if any(
-            (mask_hw & other).sum() > OVERLAPS * min(mask_hw.sum(), other.sum())
+            (mask_hw & other).sum() > MIN_OVERLAP * min(mask_hw.sum(), other.sum())
             for other in better[segment.photo_id]
         ):
             continue

@@ -22,7 +22,7 @@ from search.masks.rle import (
     box_iou,
     coco_rle_from_mask,
     fitted_size,
-    inmost_points,
+    interior_points,
     iou,
     mask_from_array,
     mask_from_runs,
@@ -322,18 +322,18 @@ def test_so_do_those_of_larger_masks(mode: str, seed: int) -> None:
         assert changed == they_changed
 
 
-def test_inmost_points_are_deep_inside_and_apart() -> None:
+def test_interior_points_are_deep_inside_and_apart() -> None:
     mask_hw = np.zeros((900, 1400), np.bool_)
     mask_hw[100:300, 100:700] = mask_hw[600:650, 900:950] = True
-    points = inmost_points(mask_hw, 3)
+    points = interior_points(mask_hw, 3)
     assert len(points) == 3
     assert all(mask_hw[y, x] for x, y in points)
     assert all(150 <= y <= 250 for _, y in points), "all lie in the middle of the large part"
     assert max(x for x, _ in points) - min(x for x, _ in points) > 200
     line_hw = np.zeros((3000, 3000), np.bool_)
     line_hw[1, 5:9] = True  # thinner than the steps in which a large mask is looked through
-    assert {y for _, y in inmost_points(line_hw, 3)} == {1}
-    assert inmost_points(np.zeros((5, 5), np.bool_), 3) == []
+    assert {y for _, y in interior_points(line_hw, 3)} == {1}
+    assert interior_points(np.zeros((5, 5), np.bool_), 3) == []
 
 
 def test_the_largest_of_small_islands_stays() -> None:

@@ -32,7 +32,7 @@ from transformers import (
 from search.errors import ModelError, UsageError
 from search.models.crops import Rgb, View, views
 from search.models.encoder import (
-    CPU_CROPS,
+    CPU_BATCH,
     TEMPLATES,
     ClipEncoder,
     Encoder,
@@ -145,7 +145,7 @@ def test_vectors_do_not_depend_on_the_batch(starter: ClipEncoder) -> None:
 def test_threads_that_share_crops_change_no_vector(
     starter: ClipEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crops = noise(3 * CPU_CROPS + 1, starter.input_px)
+    crops = noise(3 * CPU_BATCH + 1, starter.input_px)
     single = np.concatenate([starter.encode_crops(crops[i : i + 1]) for i in range(len(crops))])
     with ThreadPoolExecutor(3, "", torch.set_num_threads, (1,)) as three:
         monkeypatch.setattr("search.threads.workers", lambda: three)
@@ -153,7 +153,7 @@ def test_threads_that_share_crops_change_no_vector(
 
 
 def test_a_thread_that_shares_work_may_encode_crops_itself(starter: ClipEncoder) -> None:
-    crops = noise(2 * CPU_CROPS, starter.input_px)
+    crops = noise(2 * CPU_BATCH, starter.input_px)
     (found,) = shared_map(starter.encode_crops, [crops])
     assert np.allclose(found, starter.encode_crops(crops), atol=1e-5)
 
@@ -326,7 +326,7 @@ def test_a_siglip_pads_its_texts_to_full_length(tmp_path: Path) -> None:
         part.save_pretrained(tmp_path)
     encoder = load(tmp_path)
     assert (encoder.dim, encoder.input_px, encoder.mean_rgb) == (32, 32, (128, 128, 128))
-    assert encoder.one_step is not None
+    assert encoder.normalization is not None
     crops = noise(5, 32)
     padded = tokenizer(["a red photo"], padding="max_length", max_length=16, return_tensors="pt")
     with torch.inference_mode():
@@ -347,7 +347,7 @@ def test_a_model_that_takes_patches_goes_through_its_own_processor(tmp_path: Pat
     for part in (model, pixels, word_tokenizer(16)):
         part.save_pretrained(tmp_path)
     encoder = load(tmp_path)
-    assert (encoder.input_px, encoder.one_step) == (32, None)
+    assert (encoder.input_px, encoder.normalization) == (32, None)
     crops = noise(5, 32)
     with torch.inference_mode():
         inputs = pixels(images=list(crops), return_tensors="pt")
