@@ -34,9 +34,9 @@ from api.http.routes import jobs as jobs_routes
 from api.http.routes import library as library_routes
 from api.http.routes import metrics, owner, photos, search, segments, session, web
 from api.http.routes.shared import describe_failures
+from api.library.index.ownership import Ownership
+from api.library.index.remote_index import CALL_PATH
 from api.library.library import Library
-from api.library.ownership import Ownership
-from api.library.remote_index import CALL_PATH
 from api.schemas.problems import Problem
 from api.services.jobs import Jobs
 from api.services.warmup import Readiness

@@ -13,11 +13,11 @@ from api.library.checks import check_ledger_is_lost, claim_ledger
 from api.library.configuration import Configuration
 from api.library.encoded_photos import EncodedPhotos
 from api.library.image_cache import ImageCache
-from api.library.index_handle import IndexHandle, claim_of
+from api.library.index.index_handle import IndexHandle, claim_of
+from api.library.index.ownership import Ownership, current_owner
 from api.library.ledgers import Ledgers
 from api.library.model_registry import ModelRegistry, encoder_name
 from api.library.models import devices
-from api.library.ownership import Ownership, current_owner
 from api.library.write_lock import write_lock
 from api.settings import Settings
 from api.tracing import stage

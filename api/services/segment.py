@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from api.library.library import Library
+from api.library.models import load_segmenter
 from api.schemas.prompts import CandidateOut, PromptIn, SegmentRequest, SegmentResponse
 from api.services.prompts import prompt_from_request
 from api.services.search import picture
+from api.settings import Settings
 from ingest.imaging.decode import pixel_sha256
 from ingest.segmentation.sam2 import EncodedPhoto
-from ingest.segmentation.types import SegmentedMask, with_pixels
+from ingest.segmentation.types import MaskParameters, SegmentedMask, with_pixels
 from search.errors import UsageError
 from search.masks.rle import coco_rle_from_mask
 from search.records import RgbImage, photo_id_from_digest
@@ -65,3 +67,20 @@ def _candidate_out(cut: SegmentedMask) -> CandidateOut:
         predicted_iou=cut.predicted_iou,
         stability_score=cut.stability_score,
     )
+
+
+def segment_without_library(
+    rgb: RgbImage, prompt: PromptIn, settings: Settings, candidates: int
+) -> list[SegmentedMask]:
+    """Return every mask of a picture (h, w, 3), or the candidates for a prompt, best first.
+
+    Raises:
+        UsageError: the prompt lies outside the picture.
+        NoMaskError: nothing there answers the prompt.
+        ModelError: the segmenter can't be had.
+    """
+    if prompt.is_empty:
+        return load_segmenter(settings).automatic(rgb, MaskParameters.from_settings(settings))
+    # looked at first: a mistake should not have to wait until the model is loaded
+    meant = prompt_from_request(prompt).checked((rgb.shape[1], rgb.shape[0]))
+    return with_pixels(load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates))

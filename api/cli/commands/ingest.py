@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,8 +78,7 @@ def ingest(
     from api.cli.progress import IngestProgress, JsonProgress, print_line
     from api.library.library import Library
     from api.schemas.jobs import last_line
-    from api.services.ray_workers import check_may_use_ray, on_workers
-    from ingest.pipeline import ingest as run
+    from api.services.ingest import IngestOptions, ingest_photos
 
     if until_stdin_closes:
         from api.services.watch import end_with_parent
@@ -91,29 +91,12 @@ def ingest(
         raise UsageError("--watch has no end that JSON could tell of: leave one of them out")
     if watch and ray_address:
         raise UsageError("--watch is for one machine, --ray for many: leave one of them out")
+    options = IngestOptions(resegment, retry_skipped, reread, ray_address)
+    make_progress = JsonProgress if as_lines else IngestProgress
     with Library(settings, command="ingest", create=True, other_segmenter=resegment) as library:
-        if ray_address:
-            check_may_use_ray(library)
-        with library.only_writer():
-            library.check_store()
-            if resegment:
-                library.adopt_segmenter()
-            for change in library.adopt_masks():
-                click.echo(f"photos are segmented with {change} from now on", err=True)
-            with (
-                on_workers(ray_address, library) as process,
-                JsonProgress() if as_lines else IngestProgress() as progress,
-            ):
-                summary = run(
-                    paths,
-                    library.ingest_context(),
-                    progress,
-                    resegment=resegment,
-                    retry_skipped=retry_skipped,
-                    reread=reread,
-                    process=process,
-                )
-            library.note_payloads()
+        summary = ingest_photos(
+            library, paths, make_progress, options, partial(click.echo, err=True)
+        )
         if as_lines:
             print_line(last_line(summary))
         elif as_json:

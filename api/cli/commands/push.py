@@ -10,12 +10,10 @@ import click
 from api.cli.command import StrictCommand
 from api.cli.options import settings_options
 from api.settings import Settings
-from search.errors import OwnedError, UsageError
+from search.errors import UsageError
 
 if TYPE_CHECKING:
-    from api.library.library import Library
     from ingest.maintenance.push import Pushed
-    from search.index.base import SegmentIndex
 
 EXIT_FAILED = 1
 SHOWN = 20  # differences
@@ -36,72 +34,19 @@ def push(settings: Settings, switch: bool, prune: bool, as_json: bool) -> int:
     end numbers and a sample are compared. The library goes on using its own folder, unless
     --switch is given. Only the active vectors are copied.
     """
+    from api.cli.bar import bar
     from api.library.library import Library
+    from api.services.maintenance.push import push_library
 
     if settings.qdrant is None:
         raise UsageError("name the server: --qdrant http://localhost:6333")
     with Library(settings, command="push", differing=WHERE) as library, library.only_writer():
-        if library.manifest is None or library.manifest.qdrant is not None:
-            raise UsageError(
-                f"the vectors of {library.folder} are on a server already. Copy them there, by "
-                "Qdrant's own snapshots."
-            )
-        pushed = _pushed(library, switch=switch, prune=prune)
+        pushed = push_library(library, bar("push"), switch=switch, prune=prune)
     if as_json:
         click.echo(json.dumps(pushed.model_dump(mode="json"), indent=2))
     else:
         _tell(pushed, settings, switch=switch)
     return EXIT_FAILED if pushed.interrupted or pushed.differences else 0
-
-
-def _pushed(library: Library, *, switch: bool, prune: bool) -> Pushed:
-    from api.cli.bar import bar
-    from api.library.ownership import served_owner
-    from ingest.maintenance.push import push
-
-    if switch and (owner := served_owner(library.folder)):
-        raise OwnedError(
-            f"the library is served by process {owner.pid}, which would go on with the vectors in "
-            "the folder. Push without --switch, or stop it first."
-        )
-    source, target = library.index(), _target(library)
-    try:
-        pushed = push(library.ledger(), source, target, prune=prune, show=bar("push"))
-    finally:
-        target.close()
-    if switch and not (pushed.interrupted or pushed.differences):
-        _switch(library)
-    return pushed
-
-
-def _target(library: Library) -> SegmentIndex:
-    """Return the server's index, with the library's active vectors."""
-    from search.index.qdrant import open_qdrant_index
-
-    made = library.manifest
-    assert made is not None
-    return open_qdrant_index(
-        library.settings,
-        vector_name=made.vector_name,
-        dim=made.dim,
-        claim=library.claim(),
-        create=True,
-        add=True,
-        patient=True,
-    )
-
-
-def _switch(library: Library) -> None:
-    """Make the server the place of the library's vectors; only the active ones are there."""
-    assert library.manifest is not None
-    settings = library.settings
-    now = {
-        "qdrant": settings.qdrant,
-        "collection_prefix": settings.collection_prefix,
-        "others": (),
-        "before": None,
-    }
-    library.save_manifest(library.manifest.model_copy(update=now))
 
 
 def _tell(pushed: Pushed, settings: Settings, *, switch: bool) -> None:

@@ -14,8 +14,7 @@ from search.errors import UsageError
 
 if TYPE_CHECKING:
     from api.library.library import Library
-    from ingest.maintenance.reembed import Reembedded
-    from search.manifest import MadeWith, Manifest
+    from api.services.maintenance.vectors import MadeVectors
 
 EXIT_FAILED = 1
 EXIT_SKIPPED = 3
@@ -54,7 +53,9 @@ def reembed(
     run goes on. Exit code 3: photos were left out; if they were many, the vectors in use are still
     the old ones, unless --partial is given.
     """  # noqa: D301  (click wants the backspace itself before lines that are not to be joined)
+    from api.cli.bar import bar
     from api.library.library import Library
+    from api.services.maintenance.vectors import drop_vectors, make_vectors
 
     if sum(map(bool, (name, rollback, drop, listed))) > 1:
         raise UsageError("--use, --rollback, --drop and --list exclude each other")
@@ -70,118 +71,51 @@ def reembed(
             return _list(library, as_json=as_json)
         with library.only_writer():
             if drop:
-                return _drop(library, drop)
+                click.echo(f"{drop_vectors(library, drop)} is deleted")
+                return 0
             if name or rollback:
                 return _use(library, name, partial=partial)
-            return _make(library, partial=partial, as_json=as_json)
-
-
-def _make(library: Library, *, partial: bool, as_json: bool) -> int:
-    """Make the vectors that the settings ask for, and use them once all are there."""
-    from api.cli.bar import bar
-    from ingest.maintenance.reembed import ReembedContext, may_be_used, reembed
-
-    library.check_store()
-    made = _asked_for(library)
-    _save(library, _manifest(library).with_others(made))
-    index = library.index().with_vectors(made.vector_name, made.dim)
-    done = reembed(
-        ReembedContext(
-            index, library.ledger(), library.encoder(), made.crop_recipe, library.settings
-        ),
-        bar("reembed"),
-    )
-    usable = not done.interrupted and may_be_used(index, library.ledger(), after_trying=True)
-    whole = usable and not done.left_out
-    was_active = made.vector_name == _manifest(library).vector_name
-    if usable or (partial and not done.interrupted):
-        _save(library, _manifest(library).with_active(made))
-    used = made.vector_name == _manifest(library).vector_name
+            made = make_vectors(library, bar("reembed"), partial=partial)
     if as_json:
-        said = {"vectors": made.vector_name, "in_use": used, "complete": whole}
-        click.echo(json.dumps({**said, **done.model_dump()}, indent=2))
+        said = made.model_dump(include={"vectors", "in_use", "complete"})
+        click.echo(json.dumps({**said, **made.run.model_dump()}, indent=2))
     else:
-        _tell(done, made.vector_name, used=used, was_active=was_active)
-    if done.interrupted:
+        _tell(made)
+    if made.run.interrupted:
         return EXIT_FAILED
-    return 0 if whole else EXIT_SKIPPED
-
-
-def _manifest(library: Library) -> Manifest:
-    assert library.manifest is not None  # it is not created here
-    return library.manifest
-
-
-def _save(library: Library, manifest: Manifest) -> None:
-    library.save_manifest(manifest)
-
-
-def _asked_for(library: Library) -> MadeWith:
-    from search.manifest import MadeWith, ModelName
-    from search.models.crops import recipe_fingerprint
-
-    encoder, settings = library.encoder(), library.settings
-    return MadeWith(
-        encoder=ModelName(name=settings.encoder or "", fingerprint=encoder.fingerprint),
-        crop_recipe=settings.crop_recipe,
-        crop_fingerprint=recipe_fingerprint(settings.crop_recipe),
-        dim=encoder.dim,
-    )
+    return 0 if made.complete else EXIT_SKIPPED
 
 
 def _use(library: Library, name: str | None, *, partial: bool) -> int:
-    """Use vectors that are there, those before if none are named."""
-    from ingest.maintenance.reembed import may_be_used
+    from api.services.maintenance.vectors import use_vectors
 
-    manifest = _manifest(library)
-    made = _named(manifest, name or manifest.before)
-    index = library.index().with_vectors(made.vector_name, made.dim)
-    if not partial and not may_be_used(index, library.ledger(), after_trying=False):
-        raise UsageError(
-            f"not all photos have the vectors {made.vector_name}: some came in later, or a run was "
-            f"stopped. `segsearch reembed --encoder {made.encoder.name} --crop-recipe "
-            f"{made.crop_recipe}` makes them; with --partial searches leave these photos out."
-        )
-    _save(library, manifest.with_active(made))
-    click.echo(f"{made.vector_name} ({made.encoder.name}) is in use, was: {manifest.vector_name}")
+    assert library.manifest is not None
+    before = library.manifest.vector_name
+    made = use_vectors(library, name, partial=partial)
+    click.echo(f"{made.vector_name} ({made.encoder.name}) is in use, was: {before}")
     return 0
-
-
-def _drop(library: Library, name: str) -> int:
-    manifest = _manifest(library)
-    made = _named(manifest, name)
-    library.index().drop_vectors(made.vector_name)
-    library.index().flush()
-    _save(library, manifest.without(made.vector_name))
-    click.echo(f"{made.vector_name} is deleted")
-    return 0
-
-
-def _named(manifest: Manifest, name: str | None) -> MadeWith:
-    if name is None:
-        raise UsageError("there are no vectors to go back to: these are the first")
-    known = manifest.vectors()
-    if name not in known:
-        raise UsageError(f"there are no vectors {name!r}; there are: {', '.join(known)}")
-    return known[name]
 
 
 def _list(library: Library, *, as_json: bool) -> int:
-    manifest = _manifest(library)
+    from api.services.maintenance.vectors import vectors_of
+
+    kept = vectors_of(library)
+    used = library.manifest.vector_name if library.manifest else None
     known = [
-        {"vectors": name, "in_use": name == manifest.vector_name, **made.model_dump()}
-        for name, made in manifest.vectors().items()
+        {"vectors": name, "in_use": name == used, **made.model_dump()}
+        for name, made in kept.items()
     ]
     if as_json:
         click.echo(json.dumps(known, indent=2))
         return 0
-    for name, made in manifest.vectors().items():
-        note = "  in use" if name == manifest.vector_name else ""
+    for name, made in kept.items():
+        note = "  in use" if name == used else ""
         click.echo(f"{name}  {made.encoder.name}, crops: {made.crop_recipe}{note}")
     return 0
 
 
-def _tell(done: Reembedded, name: str, *, used: bool, was_active: bool) -> None:
+def _tell(made: MadeVectors) -> None:
+    done, name = made.run, made.vectors
     for left in done.left_out[:SHOWN]:
         click.echo(f"left out {left.reason}", err=True)
     if len(done.left_out) > SHOWN:
@@ -192,7 +126,7 @@ def _tell(done: Reembedded, name: str, *, used: bool, was_active: bool) -> None:
     )
     if done.interrupted:
         click.echo("stopped; run the same command again to go on", err=True)
-    elif not used:
+    elif not made.in_use:
         click.echo(
             "they are not in use: bring the files back or forget the photos (`segsearch remove`) "
             "and run it again, or say --partial: searches then leave these photos out",
@@ -204,5 +138,5 @@ def _tell(done: Reembedded, name: str, *, used: bool, was_active: bool) -> None:
             "the same command again when their files are back",
             err=True,
         )
-    elif not was_active:
+    elif not made.was_in_use:
         click.echo(f"{name} is in use; `segsearch reembed --rollback` goes back")

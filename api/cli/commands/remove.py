@@ -48,7 +48,7 @@ def remove(
     there now are not missing. --missing and --root say what would go, and ask.
     """
     from api.library.library import Library
-    from api.services.removal import forget
+    from api.services.maintenance.removal import forget
     from ingest.maintenance.removal import known_folder, missing_photos, only_below
 
     if not photo_ids and not missing and not roots:

@@ -81,6 +81,7 @@ def segment(
     The photo need not be in a library; if --library is one, its models are used.
     """
     from api.library.models import settings_for_photo
+    from api.services.segment import segment_without_library
     from ingest.imaging.decode import path_text
 
     refuse_unused(("encoder", "crop_recipe", "qdrant"), "one photo is cut, and nothing is searched")
@@ -105,7 +106,7 @@ def segment(
         box_xywh=box_from_text(box) if box else None,
         mask=_mask_from_file(mask, settings) if mask else None,
     )
-    found = cut_picture(rgb, prompt, settings, int(candidates))
+    found = segment_without_library(rgb, prompt, settings, int(candidates))
     shown = found if prompt.is_empty else found[:1]
     cutouts = numbered(cutout, len(shown)) if cutout else []
     overlays = [overlay] if overlay else []
@@ -121,27 +122,6 @@ def segment(
         click.echo(json.dumps(document, indent=2))
     else:
         _print_masks(found)
-
-
-def cut_picture(
-    rgb: RgbImage, prompt: PromptIn, settings: Settings, candidates: int
-) -> list[SegmentedMask]:
-    """Return every mask of a picture (h, w, 3), or the candidates for a prompt, best first.
-
-    Raises:
-        UsageError: the prompt lies outside the picture.
-        NoMaskError: nothing there answers the prompt.
-        ModelError: the segmenter can't be had.
-    """
-    from api.library.models import load_segmenter
-    from api.services.prompts import prompt_from_request
-    from ingest.segmentation.types import MaskParameters, with_pixels
-
-    if prompt.is_empty:
-        return load_segmenter(settings).automatic(rgb, MaskParameters.from_settings(settings))
-    # looked at first: a mistake should not have to wait until the model is loaded
-    meant = prompt_from_request(prompt).checked((rgb.shape[1], rgb.shape[0]))
-    return with_pixels(load_segmenter(settings).encode(rgb).masks(meant, candidates=candidates))
 
 
 def sam_fields(cut: SegmentedMask) -> dict[str, Any]:

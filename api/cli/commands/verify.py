@@ -11,10 +11,9 @@ import click
 from api.cli.command import StrictCommand
 from api.cli.options import settings_options
 from api.settings import Settings
-from search.errors import CrashingIndexError, UsageError
+from search.errors import UsageError
 
 if TYPE_CHECKING:
-    from api.library.library import Library
     from ingest.maintenance.repair import Repair
     from ingest.maintenance.verify import Fault, Health, PhotoCheck
 
@@ -42,17 +41,18 @@ def verify(
     so.
     """
     from api.library.library import Library
+    from api.services.maintenance.verify import print_checks, verify_library
 
     if checks_after is not None:
-        from api.services.verify import print_checks
-
         with Library(settings, command="verify") as library:
             print_checks(library, checks_after)
         return 0
     if delete_orphans and not mend:
         raise UsageError("--delete-orphans goes with --repair")
     with Library(settings, command="verify") as library, library.only_writer():
-        health, repair = _verified(library, mend=mend, delete_orphans=delete_orphans)
+        health, repair = verify_library(
+            library, _with_bar, mend=mend, delete_orphans=delete_orphans
+        )
     if as_json:
         mended = {"repair": repair.model_dump()} if repair else {}
         whole = {"is_whole": health.is_whole, **health.model_dump(), **mended}
@@ -61,26 +61,6 @@ def verify(
         _tell(health, repair)
     left = repair.beyond_repair if repair else health.faults
     return EXIT_FAILED if left else 0
-
-
-def _verified(
-    library: Library, *, mend: bool, delete_orphans: bool
-) -> tuple[Health, Repair | None]:
-    from api.library.ownership import served_owner
-    from api.services.verify import checks_in_process, unreadable
-    from ingest.maintenance import repair as mending
-    from ingest.maintenance import verify as checks
-
-    ledger = library.ledger()
-    in_process = library.settings.qdrant is None and served_owner(library.folder) is None
-    found = checks_in_process(library) if in_process else None
-    try:
-        health = checks.verify(ledger, library.index, found, show=_with_bar)
-    except CrashingIndexError as error:
-        return unreadable(error, ledger.count_finished()[0]), None
-    if not mend:
-        return health, None
-    return health, mending.repair(health, ledger, library.index(), delete_orphans=delete_orphans)
 
 
 def _with_bar(photos: Iterable[PhotoCheck]) -> Iterable[PhotoCheck]:

@@ -17,8 +17,7 @@ from support.commands import HEAVY, Commands, Served, imported_by, serve, start
 from support.copies import copied
 from support.sample import Sample
 
-from api.library.library import Library
-from api.library.ownership import (
+from api.library.index.ownership import (
     INFO_NAME,
     LOCK_NAME,
     OwnerInfo,
@@ -26,6 +25,7 @@ from api.library.ownership import (
     served_owner,
     take_ownership,
 )
+from api.library.library import Library
 from api.settings import Settings
 from search.errors import OwnedError
 from search.records import SearchFilter

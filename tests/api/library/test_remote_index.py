@@ -18,9 +18,9 @@ from support.index_samples import DIM
 from support.served import serving
 
 from api.http.app import create_app
+from api.library.index.ownership import OwnerInfo
+from api.library.index.remote_index import RemoteIndex
 from api.library.library import Library
-from api.library.ownership import OwnerInfo
-from api.library.remote_index import RemoteIndex
 from api.settings import Settings
 from search.errors import OwnedError, StoreUnreachableError, UnknownIdError, UsageError
 from search.index.base import SegmentIndex

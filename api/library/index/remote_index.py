@@ -1,7 +1,7 @@
 """RemoteIndex: the index of a library whose owner is another process, over HTTP.
 
 Each method is one request to the owner's route `/internal/index/METHOD`, which `call_index`
-answers. Only the embedded index has an owner (see `api.library.ownership`).
+answers. Only the embedded index has an owner (see `api.library.index.ownership`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 from typing_extensions import override
 
-from api.library.ownership import OwnerInfo
-from api.library.wire import value_from_wire, wire_from_value
+from api.library.index.ownership import OwnerInfo
+from api.library.index.wire import value_from_wire, wire_from_value
 from search import errors
 from search.errors import SegsearchError, StoreError, StoreUnreachableError, UsageError
 from search.index.base import Collection, RankedSegment, SegmentIndex

@@ -2,7 +2,7 @@
 
 The process that opens it holds `owner.lock` and writes `owner.json`: pid, command and, if it
 serves, its address and a token that only this user can read. Other commands then reach the index
-over HTTP (`api.library.remote_index`).
+over HTTP (`api.library.index.remote_index`).
 """
 
 from __future__ import annotations

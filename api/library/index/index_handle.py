@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from api.library.checks import check_key, compare_index, missing_index
-from api.library.index_probe import opening
-from api.library.ownership import Ownership, current_owner, take_ownership
-from api.library.remote_index import RemoteIndex
+from api.library.index.index_probe import opening
+from api.library.index.ownership import Ownership, current_owner, take_ownership
+from api.library.index.remote_index import RemoteIndex
 from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from search.errors import MissingIndexError

@@ -1,23 +1,59 @@
-"""Photos of an embedded library are checked in a process of their own: damaged files can end it."""
+"""Verifying a library. An embedded index is read in a child process: damaged files can abort it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
 
-from api.library.index_probe import crashing, ending
+from api.library.index.index_probe import crashing, ending
+from api.library.index.ownership import served_owner
 from api.library.library import Library
 from api.settings import Settings
-from ingest.maintenance.verify import Health, PhotoCheck, broken_photo, check_photos, index_fault
+from ingest.maintenance.repair import Repair, repair
+from ingest.maintenance.verify import (
+    Health,
+    PhotoCheck,
+    broken_photo,
+    check_photos,
+    index_fault,
+    verify,
+)
 from search.errors import CrashingIndexError, StoreError
 
 # A line of the process: which photo it looks at now, or what it found.
 LOOKING, FOUND = "looking ", "found "
 MOST_CRASHES = 20  # each costs the opening of the index
+
+
+def verify_library(
+    library: Library,
+    show: Callable[[Iterable[PhotoCheck]], Iterable[PhotoCheck]],
+    *,
+    mend: bool = False,
+    delete_orphans: bool = False,
+) -> tuple[Health, Repair | None]:
+    """Check that all of a library is there and whole; repair what can be, if asked.
+
+    Args:
+        library: held by its only writer.
+        show: wraps the checks in a progress bar.
+        mend: repair.
+        delete_orphans: delete what the ledger does not know, however much it is.
+    """
+    ledger = library.ledger()
+    in_process = library.settings.qdrant is None and served_owner(library.folder) is None
+    found = checks_in_process(library) if in_process else None
+    try:
+        health = verify(ledger, library.index, found, show=show)
+    except CrashingIndexError as error:
+        return unreadable(error, ledger.count_finished()[0]), None
+    if not mend:
+        return health, None
+    return health, repair(health, ledger, library.index(), delete_orphans=delete_orphans)
 
 
 def print_checks(library: Library, after: str) -> None:

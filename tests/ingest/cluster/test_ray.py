@@ -27,9 +27,9 @@ from support.qdrant_server import QdrantServer, qdrant_server
 from api.library.library import Library
 from api.settings import Settings
 from ingest.catalog.ledger import Ledger
+from ingest.cluster.ray import Cluster, on_ray_cluster, ray_cluster
 from ingest.context import IngestContext
 from ingest.pipeline import ingest
-from ingest.ray import Cluster, on_ray_cluster, ray_cluster
 from ingest.segmentation.types import MaskParameters, SegmentedMask
 from ingest.stats import IngestSummary
 from search.errors import ModelError, UsageError
@@ -37,7 +37,7 @@ from search.index.qdrant import open_qdrant_index
 from search.records import RgbImage, SearchFilter
 
 PHOTOS = 10
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 slow = pytest.mark.slow
 quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -234,7 +234,7 @@ def test_a_cluster_that_asks_for_a_token_is_told_with_what_to_set(
 def test_what_a_native_library_writes_stays_off_the_terminal() -> None:
     script = (
         "import os, sys\n"
-        "from ingest.ray_stderr import own_stderr\n"
+        "from ingest.cluster.stderr import own_stderr\n"
         "with own_stderr() as said:\n"
         "    os.write(2, b'native')\n"
         "    print('ours', file=sys.stderr)\n"

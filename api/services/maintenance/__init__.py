@@ -1,0 +1,1 @@
+"""Use cases that keep a library whole: verify, reembed, push, remove."""

@@ -1,0 +1,117 @@
+"""The sets of vectors that a library keeps: making, choosing and deleting one."""
+
+from __future__ import annotations
+
+from api.library.library import Library
+from ingest.maintenance.reembed import ReembedContext, Reembedded, Show, may_be_used, reembed
+from search.errors import UsageError
+from search.manifest import MadeWith, Manifest, ModelName
+from search.models.crops import recipe_fingerprint
+from search.records import Record
+
+
+class MadeVectors(Record):
+    """A set of vectors after a run that made it."""
+
+    vectors: str  # its name
+    in_use: bool
+    was_in_use: bool
+    complete: bool  # every photo has them
+    run: Reembedded
+
+
+def make_vectors(library: Library, show: Show, *, partial: bool = False) -> MadeVectors:
+    """Make the vectors that the settings ask for, and use them once all photos have them.
+
+    Args:
+        library: held by its only writer.
+        show: wraps the photos in a progress bar.
+        partial: use them although photos lack them.
+    """
+    library.check_store()
+    made = _from_settings(library)
+    _save(library, _manifest(library).with_others(made))
+    index = library.index().with_vectors(made.vector_name, made.dim)
+    run = reembed(
+        ReembedContext(
+            index, library.ledger(), library.encoder(), made.crop_recipe, library.settings
+        ),
+        show,
+    )
+    usable = not run.interrupted and may_be_used(index, library.ledger(), after_trying=True)
+    was_in_use = made.vector_name == _manifest(library).vector_name
+    if usable or (partial and not run.interrupted):
+        _save(library, _manifest(library).with_active(made))
+    return MadeVectors(
+        vectors=made.vector_name,
+        in_use=made.vector_name == _manifest(library).vector_name,
+        was_in_use=was_in_use,
+        complete=usable and not run.left_out,
+        run=run,
+    )
+
+
+def use_vectors(library: Library, name: str | None, *, partial: bool = False) -> MadeWith:
+    """Use vectors that were made before; None: those before the ones in use.
+
+    Raises:
+        UsageError: there are none of this name, or photos lack them and `partial` is not set.
+    """
+    manifest = _manifest(library)
+    made = _named(manifest, name or manifest.before)
+    index = library.index().with_vectors(made.vector_name, made.dim)
+    if not partial and not may_be_used(index, library.ledger(), after_trying=False):
+        raise UsageError(
+            f"not all photos have the vectors {made.vector_name}: some came in later, or a run was "
+            f"stopped. `segsearch reembed --encoder {made.encoder.name} --crop-recipe "
+            f"{made.crop_recipe}` makes them; with --partial searches leave these photos out."
+        )
+    _save(library, manifest.with_active(made))
+    return made
+
+
+def drop_vectors(library: Library, name: str) -> str:
+    """Delete vectors that are not in use; return their name.
+
+    Raises:
+        UsageError: there are none of this name, or they are in use.
+    """
+    manifest = _manifest(library)
+    made = _named(manifest, name)
+    library.index().drop_vectors(made.vector_name)
+    library.index().flush()
+    _save(library, manifest.without(made.vector_name))
+    return made.vector_name
+
+
+def vectors_of(library: Library) -> dict[str, MadeWith]:
+    """Return every set of vectors that the library keeps, by name."""
+    return _manifest(library).vectors()
+
+
+def _manifest(library: Library) -> Manifest:
+    assert library.manifest is not None  # it is not created here
+    return library.manifest
+
+
+def _save(library: Library, manifest: Manifest) -> None:
+    library.save_manifest(manifest)
+
+
+def _from_settings(library: Library) -> MadeWith:
+    encoder, settings = library.encoder(), library.settings
+    return MadeWith(
+        encoder=ModelName(name=settings.encoder or "", fingerprint=encoder.fingerprint),
+        crop_recipe=settings.crop_recipe,
+        crop_fingerprint=recipe_fingerprint(settings.crop_recipe),
+        dim=encoder.dim,
+    )
+
+
+def _named(manifest: Manifest, name: str | None) -> MadeWith:
+    if name is None:
+        raise UsageError("there are no vectors to go back to: these are the first")
+    known = manifest.vectors()
+    if name not in known:
+        raise UsageError(f"there are no vectors {name!r}; there are: {', '.join(known)}")
+    return known[name]
