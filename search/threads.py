@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from threading import Barrier, Lock, local
 from typing import Any, TypeVar
@@ -13,6 +15,7 @@ MOST_WORKERS = 8  # each takes some 100 MB while it decodes points of SAM 2 at 1
 T = TypeVar("T")
 _here = local()
 _starting = Lock()
+_replacement: ContextVar[ThreadPoolExecutor | None] = ContextVar("workers", default=None)
 
 
 def shared_map(function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
@@ -23,7 +26,18 @@ def shared_map(function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
     """
     if getattr(_here, "is_worker", False):
         return list(map(function, *parts))
-    return list(workers().map(function, *parts))
+    pool = _replacement.get() or workers()
+    return list(pool.map(function, *parts))
+
+
+@contextmanager
+def using_workers(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Use another pool in `shared_map`, in this context: a seam for tests."""
+    token = _replacement.set(pool)
+    try:
+        yield
+    finally:
+        _replacement.reset(token)
 
 
 def workers() -> ThreadPoolExecutor:
