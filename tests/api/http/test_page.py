@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from io import BytesIO
@@ -14,7 +13,6 @@ from posixpath import dirname, join, normpath
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -37,7 +35,6 @@ from ingest.stats import Tally
 from starter.drawing.photo_file import Camera, Capture, save_photo
 from starter.scenes import draw_scene
 
-READY_WITHIN_S = 120.0
 JOB_WITHIN_MS = 120_000  # models load in a process of their own, on a busy machine
 DATE_FIELDS = {"taken_from", "taken_before", "undated"}
 FEW_NODES = 1500  # of the whole document, however long the library is
@@ -83,15 +80,7 @@ def address(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         Library(Settings(library=folder), command="test") as library,
         serving(create_app(library, warm=True)) as address,
     ):
-        wait_until_ready(address)
         yield address
-
-
-def wait_until_ready(address: str) -> None:
-    """Wait for the models: a page that a search keeps waiting asks for them, and logs the 503."""
-    until = time.monotonic() + READY_WITHIN_S
-    while httpx.get(f"{address}/ready").status_code == 503 and time.monotonic() < until:
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
