@@ -23,12 +23,13 @@ from support.index_samples import (
 )
 
 from search.errors import UsageError
-from search.finder import DIVERSITY_POOL, Finder, diverse_order
+from search.finder import DIVERSITY_POOL, Finder
 from search.index.edge import EdgeIndex
 from search.query import (
     Query,
     TextExample,
 )
+from search.ranking.diversity import diverse_order
 from search.records import SearchFilter, Vectors
 
 
@@ -204,5 +205,5 @@ def test_diverse_results_have_one_page_and_no_groups(finder: Finder) -> None:
     assert finder.search(query).cursor is None
     with pytest.raises(UsageError, match="one page"):
         finder.search(replace(query, cursor="after-20"))
-    with pytest.raises(UsageError, match="leave it out, or the grouping"):
+    with pytest.raises(UsageError, match="can't be combined with grouping"):
         finder.search_grouped(query)
