@@ -58,9 +58,9 @@ $(BENCHES): bench-%: .venv/installed-dev
 	$(BIN)/python -m bench.$* $(ARGS)
 
 # Each stage goes on from its last checkpoint, so this can be stopped and called again.
-TRAINING ?= training
+TRAINING ?= build/training
 SEGMENTER := $(BIN)/python -m training.segmenter.train
-train-starter: .venv/installed-dev ## train the starter models into training/ (hours; resumes)
+train-starter: .venv/installed-dev ## train the starter models into build/training (hours; resumes)
 	$(SEGMENTER) --out $(TRAINING)/small --size-px 128 --pictures 16 --clicks 12 --steps 4000 \
 		--two-way-from 1
 	$(SEGMENTER) --out $(TRAINING)/large --start-from $(TRAINING)/small/checkpoint.pt --seed 2 \
@@ -76,7 +76,7 @@ wheel: .venv/installed-dev ## build wheel and source archive into dist/
 	$(BIN)/python -m hatchling build -t sdist
 
 clean: ## remove what was built here: .venv, demo, dist, caches (never a library of yours)
-	rm -rf .venv demo dist build training .coverage .hypothesis .import_linter_cache .mypy_cache \
+	rm -rf .venv demo dist build .coverage .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from search.errors import BusyError
 
@@ -79,21 +79,3 @@ def stage(name: Stage) -> Iterator[None]:
         yield
     finally:
         trace.took(name, time.perf_counter() - begun)
-
-
-class Timed:
-    """Something whose methods of these names are a stage; otherwise it is what it was."""
-
-    def __init__(self, whole: object, name: Stage, methods: frozenset[str]) -> None:
-        self._whole, self._name, self._methods = whole, name, methods
-
-    def __getattr__(self, attribute: str) -> Any:  # noqa: ANN401  (whatever the whole has)
-        found = getattr(self._whole, attribute)
-        if attribute not in self._methods:
-            return found
-
-        def timed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            with stage(self._name):
-                return found(*args, **kwargs)
-
-        return timed

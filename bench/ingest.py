@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from api.library.library import Library
+from api.settings import Settings
 from ingest.pipeline import ingest
 from ingest.stats import Tally
-from search.settings import Settings
 from starter.sample_library import draw_sample_library
 
 

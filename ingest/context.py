@@ -10,10 +10,10 @@ from ingest.catalog.ledger import Ledger
 from ingest.imaging.decode import decode_photo
 from ingest.imaging.sandbox import Decode
 from ingest.segmentation.types import MaskParameters
+from ingest.settings import IngestSettings
 from search.index.base import SegmentIndex
 from search.manifest import fingerprint
 from search.models.encoder import Encoder
-from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, and a run without new photos needs no model
     from ingest.segmentation.sam2 import Segmenter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # it imports torch, and a run without new photos needs no mod
 class IngestContext:
     """What ingest works with. Models are loaded when the first new photo needs them."""
 
-    settings: Settings
+    settings: IngestSettings
     open_ledger: Callable[[], Ledger]
     index: Callable[[], SegmentIndex]
     segmenter: Callable[[], Segmenter]

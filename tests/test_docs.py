@@ -20,7 +20,8 @@ from support.fakes import make_library
 
 from api.cli.main import cli
 from api.http.app import create_app
-from search.settings import Group, Settings
+from api.settings import Settings
+from search.settings import Group
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

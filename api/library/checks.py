@@ -10,13 +10,13 @@ from pathlib import Path
 import click
 
 from api.library.config_files import belongs_to_user
+from api.settings import Settings
 from ingest.catalog.connection import LEDGER_NAME
 from ingest.catalog.ledger import Ledger
 from ingest.imaging.decode import shown_path
 from search.errors import DamagedLedgerError, LibraryError, MissingIndexError
 from search.index.base import SegmentIndex
 from search.manifest import MANIFEST_NAME, Manifest
-from search.settings import Settings
 
 LEDGER_PARTS = ("", "-wal", "-shm")
 REBUILD = (

@@ -40,7 +40,7 @@ class BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache comes withou
             raise OSError(f"its database names a file outside of it, {name!r}")
 
 
-class KeptPictures:
+class ImageCache:
     """The pictures that were asked for last, up to so many bytes of them."""
 
     def __init__(self, library: Path, max_bytes: int) -> None:

@@ -7,10 +7,11 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from api.settings import Settings
 from search.errors import UsageError
 from search.manifest import load_manifest
 from search.models.encoder import Encoder
-from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Precision, Settings
+from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Precision
 
 if TYPE_CHECKING:
     from ingest.segmentation.sam2 import Segmenter

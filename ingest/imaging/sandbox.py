@@ -27,8 +27,8 @@ import numpy as np
 from ingest.imaging.decode import DecodedPhoto, decode_photo, shown_path
 from ingest.imaging.pillow import decode_in_one_thread, reason_of
 from ingest.imaging.shared_pixels import received_pixels, send_pixels
+from ingest.settings import IngestSettings
 from search.errors import BusyError, PhotoError, TooSlowError, UndecodableError
-from search.settings import Settings
 
 STARTS_WITHIN_S = 120.0  # a new process imports numpy and Pillow, on a disk that may be asleep
 ENDS_WITHIN_S = 2.0  # a process stuck in a dead network disk can't even be killed
@@ -63,7 +63,7 @@ class DecodeLimits:
         return self.timeout_s * (STALLED_TIMES if HAS_PROCESSOR_TIMER else 1)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> DecodeLimits:
+    def from_settings(cls, settings: IngestSettings) -> DecodeLimits:
         """Return what the settings allow."""
         return cls(settings.max_pixels, settings.max_bytes, settings.decode_timeout_s)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from search.errors import ModelError, UsageError
 from search.models.crops import Rgb, View
-from search.models.model_folder import WAY_OUT, folder_fingerprint, model_folder
+from search.models.model_folder import folder_fingerprint, model_folder
 from search.models.preprocessing import OneStep, input_px, mean_rgb, one_step
 from search.records import RgbImage, Vectors, checked_vectors
 from search.settings import Precision
@@ -106,8 +106,8 @@ def unit_rows(rows: NDArray[np.float32]) -> Vectors:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         raise ModelError(
-            "the encoder gave a vector that is zero or not finite. Its weights may be damaged; "
-            "with reduced precision, try --precision float32."
+            "the encoder returned a vector that is zero or not finite; its weights may be damaged",
+            remedy="full_precision",
         )
     return checked_vectors(rows / lengths, len(rows))
 
@@ -254,7 +254,7 @@ def _load_model(folder: Path, device: str, precision: Precision) -> Any:  # noqa
         mps = torch.backends.mps.is_available()
         device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError("torch sees no CUDA device; leave --device out to use what is there")
+        raise ModelError("torch finds no CUDA device", remedy="other_device")
     model, report = AutoModel.from_pretrained(
         folder,
         dtype=getattr(torch, precision),
@@ -302,12 +302,13 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise ModelError(f"{name} can't be used: {error}. {WAY_OUT}") from error
+        raise ModelError(f"{name} can't be used: {error}", remedy="other_encoder") from error
     except Exception as error:  # what transformers raises for a damaged file is not documented
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
             f"{name} can't be loaded ({type(error).__name__}: {reason}). If a file is damaged, "
-            f"delete it and fetch it anew. {WAY_OUT}"
+            "delete it and download it again.",
+            remedy="other_encoder",
         ) from error
 
 

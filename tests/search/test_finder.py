@@ -70,7 +70,8 @@ def finder(index: EdgeIndex, encoder: TableEncoder) -> Finder:
 
 
 def segment_row(sample: Sample, number: int) -> Vectors:
-    return sample.segment_vectors[number]
+    row: Vectors = sample.segment_vectors[number]
+    return row
 
 
 def unit(row: NDArray[np.floating]) -> Vectors:
@@ -91,7 +92,8 @@ def test_a_segment_finds_itself_and_then_what_is_like_it(
 ) -> None:
     segment = sample.segments[number]
     found = hits_of(finder, Query([SegmentExample(segment.segment_id)], limit=50))
-    assert found[0] == (segment.segment_id, pytest.approx(1, abs=CLOSE))
+    assert found[0][0] == segment.segment_id
+    assert found[0][1] == pytest.approx(1, abs=CLOSE)
     wanted = ranked_segments(sample, segment_row(sample, number)[None], EVERYWHERE)[:50]
     assert_hits(found, wanted)
 
@@ -223,7 +225,10 @@ def test_words_and_pictures_of_equal_weight_say_about_equally_much(tmp_path: Pat
     assert rank_correlation(plain, by_picture) > 0.9
     assert rank_correlation(plain, by_text) < 0.35
     with opened(tmp_path, sample) as index:
-        examples = [TextExample("mug"), SegmentExample(sample.segments[0].segment_id)]
+        examples: list[Example] = [
+            TextExample("mug"),
+            SegmentExample(sample.segments[0].segment_id),
+        ]
         mixed = rows @ Finder(index, lambda: encoder).query_vector(examples)[0]
     ours = [rank_correlation(mixed, each) for each in (by_text, by_picture)]
     assert min(ours) > 0.6
@@ -236,7 +241,8 @@ def test_a_weight_of_words_against_pictures_means_what_it_says(
 ) -> None:
     sample, encoder, text = two_scales()
     with opened(tmp_path, sample) as index:
-        examples = [TextExample("mug", weight), SegmentExample(sample.segments[0].segment_id)]
+        segment_id = sample.segments[0].segment_id
+        examples: list[Example] = [TextExample("mug", weight), SegmentExample(segment_id)]
         mixed = sample.segment_vectors @ Finder(index, lambda: encoder).query_vector(examples)[0]
     by_text = rank_correlation(mixed, sample.segment_vectors @ text[0])
     by_picture = rank_correlation(mixed, sample.segment_vectors @ sample.segment_vectors[0])
@@ -283,7 +289,7 @@ def test_a_cursor_from_elsewhere_is_refused(finder: Finder, cursor: str, way: st
 
 
 def test_a_query_without_examples_is_refused(finder: Finder) -> None:
-    with pytest.raises(UsageError, match="needs words, a segment, a photo or a picture"):
+    with pytest.raises(UsageError, match="needs text, a segment, a photo or an image"):
         finder.search(Query([]))
 
 
@@ -313,7 +319,7 @@ def test_no_encoder_is_made_for_segments_and_photos(index: EdgeIndex, sample: Sa
         raise AssertionError("the encoder was asked for")
 
     finder = Finder(index, never)
-    examples = [
+    examples: list[Example] = [
         SegmentExample(sample.segments[0].segment_id),
         PhotoExample(sample.photos[0].photo_id, -0.5),
     ]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -17,7 +18,7 @@ from support.finder_samples import TableEncoder, opened, table_encoder
 from support.index_samples import Sample, make_sample, ranked_segments
 
 from search.errors import DamagedError, UsageError
-from search.finder import DIVERSITY_POOL, Finder
+from search.finder import DIVERSITY_POOL, Finder, ReadSizes
 from search.index.edge import EdgeIndex
 from search.masks.outlines import Outlines, ends_of_runs
 from search.masks.overlap import OVERLAPS, overlap
@@ -132,8 +133,9 @@ def test_outlines_are_read_once_and_the_oldest_go_first(sample: Sample) -> None:
         return [segments[each] for each in ids if each in segments]
 
     ids = list(segments)
-    sizes = [ends_of_runs(mask).nbytes for each in ids if (mask := segments[each].mask)]
-    outlines = Outlines(most_bytes=sum(sizes[2:]))
+    ends = [ends_of_runs(mask) for each in ids if (mask := segments[each].mask)]
+    sizes = [each.nbytes for each in ends if each is not None]
+    outlines = Outlines(max_bytes=sum(sizes[2:]))
     assert list(outlines.of([*ids[:2], "deleted"], read)) == ids[:2]
     assert set(outlines.of(ids, read)) == set(ids)  # more than are kept
     assert outlines.of(ids[2:], read)[ids[2]].bbox_xywh == segments[ids[2]].bbox_xywh
@@ -169,9 +171,9 @@ def test_a_damaged_mask_is_a_hit_that_overlaps_nothing(
 
 
 def test_a_page_reads_so_many_ranks_at_most_and_says_where_the_next_begins(
-    finder: Finder, sample: Sample, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
+    index: EdgeIndex, sample: Sample, encoder: TableEncoder
 ) -> None:
-    monkeypatch.setattr("search.finder.MOST_RANKS", 20)
+    finder = Finder(index, lambda: encoder, read_sizes=ReadSizes(most_per_page=20))
     found = list(pages(finder, replace(MUG, limit=15, distinct=True)))
     wanted = distinct_by_brute_force(sample, encoder, SearchFilter())
     assert [segment.segment_id for page in found for segment in page] == wanted
@@ -181,11 +183,14 @@ def test_a_page_reads_so_many_ranks_at_most_and_says_where_the_next_begins(
 def test_beyond_the_last_rank_nothing_is_read(
     index: EdgeIndex, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[dict[str, object]] = []
     ranked = index.ranked_segments
-    monkeypatch.setattr(
-        index, "ranked_segments", lambda *args, **how: asked.append(how) or ranked(*args, **how)
-    )
+
+    def counted(*args: Any, **how: Any) -> Any:
+        asked.append(how)
+        return ranked(*args, **how)
+
+    monkeypatch.setattr(index, "ranked_segments", counted)
     finder = Finder(index, lambda: encoder)
     page = finder.search(replace(MUG, cursor="after-9999999", distinct=True))
     assert (page.hits, page.cursor) == ([], None)
@@ -193,10 +198,9 @@ def test_beyond_the_last_rank_nothing_is_read(
 
 
 def test_a_page_reads_on_until_it_is_full(
-    finder: Finder, sample: Sample, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
+    index: EdgeIndex, sample: Sample, encoder: TableEncoder
 ) -> None:
-    monkeypatch.setattr("search.finder.HITS_A_DISTINCT", 1)
-    monkeypatch.setattr("search.finder.MAX_READING", 7)
+    finder = Finder(index, lambda: encoder, read_sizes=ReadSizes(per_distinct=1, most=7))
     page = finder.search(replace(MUG, limit=10, distinct=True))
     wanted = distinct_by_brute_force(sample, encoder, SearchFilter())
     assert [hit.segment.segment_id for hit in page.hits] == wanted[:10]
@@ -223,7 +227,7 @@ def test_diverse_hits_may_be_distinct_too(
 
 
 def test_groups_are_not_distinct(finder: Finder) -> None:
-    with pytest.raises(UsageError, match="distinct is for single segments"):
+    with pytest.raises(UsageError, match="distinct can't be combined"):
         finder.search_grouped(replace(MUG, distinct=True))
 
 

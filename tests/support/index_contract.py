@@ -128,7 +128,7 @@ def test_vectors_that_are_not_finite_are_refused(index: SegmentIndex, sample: Sa
 
 
 def test_vectors_of_another_length_are_refused(index: SegmentIndex, sample: Sample) -> None:
-    with pytest.raises(ValueError, match="vectors of 8 numbers"):
+    with pytest.raises(ValueError, match="vectors have length 8"):
         index.put_photo(sample.photos[0], unit_vectors(0, 1, dim=8))
 
 
@@ -263,10 +263,9 @@ def test_nothing_below_the_least_score_is_found(full_index: SegmentIndex, sample
 
 def test_ranks_are_those_of_the_hits(full_index: SegmentIndex) -> None:
     vector, where = unit_vectors(4, 1), SearchFilter(min_area_fraction=0.01)
-    asked = {"limit": 50, "offset": 3, "min_score": 0.0}
-    hits = full_index.nearest_segments(vector, where, **asked)
+    hits = full_index.nearest_segments(vector, where, limit=50, offset=3, min_score=0.0)
     assert len(hits) > 10
-    ranked = full_index.ranked_segments(vector, where, **asked)
+    ranked = full_index.ranked_segments(vector, where, limit=50, offset=3, min_score=0.0)
     for (segment_id, photo_id, score), hit in zip(ranked, hits, strict=True):
         assert (segment_id, photo_id) == (hit.segment.segment_id, hit.segment.photo_id)
         assert score == pytest.approx(hit.score, abs=1e-6)
@@ -372,7 +371,7 @@ def test_other_vectors_are_kept_beside_and_change_nothing_else(make_index: Maker
     index = make_index()
     fill(index, sample)
     known = list(index.iter_segments(with_masks=True))
-    other = index.beside("other", 8)
+    other = index.with_vectors("other", 8)
     assert set(other.iter_without_vectors("photos")) == {p.photo_id for p in sample.photos}
     assert set(other.iter_without_vectors("segments")) == {s.photo_id for s in sample.segments}
     done, _ = sample.of_photo(sample.photos[0])
@@ -390,7 +389,7 @@ def test_other_vectors_are_kept_beside_and_change_nothing_else(make_index: Maker
     found = other.nearest_segments(rows[1:2], ANYTHING, limit=100)
     shown = {s.segment_id for s in done if not sample.photos[0].facts.hidden}
     assert {hit.segment.segment_id for hit in found} == shown
-    with pytest.raises(UnknownIdError, match="no vector by the encoder in use"):
+    with pytest.raises(UnknownIdError, match="has no vector of this encoder"):
         other.segment_vectors([sample.segments[-1].segment_id])
     assert_same_segments(other.iter_segments(with_masks=True), known)
     assert_same_segments(index.iter_segments(with_masks=True), known)
@@ -405,13 +404,13 @@ def test_what_is_written_anew_lacks_the_vectors_beside(make_index: Maker) -> Non
     index = make_index()
     fill(index, sample)
     photo = sample.photos[0]
-    other = index.beside("other", 8)
+    other = index.with_vectors("other", 8)
     other.put_vectors("photos", [p.photo_id for p in sample.photos], unit_vectors(5, 2, dim=8))
     assert not list(other.iter_without_vectors("photos"))
     other.update_facts(photo.photo_id, photo.facts.model_copy(update={"hidden": True}))
     assert not list(other.iter_without_vectors("photos"))
     index.put_photo(photo, sample.photo_vectors[:1])
-    assert list(index.beside("other", 8).iter_without_vectors("photos")) == [photo.photo_id]
+    assert list(index.with_vectors("other", 8).iter_without_vectors("photos")) == [photo.photo_id]
     index.close()
 
 
@@ -419,13 +418,13 @@ def test_vectors_beside_can_be_dropped_and_made_anew(make_index: Maker) -> None:
     sample = make_sample(photo_count=2)
     index = make_index()
     fill(index, sample)
-    other = index.beside("other", 8)
+    other = index.with_vectors("other", 8)
     other.put_vectors("photos", [sample.photos[0].photo_id], unit_vectors(5, 1, dim=8))
-    with pytest.raises(UsageError, match="are those in use"):
+    with pytest.raises(UsageError, match="other are in use"):
         other.drop_vectors("other")
     index.drop_vectors("other")
     index.drop_vectors("never-there")
-    again = index.beside("other", 9)
+    again = index.with_vectors("other", 9)
     assert again.count_vectors("photos") == 0
     assert index.count_vectors("photos") == 2
     index.close()
@@ -433,7 +432,7 @@ def test_vectors_beside_can_be_dropped_and_made_anew(make_index: Maker) -> None:
 
 def test_vectors_beside_of_another_length_are_refused(make_index: Maker) -> None:
     index = make_index()
-    index.beside("other", 8)
+    index.with_vectors("other", 8)
     with pytest.raises(MismatchError):
-        index.beside("other", 9).count("photos")
+        index.with_vectors("other", 9).count("photos")
     index.close()

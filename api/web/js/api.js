@@ -60,7 +60,8 @@ async function send(method, address, body, signal) {
 /** @param {Response} response */
 async function problem(response) {
   const said = await response.json().catch(() => null);
-  return new ApiError(response.status, said?.detail ?? `The server answered ${response.status}.`);
+  const known = [said?.detail, said?.advice].filter(Boolean).join(". ");
+  return new ApiError(response.status, known || `The server answered ${response.status}.`);
 }
 
 /**

@@ -28,9 +28,9 @@ from support.served import serving
 from api.http.app import create_app
 from api.http.routes.web import WEB, page_files
 from api.library.library import Library
+from api.settings import Settings
 from ingest.pipeline import ingest
 from ingest.stats import Tally
-from search.settings import Settings
 from starter.drawing.photo_file import Camera, Capture, save_photo
 from starter.scenes import draw_scene
 

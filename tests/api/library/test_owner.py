@@ -17,8 +17,7 @@ from support.commands import HEAVY, Commands, Served, imported_by, serve, start
 from support.copies import copied
 from support.sample import Sample
 
-from api.library.library import Library
-from api.library.remote_index import (
+from api.library.index.ownership import (
     INFO_NAME,
     LOCK_NAME,
     OwnerInfo,
@@ -26,9 +25,10 @@ from api.library.remote_index import (
     served_owner,
     take_ownership,
 )
+from api.library.library import Library
+from api.settings import Settings
 from search.errors import OwnedError
 from search.records import SearchFilter
-from search.settings import Settings
 from starter.drawing.photo_file import Camera, Capture, save_photo
 from starter.scenes import draw_scene
 

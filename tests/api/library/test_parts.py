@@ -18,10 +18,10 @@ from support.qdrant_server import QdrantServer, qdrant_server
 from support.two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
 
 from api.library.library import Library
-from ingest.maintenance import rebuild
+from api.settings import Settings
+from ingest.pipeline import link_known_photo
 from search.errors import ModelError
 from search.index.qdrant_collections import LIBRARY_KEY
-from search.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 LEDGER = Path("library/ledger.sqlite")
@@ -229,8 +229,8 @@ def test_a_lost_ledger_deletes_nothing_and_is_rebuilt_without_segmenting(
     ):
         assert "segsearch rebuild PHOTOS" in library.refused(*command, code=1)
     write(Path("photos/new.png"), 99)
-    monkeypatch.setattr("api.library.library.load_segmenter", None)
-    monkeypatch.setattr("api.library.library.load_encoder", None)
+    monkeypatch.setattr("api.library.model_registry.load_segmenter", None)
+    monkeypatch.setattr("api.library.model_registry.load_encoder", None)
     ran = library("rebuild", "photos", "--json").json
     assert (ran["photos"], ran["photos_with_file"]) == (5, 5)
     assert [Path(path).name for path in ran["files_unknown"]] == ["new.png"]
@@ -280,7 +280,7 @@ def test_a_rebuild_that_is_stopped_changes_nothing_and_goes_on(
     library: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger_gone()
-    link, linked = rebuild.link_known_photo, list[object]()
+    link, linked = link_known_photo, list[object]()
 
     def stop_at_the_third(*args: Any) -> bool:
         linked.append(args)
@@ -288,13 +288,13 @@ def test_a_rebuild_that_is_stopped_changes_nothing_and_goes_on(
             raise KeyboardInterrupt
         return link(*args)
 
-    monkeypatch.setattr(rebuild, "link_known_photo", stop_at_the_third)
+    monkeypatch.setattr("ingest.maintenance.rebuild.link_known_photo", stop_at_the_third)
     ran = library("rebuild", "photos", code=1)
     assert "run the same command again" in ran.err
     assert not LEDGER.exists()
     assert "segsearch rebuild PHOTOS" in library.refused("ingest", "photos", code=1)
     linked.clear()
-    monkeypatch.setattr(rebuild, "link_known_photo", link)
+    monkeypatch.setattr("ingest.maintenance.rebuild.link_known_photo", link)
     assert library("rebuild", "photos", "--json").json["photos_with_file"] == 5
     assert not Path("library/rebuilding").exists()
     assert library("verify").out.splitlines()[-1] == "all is well"
@@ -329,7 +329,7 @@ def test_a_first_run_that_failed_before_its_models_were_there_can_be_repeated(
         raise ModelError("the hub can't be reached")
 
     with monkeypatch.context() as offline:
-        offline.setattr("api.library.library.load_segmenter", no_hub)
+        offline.setattr("api.library.model_registry.load_segmenter", no_hub)
         assert "hub can't be reached" in run("ingest", "photos", code=1).err
     assert "5 ingested" in run("ingest", "photos").out
     assert found(run) == NAMES

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import httpx
 import numpy as np
@@ -19,16 +18,17 @@ from support.index_samples import DIM
 from support.served import serving
 
 from api.http.app import create_app
+from api.library.index.ownership import OwnerInfo
+from api.library.index.remote_index import RemoteIndex
 from api.library.library import Library
-from api.library.remote_index import OwnedIndex, OwnerInfo, owned_index
+from api.settings import Settings
 from search.errors import OwnedError, StoreUnreachableError, UnknownIdError, UsageError
 from search.index.base import SegmentIndex
-from search.settings import Settings
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
-class ServedIndex(OwnedIndex):
+class ServedIndex(RemoteIndex):
     """The index of a new library that a server of its own has open; both close with it."""
 
     def __init__(self, folder: Path) -> None:
@@ -55,13 +55,13 @@ class ServedIndex(OwnedIndex):
 @pytest.fixture(scope="module")
 def make_index(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     """A function that makes an empty index, each behind a server of its own."""
-    return lambda: cast(SegmentIndex, ServedIndex(tmp_path_factory.mktemp("owned")))
+    return lambda: ServedIndex(tmp_path_factory.mktemp("owned"))
 
 
 @pytest.fixture
 def info(full_index: SegmentIndex) -> OwnerInfo:
-    assert isinstance(full_index, OwnedIndex)
-    return full_index._info
+    assert isinstance(full_index, RemoteIndex)
+    return full_index._owner
 
 
 def test_an_error_of_the_owner_is_raised_here_by_its_own_class(full_index: SegmentIndex) -> None:
@@ -76,7 +76,7 @@ def test_vectors_come_over_unchanged(full_index: SegmentIndex) -> None:
 
 
 def test_another_token_is_refused(info: OwnerInfo) -> None:
-    wrong = owned_index(info.model_copy(update={"token": "another"}))
+    wrong = RemoteIndex(info.model_copy(update={"token": "another"}))
     with pytest.raises(OwnedError, match="token"):
         wrong.count("photos")
     wrong.close()
@@ -105,7 +105,7 @@ def test_a_body_that_is_no_call_is_refused(info: OwnerInfo) -> None:
 
 def test_an_owner_that_has_gone_is_named(tmp_path: Path) -> None:
     served = ServedIndex(tmp_path)
-    index = owned_index(served._info)
+    index = RemoteIndex(served._owner)
     assert index.count("photos") == 0
     served.close()
     with pytest.raises(StoreUnreachableError, match="does not answer"):

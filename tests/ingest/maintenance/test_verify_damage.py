@@ -11,7 +11,7 @@ from support.ingest_rig import write
 from support.two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
 
 from api.library.library import Library
-from search.settings import Settings
+from api.settings import Settings
 
 INDEX = Path("library/index")
 

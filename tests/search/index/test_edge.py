@@ -25,8 +25,8 @@ from support.index_samples import (
 
 from search.errors import MismatchError, SegsearchError, StoreError
 from search.index import edge as edge_index
-from search.index.base import FIELDS
 from search.index.edge import EdgeIndex, Limits
+from search.index.payload import FIELDS
 from search.records import PhotoFacts, SearchFilter
 
 ANYTHING = SearchFilter()
@@ -150,9 +150,9 @@ def test_a_folder_in_use_can_be_opened_once_it_is_closed(tmp_path: Path) -> None
 
 def test_vectors_of_another_name_or_length_are_refused(tmp_path: Path) -> None:
     open_edge(tmp_path).close()
-    with pytest.raises(MismatchError, match="choose another --library"):
+    with pytest.raises(MismatchError, match="another encoder or crop recipe"):
         open_edge(tmp_path, dim=DIM + 1)
-    with pytest.raises(MismatchError, match="choose another --library"):
+    with pytest.raises(MismatchError, match="another encoder or crop recipe"):
         EdgeIndex.open(tmp_path, vector_name="other", dim=DIM, create=True)
     open_edge(tmp_path).close()  # and the refusals left nothing locked
 
@@ -174,7 +174,7 @@ def test_a_damaged_collection_is_a_store_error(tmp_path: Path) -> None:
     open_edge(tmp_path).close()
     for state in (tmp_path / "segments").rglob("segment.json"):
         state.write_text("{")
-    with pytest.raises(StoreError, match="Restore the library"):
+    with pytest.raises(StoreError, match="can't be used"):
         open_edge(tmp_path)
 
 
@@ -217,7 +217,7 @@ def test_optimizing_builds_a_graph_and_keeps_every_answer(
         asked = [(q[None], where) for where in filters for q in questions]
         return [{h.segment.segment_id for h in index.nearest_segments(*a, limit=10)} for a in asked]
 
-    index = open_edge(tmp_path, dim, Limits(graph_pays_from_points=10_000))
+    index = open_edge(tmp_path, dim, Limits(min_graph_points=10_000))
     for photo in sample.photos:
         rows = [i for i, s in enumerate(sample.segments) if s.photo_id == photo.photo_id]
         index.put_segments(photo, [sample.segments[i] for i in rows], vectors[rows])
@@ -225,7 +225,7 @@ def test_optimizing_builds_a_graph_and_keeps_every_answer(
     index.close()
     assert _graph_size(tmp_path) == 0  # neither writing nor searching built one
 
-    index = open_edge(tmp_path, dim, Limits(graph_pays_from_points=10_000))
+    index = open_edge(tmp_path, dim, Limits(min_graph_points=10_000))
     assert index.optimize() is True
     shares = [len(old & new) / 10 for old, new in zip(before, answers(index), strict=True)]
     assert np.mean(shares[: len(questions)]) >= 0.95
@@ -280,7 +280,7 @@ def test_an_index_from_before_dates_had_sources_is_read_and_gets_its_field_index
     index = open_edge(tmp_path)
     facts = index.photos([photo.photo_id])[0].facts
     assert (facts.sort_at, facts.date_source) == (photo.facts.sort_at, "unknown")
-    index.add_fields()
+    index.create_payload_indexes()
     index.update_facts(photo.photo_id, photo.facts)
     local_at = photo.facts.local_at
     assert index.count("segments", SearchFilter(taken_from=local_at)) == 1

@@ -20,11 +20,11 @@ from support.index_samples import DIM, VECTOR_NAME, make_sample, unit_vectors
 
 from search.errors import MismatchError, StoreError, StoreUnreachableError
 from search.index import qdrant as server_index
-from search.index.base import FIELDS
-from search.index.qdrant import ServerIndex, open_server_index
+from search.index.payload import FIELDS
+from search.index.qdrant import QdrantIndex, open_qdrant_index
 from search.index.qdrant_connection import QdrantConnection, server_address
 from search.records import SearchFilter
-from search.settings import Settings
+from search.settings import SearchSettings
 
 ANYTHING = SearchFilter()
 POINTS = "/collections/segsearch_segments/points"
@@ -137,16 +137,16 @@ def qdrant() -> Iterator[FakeQdrant]:
     fake.stop()
 
 
-OpenIndex = Callable[..., ServerIndex]
+OpenIndex = Callable[..., QdrantIndex]
 
 
 @pytest.fixture
 def open_index(qdrant: FakeQdrant) -> Iterator[OpenIndex]:
-    opened: list[ServerIndex] = []
+    opened: list[QdrantIndex] = []
 
-    def open_with(**settings: Any) -> ServerIndex:
-        given = Settings.model_validate({"qdrant": qdrant.url, **settings})
-        opened.append(open_server_index(given, vector_name=VECTOR_NAME, dim=DIM, create=True))
+    def open_with(**settings: Any) -> QdrantIndex:
+        given = SearchSettings.model_validate({"qdrant": qdrant.url, **settings})
+        opened.append(open_qdrant_index(given, vector_name=VECTOR_NAME, dim=DIM, create=True))
         return opened[-1]
 
     yield open_with
@@ -229,9 +229,9 @@ def test_payload_indexes_that_a_cut_short_start_left_out_are_added(
 @pytest.mark.parametrize(("vector_name", "dim"), [("other", DIM), (VECTOR_NAME, DIM + 1)])
 def test_vectors_of_another_name_or_length_are_refused(vector_name: str, dim: int) -> None:
     client = QdrantClient(":memory:")
-    ServerIndex.open(client, Settings(), vector_name=VECTOR_NAME, dim=DIM)
-    with pytest.raises(MismatchError, match="choose another --collection-prefix"):
-        ServerIndex.open(client, Settings(), vector_name=vector_name, dim=dim)
+    QdrantIndex.open(client, SearchSettings(), vector_name=VECTOR_NAME, dim=DIM)
+    with pytest.raises(MismatchError, match="another encoder or crop recipe"):
+        QdrantIndex.open(client, SearchSettings(), vector_name=vector_name, dim=dim)
     client.close()
 
 
@@ -240,7 +240,7 @@ def test_a_collection_of_unnamed_vectors_is_refused() -> None:
     params = models.VectorParams(size=DIM, distance=models.Distance.COSINE)
     client.create_collection("segsearch_photos", vectors_config=params)
     with pytest.raises(MismatchError, match="segsearch_photos"):
-        ServerIndex.open(client, Settings(), vector_name=VECTOR_NAME, dim=DIM)
+        QdrantIndex.open(client, SearchSettings(), vector_name=VECTOR_NAME, dim=DIM)
     client.close()
 
 
@@ -286,12 +286,12 @@ def test_writing_to_a_server_that_stays_away_ends_in_time_and_says_how_to_go_on(
     qdrant: FakeQdrant, grpc: bool
 ) -> None:
     sample = make_sample(photo_count=1)
-    settings = Settings(qdrant=qdrant.url, retry_wait_s=1.0)
+    settings = SearchSettings(qdrant=qdrant.url, retry_wait_s=1.0)
     client = QdrantClient(
         url=qdrant.url, prefer_grpc=grpc, grpc_port=_free_port(), check_compatibility=False
     )
     connection = QdrantConnection(client, settings)
-    index = ServerIndex(connection, settings, vector_name=VECTOR_NAME, dim=DIM)
+    index = QdrantIndex(connection, settings, vector_name=VECTOR_NAME, dim=DIM)
     qdrant.failures = 10_000
     started = time.monotonic()
     with pytest.raises(StoreUnreachableError, match="kept: the command can be run again") as caught:
@@ -448,5 +448,5 @@ def test_a_read_that_fails_once_is_asked_again(
 
 
 def test_a_url_that_is_none_is_told_with_an_example(open_index: OpenIndex) -> None:
-    with pytest.raises(StoreError, match="http://localhost:6333"):
+    with pytest.raises(StoreError, match="is not the URL of a Qdrant server"):
         open_index(qdrant="ftp://nowhere")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from search.errors import UsageError
@@ -34,7 +35,8 @@ def ramp(width: int, height: int) -> RgbImage:
 
 def disc(width: int, height: int, center_xy: tuple[float, float], radius: int) -> MaskArray:
     ys, xs = np.mgrid[:height, :width]
-    return (xs - center_xy[0]) ** 2 + (ys - center_xy[1]) ** 2 <= radius**2
+    squares: NDArray[np.float64] = (xs - center_xy[0]) ** 2 + (ys - center_xy[1]) ** 2
+    return squares <= radius**2
 
 
 def noise(width: int, height: int, seed: int = 0) -> RgbImage:
@@ -51,7 +53,7 @@ def view(
 def painted_and_padded(rgb: RgbImage, mask_hw: MaskArray, square: Square, size_px: int) -> RgbImage:
     """The plain way: fill at full size, pad to the square, resize as CLIP's processor does."""
     left, top, side = square
-    painted = np.where(mask_hw[..., None], rgb, np.uint8(FILL))
+    painted = np.where(mask_hw[..., None], rgb, np.array(FILL, np.uint8))
     canvas = Image.new("RGB", (side, side), FILL)
     canvas.paste(Image.fromarray(painted), (-left, -top))
     return np.asarray(canvas.resize((size_px, size_px), Image.Resampling.BICUBIC))
@@ -125,7 +127,9 @@ def test_the_masked_view_is_the_same_after_resizing(size_px: int) -> None:
 
 def test_a_masked_view_shows_no_background() -> None:
     mask = disc(300, 200, (150, 100), 40)
-    rgb = np.where(mask[..., None], np.uint8((250, 0, 0)), np.uint8((0, 250, 0)))
+    rgb = np.where(
+        mask[..., None], np.array((250, 0, 0), np.uint8), np.array((0, 250, 0), np.uint8)
+    )
     seen = view(rgb, mask, bbox_xywh_from_array(mask), "masked", 224)
     assert (seen[:20] == FILL).all()
     assert (seen[100:124, 100:124] == (250, 0, 0)).all()

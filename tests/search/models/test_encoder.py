@@ -59,7 +59,7 @@ def noise(count: int, size_px: int) -> RgbImage:
 
 def unit(output: Any) -> Vectors:
     features = getattr(output, "pooler_output", output)
-    return (features / features.norm(dim=1, keepdim=True)).numpy()
+    return np.asarray((features / features.norm(dim=1, keepdim=True)).numpy())
 
 
 def copy_of_starter(tmp_path: Path) -> Path:
@@ -177,7 +177,7 @@ def test_colors_rank_as_their_words_say(starter: ClipEncoder) -> None:
     colors = {"red": (215, 30, 35), "blue": (35, 60, 210), "green": (40, 160, 50)}
     segments = []
     for rgb in colors.values():
-        photo = np.where(mask[..., None], np.uint8(rgb), np.uint8((90, 90, 90)))
+        photo = np.where(mask[..., None], np.array(rgb, np.uint8), np.uint8(90))
         box = Box(40, 30, 49, 29)
         fill, size_px = starter.mean_rgb, starter.input_px
         segments.append(views(photo, mask, box, "masked", size_px=size_px, fill_rgb=fill))
@@ -378,7 +378,7 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path, name: str) -> None:
     folder = copy_of_starter(tmp_path)
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match=r"can't be loaded .*damaged.*--models starter"):
+    with pytest.raises(ModelError, match=r"can't be loaded .*damaged"):
         load(folder)
 
 

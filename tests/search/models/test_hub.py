@@ -27,7 +27,7 @@ LIMIT_S = 15.0  # 3 s of waiting, and importing on a busy machine; without the p
 
 FILE = """
 from search.models.hub import hub_file
-print(hub_file({repo!r}, "weights.pt", way_out="Do this instead."))
+print(hub_file({repo!r}, "weights.pt", remedy="other_segmenter"))
 """
 ENCODER = """
 from search.models.model_folder import model_folder

@@ -21,10 +21,10 @@ from itertools import islice
 from typing import Any
 
 from ingest.catalog.file_facts import StatedFacts
+from ingest.cluster.stderr import own_stderr
 from ingest.context import IngestContext
 from ingest.imaging.sandbox import Decode, DecodeLimits, DecodeWorkers
 from ingest.pipeline import ProcessListing, link_known_photo, outcome_of_error
-from ingest.ray_stderr import own_stderr
 from ingest.run import Ingested, Run
 from ingest.scanning.listing import Listing
 from ingest.scanning.scan import NewFile, RescanPolicy

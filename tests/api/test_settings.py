@@ -12,9 +12,10 @@ from api.cli.main import cli
 from api.cli.options import read_settings
 from api.library import config_files
 from api.library.models import PRESETS, precision_on, settings_for_photo, with_preset
+from api.settings import Settings
 from search.errors import UsageError
 from search.manifest import Manifest, ModelName, save_manifest
-from search.settings import DEFAULT_ENCODER, Precision, Settings
+from search.settings import DEFAULT_ENCODER, Precision
 
 
 @pytest.fixture(autouse=True)
@@ -245,7 +246,7 @@ def test_a_single_photo_is_cut_with_the_librarys_models_unless_others_are_named(
 
 def test_help_shows_a_default_as_a_person_would_write_it() -> None:
     ingest = cli.commands["ingest"]
-    shown = {p.name: p.help for p in ingest.params if isinstance(p, click.Option)}
+    shown = {p.name: p.help or "" for p in ingest.params if isinstance(p, click.Option)}
     assert shown["pred_iou_thresh"].endswith("[0.8]")
     assert shown["multimask_output"].endswith("[on]")
     assert shown["crop_overlap_ratio"].endswith("[0.3413]")

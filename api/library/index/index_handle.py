@@ -1,37 +1,38 @@
-"""The index of a library as one process has it open: its own, a server's, or its owner's."""
+"""The index of a library in this process: embedded, on a server, or that of the owner process."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from api.library.checks import check_key, compare_index, missing_index
-from api.library.index_probe import opening
-from api.library.remote_index import Ownership, current_owner, owned_index, take_ownership
+from api.library.index.index_probe import opening
+from api.library.index.ownership import Ownership, current_owner, take_ownership
+from api.library.index.remote_index import RemoteIndex
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from search.errors import MissingIndexError
 from search.index.base import SegmentIndex
 from search.index.claim import LibraryClaim
 from search.index.points import PointIndex
 from search.manifest import Manifest
-from search.settings import Settings
 
-# Somebody waits for what these commands answer; the others wait for a Qdrant server that is away.
+# A person waits for these commands, so they don't wait long for a Qdrant server.
 IMPATIENT_COMMANDS = frozenset(("search", "serve", "show", "segment"))
 
 
-class OpenedIndex:
-    """Opens the index when it is needed, and knows whether this process owns it."""
+class IndexHandle:
+    """Opens and closes the index, and the ownership of an embedded one."""
 
-    def __init__(self, folder: Path, asked: Settings, *, command: str, create: bool) -> None:
-        """Know what to open.
+    def __init__(self, folder: Path, requested: Settings, *, command: str, create: bool) -> None:
+        """Open nothing yet.
 
         Args:
             folder: of the library.
-            asked: the settings that were given, without those of the manifest.
-            command: what others are told if they find the library in use.
-            create: create collections that are missing.
+            requested: the settings that were given, without those of the manifest.
+            command: named to other processes that find the library in use.
+            create: create missing collections.
         """
-        self._folder, self._asked = folder, asked
+        self._folder, self._requested = folder, requested
         self._command, self._create = command, create
         self.index: SegmentIndex | None = None
         self.ownership: Ownership | None = None
@@ -39,24 +40,24 @@ class OpenedIndex:
     def open(
         self, manifest: Manifest, settings: Settings, ledger: Ledger, *, compared: bool = True
     ) -> None:
-        """Open the index, and compare it with what the ledger knows.
+        """Open the index and compare it with the ledger.
 
         Args:
             manifest: of the library.
-            settings: where a server is, and how it is asked.
+            settings: address and options of a server.
             ledger: of the library.
-            compared: with the ledger; else it is about to be made from the index.
+            compared: check counts against the ledger; False while it is rebuilt from the index.
 
         Raises:
             OwnedError: another process has it open and does not serve.
-            StoreError: the store can't be opened or reached, or is another library's.
-            LibraryError: index and ledger don't belong together.
+            StoreError: it can't be opened or reached, or belongs to another library.
+            LibraryError: index and ledger don't match.
         """
         creates = self._creates(manifest, settings)
         claim = claim_of(manifest, ledger, trusting=not compared)
         try:
             self.index = self._open(manifest, settings, claim, create=creates)
-            if compared and isinstance(self.index, PointIndex):  # else its owner has compared it
+            if compared and isinstance(self.index, PointIndex):  # not a remote one
                 self.index.payload_format = manifest.payload_format
                 compare_index(self.index, ledger, self._folder, restoring=creates)
         except MissingIndexError as error:
@@ -67,7 +68,7 @@ class OpenedIndex:
             raise
 
     def close(self) -> None:
-        """Close the index, if it is open, and let others own it."""
+        """Close the index, if it is open, and release its ownership."""
         if self.index is not None:
             self.index.close()
             self.index = None
@@ -75,13 +76,13 @@ class OpenedIndex:
             self.ownership.release()
             self.ownership = None
 
-    def take_vectors(self, manifest: Manifest) -> None:
-        """Use the manifest's active vectors from now on."""
+    def use_vectors(self, manifest: Manifest) -> None:
+        """Switch to the active vectors of a manifest."""
         if self.index is not None:
-            self.index = self.index.beside(manifest.vector_name, manifest.dim)
+            self.index = self.index.with_vectors(manifest.vector_name, manifest.dim)
 
-    def have_payloads_of(self, payload_format: int) -> None:
-        """Know that all points have payloads of this format."""
+    def set_payload_format(self, payload_format: int) -> None:
+        """Note the payload format of all points."""
         if isinstance(self.index, PointIndex):
             self.index.payload_format = payload_format
 
@@ -90,10 +91,10 @@ class OpenedIndex:
     ) -> SegmentIndex:
         vectors = manifest.vector_name, manifest.dim
         if manifest.qdrant:
-            check_key(self._asked, manifest.qdrant)
-            from search.index.qdrant import open_server_index
+            check_key(self._requested, manifest.qdrant)
+            from search.index.qdrant import open_qdrant_index
 
-            return open_server_index(
+            return open_qdrant_index(
                 settings,
                 vector_name=manifest.vector_name,
                 dim=manifest.dim,
@@ -103,7 +104,7 @@ class OpenedIndex:
             )
         self.ownership = take_ownership(self._folder, self._command)
         if self.ownership is None:
-            return owned_index(current_owner(self._folder), vectors)
+            return RemoteIndex(current_owner(self._folder), vectors)
         from search.index.edge import EdgeIndex
 
         with opening(self._folder, *vectors):
@@ -115,27 +116,24 @@ class OpenedIndex:
             )
 
     def _creates(self, manifest: Manifest, settings: Settings) -> bool:
-        """Say whether collections that are missing are to be created.
-
-        Only by a command that fills them, and not at an address that is not the library's own.
-        """
+        """True if missing collections may be created, which is only on the library's own server."""
         return self._create and not _is_elsewhere(manifest, settings)
 
 
 def claim_of(manifest: Manifest, ledger: Ledger, *, trusting: bool = False) -> LibraryClaim:
-    """Return what a server's collections are asked: whether they are this library's.
+    """How collections on a server prove to be this library's.
 
     Args:
         manifest: of the library.
         ledger: of the library.
-        trusting: take collections that don't say whose they are for its own.
+        trusting: also accept collections without a library id, whatever photos they hold.
     """
     library_id = manifest.library_id or ledger.library_id()
     return LibraryClaim(library_id, len if trusting else ledger.count_known)
 
 
 def _is_elsewhere(manifest: Manifest, settings: Settings) -> bool:
-    """Say whether a server was asked for that is not the one in the manifest."""
+    """True if the requested server is not the one in the manifest."""
     if manifest.qdrant is None or settings.qdrant is None:
         return False
     from search.index.qdrant_connection import server_address

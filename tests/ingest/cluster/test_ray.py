@@ -25,19 +25,19 @@ from support.ingest_rig import write
 from support.qdrant_server import QdrantServer, qdrant_server
 
 from api.library.library import Library
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
+from ingest.cluster.ray import Cluster, on_ray_cluster, ray_cluster
 from ingest.context import IngestContext
 from ingest.pipeline import ingest
-from ingest.ray import Cluster, on_ray_cluster, ray_cluster
 from ingest.segmentation.types import MaskParameters, SegmentedMask
 from ingest.stats import IngestSummary
 from search.errors import ModelError, UsageError
-from search.index.qdrant import open_server_index
+from search.index.qdrant import open_qdrant_index
 from search.records import RgbImage, SearchFilter
-from search.settings import Settings
 
 PHOTOS = 10
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 slow = pytest.mark.slow
 quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -63,7 +63,7 @@ class WorkersSegmenter(ColorSegmenter):
 def workers_workshop(settings: Settings, vector_name: str, notes: Path) -> IngestContext:
     """What a worker makes for itself."""
     encoder, segmenter = ColorEncoder(), WorkersSegmenter(notes=notes)
-    index = open_server_index(settings, vector_name=vector_name, dim=encoder.dim)
+    index = open_qdrant_index(settings, vector_name=vector_name, dim=encoder.dim)
     return IngestContext(
         settings, lambda: Ledger(Path("nowhere")), lambda: index, lambda: segmenter, lambda: encoder
     )
@@ -234,7 +234,7 @@ def test_a_cluster_that_asks_for_a_token_is_told_with_what_to_set(
 def test_what_a_native_library_writes_stays_off_the_terminal() -> None:
     script = (
         "import os, sys\n"
-        "from ingest.ray_stderr import own_stderr\n"
+        "from ingest.cluster.stderr import own_stderr\n"
         "with own_stderr() as said:\n"
         "    os.write(2, b'native')\n"
         "    print('ours', file=sys.stderr)\n"
