@@ -131,9 +131,7 @@ def test_a_cursor_past_the_end_gives_an_empty_last_page(finder: Finder) -> None:
     assert finder.search_grouped(query).groups == []
 
 
-def test_nothing_under_the_lowest_score_is_found(
-    finder: Finder, sample: Sample, encoder: TableEncoder
-) -> None:
+def test_min_score_limits_results(finder: Finder, sample: Sample, encoder: TableEncoder) -> None:
     ranked = ranked_segments(sample, encoder.words["mug"][None], EVERYWHERE)
     lowest = (ranked[24][1] + ranked[25][1]) / 2
     page = finder.search(Query([TextExample("mug")], limit=100, min_score=lowest))
@@ -141,7 +139,7 @@ def test_nothing_under_the_lowest_score_is_found(
     assert page.cursor is None
 
 
-def test_masks_come_along_only_when_asked_for(finder: Finder, sample: Sample) -> None:
+def test_masks_are_read_only_on_request(finder: Finder, sample: Sample) -> None:
     masks = {segment.segment_id: segment.mask for segment in sample.segments}
     for with_masks in (True, False):
         query = Query([TextExample("mug")], with_masks=with_masks)
