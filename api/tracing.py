@@ -1,7 +1,6 @@
-"""What is known of the request at hand: its id, when it must be done, how long its stages took.
+"""Id, deadline and stage timings of the current request.
 
-It travels in the context, which threads that answer a request inherit, so that what does the work
-needs no argument for it.
+They are in a context variable, which threads of a request inherit, so functions need no argument.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from search.errors import BusyError
 
-# CLIP on words or crops; the engine; SAM on a whole photo; SAM on a click; reading a photo.
+# CLIP on texts or crops; the index; SAM image encoder; SAM prompt; decoding a photo.
 Stage = Literal["encode", "find", "encode_photo", "segment", "picture"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass
 class Trace:
-    """A request from its arrival to its answer."""
+    """One request."""
 
     request_id: str
     observe: Callable[[Stage, float], None] = lambda stage, seconds: None
@@ -30,15 +29,15 @@ class Trace:
     seconds: dict[Stage, float] = field(default_factory=dict)
 
     def took(self, stage: Stage, seconds: float) -> None:
-        """Note how long a stage took."""
+        """Add the duration of a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         self.observe(stage, seconds)
 
     def check_time(self) -> None:
-        """Stop a request whose time is over: nobody waits for it any more.
+        """Stop a request after its deadline.
 
         Raises:
-            BusyError: the time is over.
+            BusyError: the deadline has passed.
         """
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise BusyError("the request took too long and was given up; try again")
@@ -48,26 +47,26 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin(trace: Trace) -> Token[Trace | None]:
-    """Make this the request at hand, until `end`."""
+    """Set the current request, until `end`."""
     return _current.set(trace)
 
 
 def end(token: Token[Trace | None]) -> None:
-    """Let go of the request at hand."""
+    """Restore the previous request."""
     _current.reset(token)
 
 
 def current() -> Trace | None:
-    """Return the request at hand; None outside of one."""
+    """The current request; None outside of one."""
     return _current.get()
 
 
 @contextmanager
 def stage(name: Stage) -> Iterator[None]:
-    """Time a stage of the request at hand, which ends here if its time is over.
+    """Time a stage of the current request.
 
     Raises:
-        BusyError: the request's time is over.
+        BusyError: the deadline of the request has passed.
     """
     trace = current()
     if trace is None:
@@ -79,21 +78,3 @@ def stage(name: Stage) -> Iterator[None]:
         yield
     finally:
         trace.took(name, time.perf_counter() - begun)
-
-
-class Timed:
-    """Something whose methods of these names are a stage; otherwise it is what it was."""
-
-    def __init__(self, whole: object, name: Stage, methods: frozenset[str]) -> None:
-        self._whole, self._name, self._methods = whole, name, methods
-
-    def __getattr__(self, attribute: str) -> Any:  # noqa: ANN401  (whatever the whole has)
-        found = getattr(self._whole, attribute)
-        if attribute not in self._methods:
-            return found
-
-        def timed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            with stage(self._name):
-                return found(*args, **kwargs)
-
-        return timed

@@ -18,8 +18,8 @@ from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from transformers import CLIPModel, CLIPProcessor
 
 from api.library.models import PRESETS, STARTER, load_segmenter
+from api.settings import Settings
 from ingest.segmentation.sam2 import Sam2Segmenter
-from search.settings import Settings
 from starter import weights_dir
 
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from api.library.library import Library
+from api.settings import Settings
 from ingest.pipeline import ingest
 from ingest.stats import Tally
-from search.settings import Settings
 from starter.sample_library import draw_sample_library
 
 
@@ -115,7 +115,7 @@ def _ours(library: Path, photos: Path, segmenter: Any, encoder: Any, stages: Cou
         encoder=Timed(encoder, "embed", stages),
     ) as opened:
         context = opened.ingest_context()
-        index = Timed(opened.index(), "write", stages)
+        index: Any = Timed(opened.index(), "write", stages)
         context.index = lambda: index
         return ingest([photos], context, Quiet()).segments
 

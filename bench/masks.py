@@ -41,13 +41,14 @@ from sam2.build_sam import build_sam2
 from sam2.utils.amg import build_point_grid
 
 from api.library.models import PRESETS, STARTER, computes, load_segmenter
+from api.settings import Settings
 from ingest.segmentation.mask_decoder import PointDecoder
 from ingest.segmentation.mask_generator import Crop, _crop_candidates
 from ingest.segmentation.sam2 import Sam2Segmenter
 from ingest.segmentation.types import MaskParameters, SegmentedMask
 from search.masks.rle import array_from_mask, coco_rle_from_mask
 from search.records import Mask, RgbImage
-from search.settings import Precision, Settings
+from search.settings import Precision
 from starter.scenes import draw_scene
 from training.evaluation.photos import iter_bsds, iter_coco
 from training.segmenter.export import sharpen

@@ -32,13 +32,15 @@ import qdrant_edge as edge
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient
 
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey, FileStamp
 from search.finder import Finder
-from search.index.base import SegmentIndex, conditions_from_filter
+from search.index.base import SegmentIndex
 from search.index.edge import EdgeIndex
-from search.index.points import Nearest
-from search.index.qdrant import ServerIndex
+from search.index.filters import conditions_from_filter
+from search.index.points import NearestQuery
+from search.index.qdrant import QdrantIndex
 from search.manifest import Manifest, ModelName, save_manifest
 from search.query import Query, TextExample
 from search.records import (
@@ -52,7 +54,6 @@ from search.records import (
     Vectors,
     photo_id_from_digest,
 )
-from search.settings import Settings
 
 DIM = 512  # ViT-B/32
 SEGMENTS_PER_PHOTO = 40
@@ -365,7 +366,9 @@ def ask_edge(folder: Path, cloud: Cloud, nearest: NearestYet) -> Asked:
     shown = conditions_from_filter(SearchFilter(), "segments")
 
     def answer(number: int) -> None:
-        index._nearest("segments", Nearest(questions[number], shown, TOP + 1, 0, None, "light"))
+        index._nearest(
+            "segments", NearestQuery(questions[number], shown, TOP + 1, 0, None, "light")
+        )
 
     fresh = timed(lambda n: find(index, questions, SearchFilter(), n), mixed)
     plain, answered = timed_in_turn(
@@ -411,7 +414,7 @@ def ask_client_local(cloud: Cloud, photos: range) -> tuple[Times, Written]:
     warnings.filterwarnings("ignore", "Payload indexes have no effect")
     client, questions = QdrantClient(":memory:"), cloud.questions()
     with closing(
-        ServerIndex.open(client, Settings(), vector_name=MANIFEST.vector_name, dim=DIM)
+        QdrantIndex.open(client, Settings(), vector_name=MANIFEST.vector_name, dim=DIM)
     ) as index:
         written = write(index, cloud, photos, None, NearestYet(questions))
         return timed(lambda n: find(index, questions, SearchFilter(), n), range(SCANS)), written

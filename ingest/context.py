@@ -10,10 +10,10 @@ from ingest.catalog.ledger import Ledger
 from ingest.imaging.decode import decode_photo
 from ingest.imaging.sandbox import Decode
 from ingest.segmentation.types import MaskParameters
+from ingest.settings import IngestSettings
 from search.index.base import SegmentIndex
 from search.manifest import fingerprint
 from search.models.encoder import Encoder
-from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, which a run without new photos does not need
     from ingest.segmentation.sam2 import Segmenter
@@ -36,7 +36,7 @@ class IngestContext:
         flush_every_s: seconds between flushes; photos written since are repeated after a crash.
     """
 
-    settings: Settings
+    settings: IngestSettings
     open_ledger: Callable[[], Ledger]
     index: Callable[[], SegmentIndex]
     segmenter: Callable[[], Segmenter]

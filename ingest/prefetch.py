@@ -8,14 +8,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from ingest.imaging.sandbox import Decode, DecodeLimits, DecodeWorkers
-from search.settings import Settings
+from ingest.settings import IngestSettings
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
 def iter_prefetched(
-    items: Iterable[A], do: Callable[[A, DecodeWorkers], B], settings: Settings, decode: Decode
+    items: Iterable[A],
+    do: Callable[[A, DecodeWorkers], B],
+    settings: IngestSettings,
+    decode: Decode,
 ) -> Generator[tuple[A, B]]:
     """Yield each item with `do(item, workers)`, in order, computed ahead of the consumer.
 

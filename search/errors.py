@@ -1,45 +1,76 @@
-"""Every error that segsearch raises on purpose.
+"""All errors that segsearch raises on purpose.
 
 ::
 
     SegsearchError
-    ├── UsageError            the caller asked for something that makes no sense
-    │   ├── UnknownIdError    no photo or segment has that id
+    ├── UsageError            invalid request or argument
+    │   ├── UnknownIdError    no photo or segment has this id
     │   └── FilterError       a filter contradicts itself
-    ├── PhotoError            one file can't be used; the rest can
-    │   ├── UndecodableError  its bytes are not a picture that we read
-    │   ├── TooLargeError     it is over the limit of pixels or bytes
-    │   ├── TooSlowError      decoding it takes too long
-    │   └── NoMaskError       nothing in it answers a prompt
-    ├── ModelError            a model can't be had or can't be used
-    │   └── HubError          the model hub can't be reached and the cache has no copy
-    ├── LibraryError          the library folder can't be used as asked
-    │   ├── MismatchError     its models or settings differ from those asked for
+    ├── PhotoError            one file can't be used; others can
+    │   ├── UndecodableError  not an image in a supported format
+    │   ├── TooLargeError     over the limit of pixels or bytes
+    │   ├── TooSlowError      decoding takes too long
+    │   └── NoMaskError       the mask for a prompt is empty
+    ├── ModelError            a model can't be loaded or used
+    │   └── HubError          the model hub is unreachable and the cache has no copy
+    ├── LibraryError          the library folder can't be used as requested
+    │   ├── MismatchError     its models or settings differ from the requested ones
     │   ├── DamagedLedgerError  its ledger can't be read
-    │   └── OwnedError        another process owns it and can't be spoken to
+    │   └── OwnedError        another process has it open and doesn't serve it
     ├── StoreError            the vector store failed
     │   ├── StoreUnreachableError  no answer from the Qdrant server
-    │   ├── MissingIndexError  the collections of the library are not there
+    │   ├── MissingIndexError  the collections don't exist
     │   ├── ForeignIndexError  the collections belong to another library
-    │   ├── CrashingIndexError  reading the index ends the process
-    │   └── DamagedError      what it keeps of a photo or segment makes no sense
-    ├── AccessError           a key is missing, is wrong, or allows less than was asked
-    └── BusyError             too much is going on now; a moment later it can be done
+    │   ├── CrashingIndexError  opening the embedded index crashes the process
+    │   └── DamagedError      a stored payload can't be parsed
+    ├── AccessError           an API key is missing, wrong, or has too few rights
+    └── BusyError             overloaded; a retry may succeed
 
-Each message says what happened, where, and what to do next.
+A message says what happened and where. What to do about it depends on who asks: `remedy` names it,
+and the command line (`api.cli.remedies`) and HTTP (`api.http.remedies`) put it into words.
 """
+
+from __future__ import annotations
+
+from typing import Literal
+
+Remedy = Literal[
+    "check_qdrant",
+    "check_qdrant_access",
+    "full_precision",
+    "lower_write_batch",
+    "move_index_away",
+    "newer_version",
+    "other_collection_prefix",
+    "other_device",
+    "other_encoder",
+    "other_library",
+    "other_segmenter",
+    "qdrant_url",
+    "reembed",
+    "restore_manifest",
+    "share_index",
+    "use_library_setting",
+    "verify",
+]
 
 
 class SegsearchError(Exception):
-    """The root: catch it to catch everything that segsearch raises on purpose."""
+    """Base of all errors below."""
+
+    remedy: Remedy | None = None  # by default, of all errors of a class
+
+    def __init__(self, message: str, *, remedy: Remedy | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy or self.remedy
 
 
 class UsageError(SegsearchError):
-    """The caller asked for something that makes no sense."""
+    """A request or an argument is invalid."""
 
 
 class UnknownIdError(UsageError):
-    """No photo or segment has that id."""
+    """No photo or segment has this id."""
 
 
 class FilterError(UsageError):
@@ -47,11 +78,11 @@ class FilterError(UsageError):
 
 
 class PhotoError(SegsearchError):
-    """One file can't be used; the rest can."""
+    """One file can't be used; others can."""
 
 
 class UndecodableError(PhotoError):
-    """A file's bytes are not a picture that segsearch reads."""
+    """A file is not an image in a supported format."""
 
 
 class TooLargeError(PhotoError):
@@ -59,35 +90,58 @@ class TooLargeError(PhotoError):
 
 
 class TooSlowError(PhotoError):
-    """Decoding a file takes too long: on this machine, now."""
+    """Decoding a file takes too long; on another machine or at another time it may not."""
 
 
 class NoMaskError(PhotoError):
-    """Nothing in a photo answers a prompt: no mask has a pixel."""
+    """All masks for a prompt are empty."""
 
 
 class ModelError(SegsearchError):
-    """A model can't be had or can't be used."""
+    """A model can't be loaded or used."""
 
 
 class HubError(ModelError):
-    """The model hub can't be reached and the cache has no copy."""
+    """The model hub is unreachable and the cache has no copy."""
 
 
 class LibraryError(SegsearchError):
-    """The library folder can't be used as asked."""
+    """The library folder can't be used as requested."""
 
 
 class MismatchError(LibraryError):
-    """The library was made with other models or settings than those asked for."""
+    """A library was made with other models or settings than the requested ones."""
+
+    remedy: Remedy | None = "use_library_setting"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        setting: str | None = None,
+        expected: str | None = None,
+        actual: str | None = None,
+        remedy: Remedy | None = None,
+    ) -> None:
+        """Describe a mismatch.
+
+        Args:
+            message: what differs, and where.
+            setting: name of the setting that differs.
+            expected: its value in the library.
+            actual: the value that was requested.
+            remedy: what to do about it.
+        """
+        super().__init__(message, remedy=remedy)
+        self.setting, self.expected, self.actual = setting, expected, actual
 
 
 class DamagedLedgerError(LibraryError):
-    """The ledger's file can't be read as one."""
+    """The ledger is not a readable SQLite database."""
 
 
 class OwnedError(LibraryError):
-    """Another process owns the library and can't be spoken to."""
+    """Another process has the library open and doesn't serve it."""
 
 
 class StoreError(SegsearchError):
@@ -95,28 +149,34 @@ class StoreError(SegsearchError):
 
 
 class StoreUnreachableError(StoreError):
-    """No answer came from the Qdrant server."""
+    """The Qdrant server does not answer."""
 
 
 class MissingIndexError(StoreError):
-    """The collections of a library are not there, and were not to be created."""
+    """The collections of a library don't exist."""
 
 
 class ForeignIndexError(StoreError):
     """The collections belong to another library."""
 
+    remedy: Remedy | None = "other_collection_prefix"
+
 
 class CrashingIndexError(StoreError):
-    """Reading the files of an embedded index ends the process: they are damaged."""
+    """Opening the embedded index crashes the process: its files are damaged."""
+
+    remedy: Remedy | None = "move_index_away"
 
 
 class DamagedError(StoreError):
-    """What the store keeps of a photo or segment can't be understood."""
+    """A stored payload can't be parsed."""
+
+    remedy: Remedy | None = "verify"
 
 
 class AccessError(SegsearchError):
-    """A key is missing, is wrong, or allows less than was asked for."""
+    """An API key is missing, wrong, or has too few rights."""
 
 
 class BusyError(SegsearchError):
-    """Too much is going on now; a moment later it can be done."""
+    """The server is overloaded; a retry may succeed."""

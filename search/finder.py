@@ -1,18 +1,19 @@
-"""Finding segments: by words, by a segment, by a picture, by any mix of them.
+"""Search for segments by text, segments, photos and images, in any combination.
 
-Every example becomes one unit vector; a query is their weighted sum, normalised. Nothing here
-knows files, HTTP or SAM: a picture comes with the mask of what is meant in it.
+Each example becomes a unit vector; a query is their normalized weighted sum. Nothing here knows
+files, HTTP or SAM: an image comes with the mask of the segment to search for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from search.errors import DamagedError, UsageError
-from search.index.base import SegmentIndex
+from search.index.base import RankedSegment, SegmentIndex
 from search.masks.outlines import Outline, Outlines
 from search.models.embedding import photo_vector, segment_vectors
 from search.models.encoder import Encoder, encode_query
@@ -30,32 +31,45 @@ from search.query import (
     cursor_from_offset,
     offset_from_cursor,
 )
-from search.records import Hit, PhotoHit, Segment, Vectors
+from search.ranking.diversity import diverse_order
+from search.records import Hit, PhotoHit, SearchFilter, Segment, Vectors
 from search.settings import CropRecipe
 
-# Spread of scores is judged on this many segments: the standard deviation is then known to 4%.
+# Sample for the standard deviation of scores, which is then known to 4%.
 CALIBRATION_SAMPLE = 512
-# All scores alike to this degree say nothing; dividing by less would make noise count.
-NO_SPREAD = 1e-4
-# Grouped search reads this many hits for each group wanted, then twice as many each time, until it
-# has seen enough photos; no reading is larger than the last of these.
-HITS_A_GROUP = 4
-MAX_READING = 2_000
-# A mix shorter than this is rounding errors: float32 keeps seven digits.
-CANCELLED = 1e-6
-# Ranks read at once for each distinct hit that is wanted, and at most for a page of them.
-HITS_A_DISTINCT = 6
-MOST_RANKS = 20_000
-# With diversity, so many times more candidates are looked at than are returned.
+# Lower bound of that deviation: dividing by less would amplify noise.
+MIN_SPREAD = 1e-4
+# A weighted sum shorter than this is rounding error: float32 keeps seven digits.
+MIN_LENGTH = 1e-6
+# With diversity, candidates as a multiple of the limit.
 DIVERSITY_POOL = 5
 
+ScoredSegments = list[tuple[str, float]]  # segment ids and scores, best first
+Timer = Callable[[Literal["encode", "find"]], AbstractContextManager[None]]
 
-Ranked = list[tuple[str, float]]  # segments and their scores, best first
-RankedSegment = tuple[str, str, float]  # segment, photo, score
+
+class ReadSizes(NamedTuple):
+    """How many ranked segments grouped and distinct searches read from the index at once.
+
+    A grouped search starts with `per_group` for each group and doubles that until it has seen
+    enough photos.
+    """
+
+    per_group: int = 4
+    per_distinct: int = 6  # for each hit of a page without overlaps
+    most: int = 2_000  # in one request
+    most_per_page: int = 20_000  # a page without overlaps may then have fewer hits than its limit
+
+
+DEFAULT_READ_SIZES = ReadSizes()
+
+
+def _untimed(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class Finder:
-    """Answers queries from an index; the encoder is made when words or pictures first need it."""
+    """Answers queries from an index; the encoder is loaded when a query first needs it."""
 
     def __init__(
         self,
@@ -63,19 +77,34 @@ class Finder:
         encoder: Callable[[], Encoder],
         recipe: CropRecipe = "fusion",
         outlines: Outlines | None = None,
+        *,
+        timer: Timer = _untimed,
+        read_sizes: ReadSizes = DEFAULT_READ_SIZES,
     ) -> None:
+        """Search an index.
+
+        Args:
+            index: the segments.
+            encoder: loads the encoder, or returns the loaded one.
+            recipe: how segments of images are cropped for the encoder.
+            outlines: a cache to share with other finders.
+            timer: wraps each use of the encoder ("encode") and each search of the index ("find").
+            read_sizes: how much to read from the index at once.
+        """
         self._index = index
         self._encoder = encoder
         self._recipe = recipe
         self._outlines = outlines or Outlines()
+        self._timer = timer
+        self._sizes = read_sizes
 
     def search(self, query: Query) -> Page:
-        """Return one page of segments.
+        """One page of segments.
 
         Raises:
-            UsageError: no example, a limit out of range, a cursor from elsewhere, or a second page
-                of diverse results.
-            UnknownIdError: an example names a segment or photo that is not in the library.
+            UsageError: no example, a limit out of range, an invalid cursor, or a second page of
+                diverse results.
+            UnknownIdError: an example is a segment or photo that is not in the library.
         """
         _check(query)
         vector, offset = self.query_vector(query.examples), offset_from_cursor(query.cursor)
@@ -90,7 +119,7 @@ class Finder:
     def _page(
         self, query: Query, vector: Vectors, limit: int, offset: int
     ) -> tuple[list[Hit], int | None]:
-        """Return so many hits from a rank on, and the rank of the next one, if there is one."""
+        """`limit` hits from rank `offset`, and the rank of the next one, if there is one."""
         if query.distinct:
             return self._distinct(query, vector, limit, offset)
         found = self._nearest(query, vector, limit + 1, offset)
@@ -99,10 +128,10 @@ class Finder:
     def _distinct(
         self, query: Query, vector: Vectors, limit: int, offset: int
     ) -> tuple[list[Hit], int | None]:
-        """Do so without hits that overlap a better one of the same photo.
+        """The same without hits that overlap a better one of the same photo.
 
-        What is left out depends on better ranks alone, so that pages fit together. A page on which
-        MOST_RANKS leave too few is not full.
+        What is left out depends only on better ranks, so consecutive pages are consistent. After
+        `read_sizes.most_per_page` ranks a page ends, even with fewer hits than its limit.
         """
         found: list[tuple[int, str, float]] = []  # rank, segment, score
         better: dict[str, list[Outline]] = {}
@@ -119,7 +148,7 @@ class Finder:
                 for place, (segment_id, _, score) in self._settle(block, better)
             ]
             rank += len(block)
-            if len(found) > limit or rank >= offset + MOST_RANKS:
+            if len(found) > limit or rank >= offset + self._sizes.most_per_page:
                 following = found[limit][0] if len(found) > limit else rank
                 break
         scores = {segment_id: score for _, segment_id, score in found[:limit]}
@@ -129,36 +158,29 @@ class Finder:
     def _blocks(
         self, query: Query, vector: Vectors, start: int, size: int
     ) -> Iterator[list[RankedSegment]]:
-        """Yield segments from a rank on, best first, so many at a time, until there are no more."""
-        step = min(size * HITS_A_DISTINCT, MAX_READING)
+        """Ranked segments from rank `start`, in blocks of `size`."""
+        step = min(size * self._sizes.per_distinct, self._sizes.most)
         while True:
-            read = self._index.ranked_segments(
-                vector, query.where, limit=step, offset=start, min_score=query.min_score
-            )
+            read = self._rank(query, query.where, vector, step, start)
             yield from (read[at : at + size] for at in range(0, len(read), size))
             if len(read) < step:
                 return
             start += step
 
     def _ranked(self, query: Query, vector: Vectors, end: int) -> list[RankedSegment]:
-        """Return so many segments, best first."""
+        """The first `end` ranked segments."""
         ranked: list[RankedSegment] = []
-        for start in range(0, end, MAX_READING):
-            ranked += self._index.ranked_segments(
-                vector,
-                query.where,
-                limit=min(end - start, MAX_READING),
-                offset=start,
-                min_score=query.min_score,
-            )
+        for start in range(0, end, self._sizes.most):
+            size = min(end - start, self._sizes.most)
+            ranked += self._rank(query, query.where, vector, size, start)
         return ranked
 
     def _settle(
         self, ranked: Sequence[RankedSegment], better: dict[str, list[Outline]]
     ) -> list[tuple[int, RankedSegment]]:
-        """Return those that overlap no better one of their photo, with their places in `ranked`.
+        """Segments that overlap no better one of their photo, with their positions in `ranked`.
 
-        They become better ones themselves.
+        Each is added to `better`.
         """
         from search.masks.overlap import overlaps  # it imports numba, which takes half a second
 
@@ -166,7 +188,7 @@ class Finder:
         distinct = []
         for place, each in enumerate(ranked):
             outline, others = outlines.get(each[0]), better[each[1]]
-            if outline is None:  # deleted meanwhile, or damaged
+            if outline is None:  # deleted in the meantime, or damaged
                 continue
             if not any(overlaps(outline, other) for other in others):
                 others.append(outline)
@@ -174,10 +196,10 @@ class Finder:
         return distinct
 
     def _readable(self, segment_ids: Sequence[str]) -> list[Segment]:
-        """Return segments with their masks, or without where these are damaged."""
+        """Segments with their masks, or without where these are damaged."""
         try:
             return self._index.segments(segment_ids, with_masks=True)
-        except DamagedError:  # it says of one only
+        except DamagedError:  # of one of them: read them one by one
             return [segment for each in segment_ids for segment in self._readable_one(each)]
 
     def _readable_one(self, segment_id: str) -> list[Segment]:
@@ -187,16 +209,16 @@ class Finder:
         return []
 
     def search_grouped(self, query: Query, *, hits_per_photo: int = 3) -> GroupPage:
-        """Return `limit` photos with up to `hits_per_photo` hits each.
+        """`limit` photos with up to `hits_per_photo` hits each.
 
         Raises:
-            UsageError, UnknownIdError: as `search`; and diversity or distinct, which are for single
-            segments.
+            UsageError, UnknownIdError: as `search`; also with diversity or distinct, which can't be
+            combined with groups.
         """
         _check(query)
         if query.diversity > 0 or query.distinct:
             option = "diversity" if query.diversity > 0 else "distinct"
-            raise UsageError(f"{option} is for single segments: leave it out, or the grouping")
+            raise UsageError(f"{option} can't be combined with grouping by photo")
         vector, start = self.query_vector(query.examples), offset_from_cursor(query.cursor)
         end = start + query.limit
         ranked = self._ranked_by_photo(query, vector, end + 1)
@@ -214,91 +236,86 @@ class Finder:
                 photo_id, [Hit(score=score, segment=segments[each]) for each, score in of_photo]
             )
             for photo_id, of_photo in best.items()
-            if all(each in segments for each, _ in of_photo)  # not deleted meanwhile
+            if all(each in segments for each, _ in of_photo)  # not deleted in the meantime
         ]
         cursor = cursor_from_offset(end) if len(ranked) > end else None
         return GroupPage(groups, cursor, self._uncut(query, vector))
 
-    def _ranked_by_photo(self, query: Query, vector: Vectors, photos: int) -> dict[str, Ranked]:
-        """Return what is known of so many photos or more, best first, as far as it was read."""
-        found: dict[str, Ranked] = {}
-        offset, step = 0, min(photos * HITS_A_GROUP, MAX_READING)
+    def _ranked_by_photo(
+        self, query: Query, vector: Vectors, photos: int
+    ) -> dict[str, ScoredSegments]:
+        """Scored segments of `photos` or more photos, best photo first, as far as read."""
+        found: dict[str, ScoredSegments] = {}
+        offset, step = 0, min(photos * self._sizes.per_group, self._sizes.most)
         while len(found) < photos:
-            ranked = self._index.ranked_segments(
-                vector, query.where, limit=step, offset=offset, min_score=query.min_score
-            )
+            ranked = self._rank(query, query.where, vector, step, offset)
             for segment_id, photo_id, score in ranked:
                 found.setdefault(photo_id, []).append((segment_id, score))
             if len(ranked) < step:
                 break
-            if not offset:  # all photos are seen sooner than all segments
+            if not offset:  # a small library has fewer photos than asked for
                 photos = min(photos, self._index.count("photos", query.where))
-            offset, step = offset + step, min(2 * step, MAX_READING)
+            offset, step = offset + step, min(2 * step, self._sizes.most)
         return found
 
     def _best_of(
-        self, photo_id: str, seen: Ranked, query: Query, vector: Vectors, wanted: int
-    ) -> Ranked:
-        """Return a photo's best; those that were not seen yet are looked for."""
+        self, photo_id: str, seen: ScoredSegments, query: Query, vector: Vectors, wanted: int
+    ) -> ScoredSegments:
+        """The best segments of a photo; searches for those that were not read yet."""
         if len(seen) >= wanted:
             return seen[:wanted]
         here = query.where.model_copy(update={"photo_ids": (photo_id,)})
-        ranked = self._index.ranked_segments(vector, here, limit=wanted, min_score=query.min_score)
+        ranked = self._rank(query, here, vector, wanted)
         return [(segment_id, score) for segment_id, _, score in ranked]
 
     def _uncut(self, query: Query, vector: Vectors) -> list[PhotoHit]:
-        """Return whole photos that no segment can stand for yet, where they are asked for.
+        """Whole photos that have no segments yet, if the query includes them.
 
-        Their scores are lower than those of segments: what is looked for is a part of each. So
-        they are no part of the pages, and come with the first one.
+        They score lower than segments, as the object is only a part of each. So they are not
+        ranked among the hits, and come with the first page only.
         """
         if not query.with_uncut or query.cursor is not None or query.where.is_about_segments:
             return []
-        return self._index.nearest_photos(
-            vector, query.where, limit=query.limit, min_score=query.min_score, uncut=True
-        )
+        return self._nearest_photos(query, vector, unsegmented=True)
 
     def search_photos(self, query: Query) -> list[PhotoHit]:
-        """Return whole photos, best first.
+        """Whole photos, best first.
 
         Raises:
             UsageError, UnknownIdError: as `search`.
         """
         _check(query)
-        return self._index.nearest_photos(
-            self.query_vector(query.examples),
-            query.where,
-            limit=query.limit,
-            offset=offset_from_cursor(query.cursor),
-            min_score=query.min_score,
-        )
+        vector, offset = self.query_vector(query.examples), offset_from_cursor(query.cursor)
+        return self._nearest_photos(query, vector, offset)
 
     def query_vector(self, examples: Sequence[Example]) -> Vectors:
-        """Return the normalised weighted sum of the examples' unit vectors, (1, dim).
+        """(1, dim) normalized weighted sum of the examples' unit vectors.
 
-        Where kinds mix, each weight is divided by the spread of that example's scores over a
-        sample of the library: cosines between words and crops vary several times less than those
-        between crops, and would otherwise hardly count.
+        If text and images are mixed, each weight is divided by the standard deviation of that
+        example's scores over a sample of the library: cosines of text and crops vary several times
+        less than those of two crops, and would otherwise hardly count.
 
         Raises:
-            UsageError: there is no example, or they cancel each other out.
+            UsageError: no example, or they cancel each other out.
         """
         if not examples:
-            raise UsageError("a query needs words, a segment, a photo or a picture to look for")
+            raise UsageError("a query needs text, a segment, a photo or an image to search for")
         rows = np.concatenate([self._vector(example) for example in examples])  # (n, dim)
         weights = np.array([example.weight for example in examples], np.float32)
         if len({isinstance(example, TextExample) for example in examples}) > 1:
             weights /= self._spreads(rows)
         mixed = weights @ rows
         length = float(np.linalg.norm(mixed))
-        if not length >= CANCELLED:  # so that NaN, too, ends here
-            raise UsageError("the examples cancel each other out: nothing is left to look for")
+        if not length >= MIN_LENGTH:  # so that NaN, too, ends here
+            raise UsageError("the examples cancel each other out: nothing is left to search for")
         return np.asarray(mixed[None] / length, np.float32)
 
     def _vector(self, example: Example) -> Vectors:
         match example:
             case TextExample(text=text):
-                return encode_query(self._encoder(), text)
+                encoder = self._encoder()
+                with self._timer("encode"):
+                    return encode_query(encoder, text)
             case SegmentExample(segment_id=segment_id):
                 return self._index.segment_vectors([segment_id])
             case PhotoExample(photo_id=photo_id):
@@ -308,53 +325,58 @@ class Finder:
 
     def _picture_vector(self, example: PictureExample) -> Vectors:
         encoder = self._encoder()
-        if example.mask is None or example.bbox_xywh is None:
-            return photo_vector(encoder, example.rgb)
-        segment = [(example.mask, example.bbox_xywh)]
-        return segment_vectors(encoder, example.rgb, segment, self._recipe)
+        with self._timer("encode"):
+            if example.mask is None or example.bbox_xywh is None:
+                return photo_vector(encoder, example.rgb)
+            segment = [(example.mask, example.bbox_xywh)]
+            return segment_vectors(encoder, example.rgb, segment, self._recipe)
 
     def _spreads(self, rows: Vectors) -> Vectors:
-        """Return the standard deviation of each row's scores over a sample, (n,)."""
+        """(n,) standard deviation of each row's scores over a sample."""
         sample = self._index.sample_vectors(CALIBRATION_SAMPLE)
         if len(sample) < 2:
             return np.ones(len(rows), np.float32)
         spreads = (sample @ rows.T).std(axis=0)
-        return np.asarray(np.maximum(spreads, NO_SPREAD), np.float32)
+        return np.asarray(np.maximum(spreads, MIN_SPREAD), np.float32)
 
     def _nearest(self, query: Query, vector: Vectors, limit: int, offset: int) -> list[Hit]:
-        return self._index.nearest_segments(
-            vector,
-            query.where,
-            limit=limit,
-            offset=offset,
-            min_score=query.min_score,
-            with_masks=query.with_masks,
-        )
+        with self._timer("find"):
+            return self._index.nearest_segments(
+                vector,
+                query.where,
+                limit=limit,
+                offset=offset,
+                min_score=query.min_score,
+                with_masks=query.with_masks,
+            )
+
+    def _nearest_photos(
+        self, query: Query, vector: Vectors, offset: int = 0, *, unsegmented: bool = False
+    ) -> list[PhotoHit]:
+        with self._timer("find"):
+            return self._index.nearest_photos(
+                vector,
+                query.where,
+                limit=query.limit,
+                offset=offset,
+                min_score=query.min_score,
+                unsegmented=unsegmented,
+            )
+
+    def _rank(
+        self, query: Query, where: SearchFilter, vector: Vectors, limit: int, offset: int = 0
+    ) -> list[RankedSegment]:
+        with self._timer("find"):
+            return self._index.ranked_segments(
+                vector, where, limit=limit, offset=offset, min_score=query.min_score
+            )
 
     def _diverse(self, query: Query, vector: Vectors) -> list[Hit]:
-        """Return hits that are like the query and unlike each other."""
+        """Hits that are similar to the query and different from each other."""
         pool, _ = self._page(query, vector, query.limit * DIVERSITY_POOL, 0)
         rows = self._index.segment_vectors([hit.segment.segment_id for hit in pool])
         scores = np.array([hit.score for hit in pool], np.float32)
         return [pool[i] for i in diverse_order(scores, rows, query.limit, query.diversity)]
-
-
-def diverse_order(scores: Vectors, rows: Vectors, limit: int, diversity: float) -> list[int]:
-    """Return up to `limit` places, chosen one by one: like the query and unlike what was chosen.
-
-    Maximal marginal relevance (Carbonell and Goldstein, 1998), from 0: by score, to 1: by
-    difference alone, after the best. `scores` are (n,), best first; `rows` (n, dim) unit vectors.
-    """
-    relevance = (1 - diversity) * scores
-    likeness = np.zeros(len(scores), np.float32)  # to the nearest that was chosen
-    chosen: list[int] = []
-    while len(chosen) < min(limit, len(scores)):
-        gain = relevance - diversity * likeness
-        gain[chosen] = -np.inf
-        best = int(np.argmax(gain))
-        likeness = np.maximum(likeness, rows @ rows[best]) if chosen else rows @ rows[best]
-        chosen.append(best)
-    return chosen
 
 
 def _check(query: Query) -> None:

@@ -1,4 +1,4 @@
-"""The manifest of a library folder: what made it, and how its vectors are named."""
+"""The manifest of a library folder: models and settings it was made with, names of its vectors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from search.errors import LibraryError, MismatchError
-from search.index.base import PAYLOAD_FORMAT
+from search.index.payload import PAYLOAD_FORMAT
 from search.records import Record
 from search.settings import CropRecipe
 
@@ -20,7 +20,7 @@ FORMAT = 2
 
 
 class ModelName(Record):
-    """A model as it was asked for, and the fingerprint of its weights."""
+    """Name of a model as requested, and the SHA-256 of its weights."""
 
     name: str
     fingerprint: str
@@ -28,7 +28,7 @@ class ModelName(Record):
 
 
 class MadeWith(Record):
-    """What vectors were made with; vectors of two encoders or recipes can't be compared."""
+    """What vectors were made with; those of two encoders or recipes can't be compared."""
 
     encoder: ModelName
     crop_recipe: CropRecipe
@@ -37,40 +37,40 @@ class MadeWith(Record):
 
     @property
     def vector_name(self) -> str:
-        """Return what vectors so made are called: encoder and crop recipe, short and stable."""
+        """Name of the vectors, derived from encoder and crop recipe."""
         made_with = fingerprint(self.encoder.fingerprint, self.crop_fingerprint)
         return f"{self.crop_recipe}_{made_with[:12]}"
 
 
 class Manifest(MadeWith):
-    """What a library was made with, and how photos that are added are segmented.
+    """What a library was made with, and how photos added to it are segmented.
 
-    What its vectors were made with stands in its own fields: those are the active ones.
+    The inherited fields describe the active vectors.
     """
 
     format: int = FORMAT
-    library_id: str | None = None  # as the ledger and a server's collections have it
+    library_id: str | None = None  # the same in the ledger and in the collections of a server
     payload_format: int = PAYLOAD_FORMAT  # of the points in the index
-    masks: dict[str, Any] | None = None  # settings of the group masks; None: not known yet
+    masks: dict[str, Any] | None = None  # settings of the group masks; None: unknown (format 1)
     segmenter: ModelName
     qdrant: str | None = None  # None: vectors are in the library folder
     collection_prefix: str = "segsearch"
     models: str = "default"
-    others: tuple[MadeWith, ...] = ()  # vectors kept beside: being made, or active before
+    others: tuple[MadeWith, ...] = ()  # inactive vectors: incomplete, or active before
     before: str | None = None  # the vectors that were active before these
 
     def vectors(self) -> dict[str, MadeWith]:
-        """Return what all vectors were made with, by name, the active ones first."""
+        """What all vectors were made with, by name, the active ones first."""
         return {made.vector_name: made for made in (_active(self), *self.others)}
 
     def with_others(self, made: MadeWith) -> Manifest:
-        """Return a manifest that knows these vectors; the active ones stay active."""
+        """A copy that also lists these vectors, as inactive."""
         if made.vector_name in self.vectors():
             return self
         return self.model_copy(update={"others": (*self.others, made)})
 
     def with_active(self, made: MadeWith) -> Manifest:
-        """Return a manifest whose active vectors are these; those before them are kept beside."""
+        """A copy with these vectors as the active ones; the previous ones stay as inactive."""
         if made.vector_name == self.vector_name:
             return self
         rest = [each for name, each in self.vectors().items() if name != made.vector_name]
@@ -78,13 +78,13 @@ class Manifest(MadeWith):
         return self.model_copy(update={**now, "others": tuple(rest), "before": self.vector_name})
 
     def without(self, vector_name: str) -> Manifest:
-        """Return a manifest that no longer knows these vectors, which are not the active ones."""
+        """A copy without these inactive vectors."""
         rest = tuple(made for made in self.others if made.vector_name != vector_name)
         before = None if self.before == vector_name else self.before
         return self.model_copy(update={"others": rest, "before": before})
 
     def defaults(self) -> dict[str, Any]:
-        """Return the settings that this library goes before the defaults with."""
+        """The library's own settings, which replace the defaults."""
         return {
             "models": self.models,
             "segmenter": self.segmenter.name,
@@ -102,16 +102,16 @@ def _active(manifest: Manifest) -> MadeWith:
 
 
 def fingerprint(*parts: object) -> str:
-    """Return a stable hash (hex) of anything that JSON can say."""
+    """SHA-256 (hex) of JSON-serializable values, independent of key order."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_manifest(library: Path) -> Manifest | None:
-    """Read the manifest of a library folder; None where there is none yet.
+    """Read the manifest of a library folder; None if there is none yet.
 
     Raises:
-        LibraryError: the file is there and can't be understood.
+        LibraryError: the file is invalid.
     """
     path = library / MANIFEST_NAME
     try:
@@ -123,10 +123,9 @@ def load_manifest(library: Path) -> Manifest | None:
     except ValueError as error:
         raise _unreadable(path, str(error)) from error
     made_as = _format_of(stored)
-    if made_as is not None and made_as > FORMAT:  # its other keys may differ, too
+    if made_as is not None and made_as > FORMAT:  # its other keys may differ as well
         raise LibraryError(
-            f"{path} has format {made_as}, this segsearch reads {FORMAT}. "
-            "Use the segsearch that made it, or start a new library with --library."
+            f"{path} has format {made_as}, this segsearch reads {FORMAT}", remedy="newer_version"
         )
     try:
         return Manifest.model_validate(_migrated(stored, made_as or FORMAT))
@@ -137,52 +136,51 @@ def load_manifest(library: Path) -> Manifest | None:
 
 
 def _format_of(stored: Any) -> int | None:  # noqa: ANN401  (any JSON)
-    """Return the format that a manifest says it has; None where it says none that makes sense."""
+    """The format version of a manifest; None if it is missing or invalid."""
     made_as = stored.get("format") if isinstance(stored, dict) else None
     return made_as if isinstance(made_as, int) and made_as > 0 else None
 
 
 def _migrated(stored: dict[str, Any], made_as: int) -> dict[str, Any]:
-    """Return a manifest of an earlier format as one of today's."""
+    """Migrate a manifest of an earlier format to the current one."""
     for step in STEPS[made_as - 1 :]:
         stored = step(stored)
     return stored
 
 
 def _from_1_to_2(stored: dict[str, Any]) -> dict[str, Any]:
-    """Add the library's id, which comes from its ledger, and what is known of its points."""
+    """Add the library id, which is read from the ledger later, and the payload format."""
     return {**stored, "format": 2, "library_id": None, "payload_format": 1, "masks": None}
 
 
-STEPS = (_from_1_to_2,)  # the step at position i leads from format i + 1 to the next
+STEPS = (_from_1_to_2,)  # STEPS[i] migrates format i + 1 to the next
 
 
 def _unreadable(path: Path, reason: str) -> LibraryError:
     return LibraryError(
-        f"{path} can't be read as a segsearch manifest ({reason}). "
-        "Restore it from a backup, or start a new library with --library."
+        f"{path} can't be read as a segsearch manifest ({reason})", remedy="restore_manifest"
     )
 
 
 def save_manifest(library: Path, manifest: Manifest) -> None:
-    """Write the manifest, all of it or nothing; one of an earlier format is kept beside."""
+    """Write the manifest atomically; one of an earlier format is kept as a copy."""
     library.mkdir(parents=True, exist_ok=True)
     _keep_earlier_format(library)
     draft = library / f"{MANIFEST_NAME}.new"
     with draft.open("w") as file:
         file.write(manifest.model_dump_json(indent=2) + "\n")
         file.flush()
-        os.fsync(file.fileno())  # else a power cut may leave the name and not the text
+        os.fsync(file.fileno())  # or a power cut may leave an empty file
     draft.replace(library / MANIFEST_NAME)
 
 
 def _keep_earlier_format(library: Path) -> None:
-    """Copy a manifest of an earlier format beside, once, before it is replaced."""
+    """Copy a manifest of an earlier format, once, before it is replaced."""
     try:
         text = (library / MANIFEST_NAME).read_bytes()
         made_as = _format_of(json.loads(text))
     except (OSError, ValueError):
-        return  # there is none, or none that says anything
+        return  # missing or invalid
     kept = library / f"{MANIFEST_NAME}.format-{made_as}"
     if made_as is not None and made_as < FORMAT and not kept.exists():
         kept.write_bytes(text)
@@ -200,15 +198,18 @@ def check_same_encoder(
         raise MismatchError(
             f"this library was made with the encoder {manifest.encoder.name!r} "
             f"({manifest.encoder.fingerprint[:12]}), not with {encoder.name!r} "
-            f"({encoder.fingerprint[:12]}). Leave --encoder and --models out to use the library's "
-            "own, let `segsearch reembed` make vectors by the other, or choose another --library."
+            f"({encoder.fingerprint[:12]})",
+            setting="encoder",
+            expected=manifest.encoder.name,
+            actual=encoder.name,
         )
     if (manifest.crop_recipe, manifest.crop_fingerprint) != (crop_recipe, crop_fingerprint):
         raise MismatchError(
-            f"this library was made with --crop-recipe {manifest.crop_recipe} "
-            f"({manifest.crop_fingerprint[:12]}), not {crop_recipe} ({crop_fingerprint[:12]}). "
-            "Leave --crop-recipe out to use the library's own, let `segsearch reembed` make other "
-            "vectors, or choose another --library."
+            f"this library was made with the crop recipe {manifest.crop_recipe!r} "
+            f"({manifest.crop_fingerprint[:12]}), not {crop_recipe!r} ({crop_fingerprint[:12]})",
+            setting="crop_recipe",
+            expected=manifest.crop_recipe,
+            actual=crop_recipe,
         )
 
 
@@ -216,12 +217,14 @@ def check_same_segmenter(manifest: Manifest, segmenter: ModelName) -> None:
     """Refuse to mix masks of two segmenters by mistake.
 
     Raises:
-        MismatchError: the library's photos were cut by another segmenter.
+        MismatchError: the library's photos were segmented by another segmenter.
     """
     if manifest.segmenter.fingerprint != segmenter.fingerprint:
         raise MismatchError(
-            f"this library's photos were cut by {manifest.segmenter.name!r} "
+            f"this library's photos were segmented by {manifest.segmenter.name!r} "
             f"({manifest.segmenter.fingerprint[:12]}), not by {segmenter.name!r} "
-            f"({segmenter.fingerprint[:12]}). Leave --segmenter and --models out to use the "
-            "library's own, or cut all photos anew with `segsearch ingest --resegment`."
+            f"({segmenter.fingerprint[:12]})",
+            setting="segmenter",
+            expected=manifest.segmenter.name,
+            actual=segmenter.name,
         )

@@ -15,7 +15,7 @@ from support.commands import Commands
 from support.copies import copied
 from support.sample import SAMPLE_PHOTOS, Sample
 
-from search.settings import Settings
+from api.settings import Settings
 from starter.sample_library import SampleLibrary, draw_sample_library
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs in the background:

@@ -16,8 +16,8 @@ from api.cli.commands.serve import address_of, listen
 from api.cli.main import cli
 from api.cli.options import read_settings
 from api.http.app import create_app
+from api.settings import Settings
 from search.errors import UsageError
-from search.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

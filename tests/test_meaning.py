@@ -13,15 +13,15 @@ from support.real_data import real_data
 from support.sample import Sample
 
 from api.library.library import Library
-from api.library.pixels import photo_pixels
+from api.render.photo_pixels import photo_pixels
 from api.schemas.prompts import Point, PromptIn
 from api.services.prompts import prompt_from_request
+from api.settings import Settings
 from ingest.imaging.decode import decode_photo
 from ingest.pipeline import ingest
 from search.masks.rle import array_from_mask, box_iou, resized
 from search.query import Query, SegmentExample, TextExample
 from search.records import Box, Hit, SearchFilter, Segment
-from search.settings import Settings
 from starter.sample_library import ThingBox
 
 # Where the names of colours lie on the colour circle, in degrees; each as wide as its name is used.

@@ -16,7 +16,7 @@ import pytest
 from support.commands import Commands
 
 from ingest.catalog.migrations import FORMAT as LEDGER_FORMAT
-from search.index.base import PAYLOAD_FORMAT
+from search.index.payload import PAYLOAD_FORMAT
 from search.manifest import FORMAT as MANIFEST_FORMAT
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -70,7 +70,9 @@ def test_an_old_library_goes_on_without_segmenting_anything_again(
     old: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old("move-root", MADE_AT, "photos", *LIBRARY)
-    monkeypatch.setattr("api.library.library.load_segmenter", None)  # nothing is to be segmented
+    monkeypatch.setattr(
+        "api.library.model_registry.load_segmenter", None
+    )  # nothing is to be segmented
     ran = old("ingest", "photos", *LIBRARY, "--json", code=3).json
     assert (ran["photos_unchanged"], ran["photos_ingested"]) == (5, 0)
     ids = {hit["segment_id"] for hit in found(old)}
@@ -86,7 +88,7 @@ def test_an_old_library_goes_on_without_segmenting_anything_again(
 def test_an_old_library_is_found_again_in_another_folder(
     old: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.library.library.load_segmenter", None)
+    monkeypatch.setattr("api.library.model_registry.load_segmenter", None)
     ran = old("ingest", "photos", *LIBRARY, "--json", code=3).json
     assert (ran["photos_updated"], ran["photos_ingested"]) == (5, 0)
     assert {Path(hit["path"]).parts[-1] for hit in found(old)} >= {"DSC02040.jpg"}

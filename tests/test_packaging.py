@@ -123,7 +123,7 @@ def test_the_installed_starter_models_load_and_answer(installed: Path) -> None:
     code = """
 import numpy as np
 from api.library.models import load_encoder, load_segmenter, with_preset
-from search.settings import Settings
+from api.settings import Settings
 settings = with_preset(Settings(models="starter", device="cpu", points_per_side=2))
 print(load_encoder(settings).encode_texts(["red"]).shape)
 from ingest.segmentation.types import Prompt

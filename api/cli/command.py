@@ -12,9 +12,9 @@ import click
 from click.core import ParameterSource
 from click.types import StringParamType
 
+from api.settings import Settings
 from search.errors import UsageError
 from search.records import is_text
-from search.settings import Settings
 
 PREFIX = str(Settings.model_config["env_prefix"])
 FOR_TESTS = f"{PREFIX}TEST_"  # read by the tests of segsearch, not by segsearch

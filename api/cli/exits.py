@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from api.cli.remedies import message_with_remedy
 from search.errors import SegsearchError, UsageError
 
 EXIT_FAILED = 1
@@ -73,7 +74,7 @@ def _sentence(error: BaseException) -> str | None:
         case click.exceptions.Abort() | KeyboardInterrupt():
             return "stopped"
         case SegsearchError():
-            return str(error)
+            return message_with_remedy(error)
         case sqlite3.Error():  # the ledger's disk is full, or it may not be written
             return f"the ledger can't be used: {error}"
     if is_lack_of_memory(error):

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from api.cli.command import refuse_unused
 from api.library.config_files import settings_from_files
 from api.schemas.parsing import numbers_from_text
+from api.settings import Settings, group_of
 from search import records
 from search.errors import UsageError
 from search.manifest import load_manifest
-from search.settings import Settings, group_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 ALL_SETTINGS = tuple(Settings.model_fields)

@@ -21,9 +21,9 @@ from api.cli.options import (
 from api.schemas.parsing import box_from_text, point_from_text
 from api.schemas.prompts import PromptIn
 from api.schemas.search import ExampleIn, SearchRequest
+from api.settings import Settings
 from search.errors import UsageError
 from search.records import GeoCircle, Place, SearchFilter
-from search.settings import Settings
 
 if TYPE_CHECKING:
     from api.library.library import Library

@@ -34,12 +34,13 @@ from api.http.routes import jobs as jobs_routes
 from api.http.routes import library as library_routes
 from api.http.routes import metrics, owner, photos, search, segments, session, web
 from api.http.routes.shared import describe_failures
+from api.library.index.ownership import Ownership
+from api.library.index.remote_index import CALL_PATH
 from api.library.library import Library
-from api.library.remote_index import CALL_PATH, Ownership
 from api.schemas.problems import Problem
 from api.services.jobs import Jobs
 from api.services.warmup import Readiness
-from search.settings import Settings
+from api.settings import Settings
 
 # Requests answered at once; each may hold a decoded photo, 36 MB at 12 megapixels. Python runs one
 # at a time, pictures are drawn beside it: on two cores 8 answer a fifth less a second than 4.

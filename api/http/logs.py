@@ -7,8 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from api.settings import Settings
 from api.tracing import current
-from search.settings import Settings
 
 TEXT = "%(asctime)s %(levelname)s %(message)s [%(request_id)s]"
 NO_REQUEST = "-"

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.http.remedies import advice_on
 from api.schemas.problems import Problem
 from search.errors import (
     AccessError,
@@ -54,12 +55,26 @@ class ProblemResponse(Response):
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, status: int, detail: str, error: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        detail: str,
+        error: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        remedy: str | None = None,
+        advice: str | None = None,
     ) -> None:
-        title = HTTPStatus(status).phrase
-        problem = Problem.model_construct(title=title, status=status, detail=detail, error=error)
-        # JSON in ASCII: a detail may quote what is no valid Unicode, and must not fail on it.
-        super().__init__(json.dumps(problem.model_dump(warnings=False)), status, headers)
+        problem = Problem.model_construct(
+            title=HTTPStatus(status).phrase,
+            status=status,
+            detail=detail,
+            error=error,
+            remedy=remedy,
+            advice=advice,
+        )
+        # ASCII JSON: a detail may quote lone surrogates, which UTF-8 can't encode.
+        body = json.dumps(problem.model_dump(warnings=False, exclude_none=True))
+        super().__init__(body, status, headers)
 
 
 def status_of(error: SegsearchError, method: str) -> int:
@@ -76,8 +91,14 @@ def status_of(error: SegsearchError, method: str) -> int:
 def problem_of(error: SegsearchError, method: str) -> Problem:
     """Return one of our own errors as a record."""
     status = status_of(error, method)
-    title = HTTPStatus(status).phrase
-    return Problem(title=title, status=status, detail=str(error), error=type(error).__name__)
+    return Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=str(error),
+        error=type(error).__name__,
+        remedy=error.remedy,
+        advice=advice_on(error),
+    )
 
 
 def problem_from_error(request: Request, error: Exception) -> Response:
@@ -87,7 +108,8 @@ def problem_from_error(request: Request, error: Exception) -> Response:
     if status >= 500:
         _logger.warning("%s %s: %s", request.method, request.url.path, error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, BusyError) else None
-    return ProblemResponse(status, str(error), type(error).__name__, headers)
+    kind, advice = type(error).__name__, advice_on(error)
+    return ProblemResponse(status, str(error), kind, headers, remedy=error.remedy, advice=advice)
 
 
 def problem_from_validation(_: Request, error: Exception) -> Response:

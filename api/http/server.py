@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.server import HANDLED_SIGNALS
 
-from search.settings import Settings
+from api.settings import Settings
 
 
 class Server(uvicorn.Server):

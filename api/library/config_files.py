@@ -16,8 +16,8 @@ from typing import Any
 import click
 from platformdirs import user_config_path
 
+from api.settings import Settings, group_of
 from search.errors import UsageError
-from search.settings import Settings, group_of
 
 NAME = "segsearch.toml"
 SAFE_GROUPS = ("masks", "ingest")

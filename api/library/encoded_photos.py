@@ -1,14 +1,14 @@
-"""Photos as the segmenter sees them, kept for the next click and shared by threads."""
+"""Image embeddings of the segmenter, cached for the next prompt on the same photo."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from cachetools import LRUCache
 
 from api.tracing import stage
 from ingest.segmentation.types import Prompt, SegmentedMask
@@ -17,16 +17,16 @@ from search.records import RgbImage
 if TYPE_CHECKING:
     from ingest.segmentation.sam2 import EncodedPhoto, Segmenter
 
-KEPT = 4  # SAM 2 keeps 17 MB of features a photo at 1,024 px; encoding takes a second on a CPU
-GREY: RgbImage = np.full((64, 64, 3), 128, np.uint8)
+CACHED_PHOTOS = 4  # SAM 2 needs 17 MB of features for one at 1,024 px; encoding takes 1 s on a CPU
+GRAY: RgbImage = np.full((64, 64, 3), 128, np.uint8)
 
 
 @dataclass(frozen=True)
-class TurnTaking:
-    """An encoded photo that waits for its turn: a segmenter is not for several threads at once."""
+class LockedPhoto:
+    """An encoded photo whose segmenter one thread uses at a time."""
 
     photo: EncodedPhoto
-    turn: threading.Lock
+    lock: threading.Lock
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -34,49 +34,47 @@ class TurnTaking:
         return self.photo.size_wh
 
     def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[SegmentedMask]:
-        """Return three candidate masks or one, best predicted IoU first.
+        """Up to `candidates` masks, best predicted IoU first.
 
         Raises:
             UsageError: the prompt is empty or lies outside the photo.
         """
-        with self.turn, stage("segment"):
+        with self.lock, stage("segment"):
             return self.photo.masks(prompt, candidates=candidates)
 
 
 class EncodedPhotos:
-    """The photos that were asked about last, encoded."""
+    """An LRU cache of encoded photos, shared by threads."""
 
-    def __init__(self, segmenter: Callable[[], Segmenter], kept: int = KEPT) -> None:
+    def __init__(self, segmenter: Callable[[], Segmenter], size: int = CACHED_PHOTOS) -> None:
         self._segmenter = segmenter
-        self._kept = kept
-        self._photos: OrderedDict[str, TurnTaking] = OrderedDict()
-        self._turn = threading.Lock()
+        self._photos: LRUCache[str, LockedPhoto] = LRUCache(size)
+        self._lock = threading.Lock()
 
     def get(self, photo_id: str, pixels: Callable[[], RgbImage]) -> EncodedPhoto:
-        """Return an encoded photo; its pixels are asked for only if it is not kept.
+        """An encoded photo; `pixels` is called only if it is not cached.
 
         Raises:
-            ModelError: the segmenter can't be had.
+            ModelError: the segmenter can't be loaded.
         """
-        with self._turn:
-            if photo_id in self._photos:
-                self._photos.move_to_end(photo_id)
-                return self._photos[photo_id]
+        with self._lock:
+            if cached := self._photos.get(photo_id):
+                return cached
         rgb, segmenter = pixels(), self._segmenter()
-        with self._turn:
-            if photo_id not in self._photos:
-                with stage("encode_photo"):
-                    self._photos[photo_id] = TurnTaking(segmenter.encode(rgb), self._turn)
-            while len(self._photos) > self._kept:
-                self._photos.popitem(last=False)
-            return self._photos[photo_id]
+        with self._lock:
+            if cached := self._photos.get(photo_id):
+                return cached
+            with stage("encode_photo"):
+                encoded = LockedPhoto(segmenter.encode(rgb), self._lock)
+            self._photos[photo_id] = encoded
+            return encoded
 
-    def run_in(self) -> None:
-        """Load the segmenter and cut a grey picture: the first use costs more than the next ones.
+    def warm_up(self) -> None:
+        """Load the segmenter and use it once: the first use is slower than later ones.
 
         Raises:
-            ModelError: the segmenter can't be had.
+            ModelError: the segmenter can't be loaded.
         """
         segmenter = self._segmenter()
-        with self._turn:
-            segmenter.encode(GREY).masks(Prompt(points_xy=((32.0, 32.0),), labels=(1,)))
+        with self._lock:
+            segmenter.encode(GRAY).masks(Prompt(points_xy=((32.0, 32.0),), labels=(1,)))

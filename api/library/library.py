@@ -1,4 +1,4 @@
-"""An open library: its manifest, ledger, index and models, each made when it is first needed."""
+"""An open library: its manifest, ledger, index and models, each opened when first used."""
 
 from __future__ import annotations
 
@@ -6,58 +6,36 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING
 
-import filelock
-
-from api.library.checks import (
-    check_found,
-    check_ledger_is_lost,
-    check_no_manifest_is_lost,
-    claim_ledger,
-    open_ledger_of,
-    place_ledger,
-)
+from api.library.checks import check_ledger_is_lost, claim_ledger
+from api.library.configuration import Configuration
 from api.library.encoded_photos import EncodedPhotos
-from api.library.image_cache import KeptPictures
-from api.library.index_handle import OpenedIndex, claim_of
-from api.library.models import devices, load_encoder, load_segmenter, with_preset
-from api.library.permissions import make_private_folder, write_like
-from api.library.precedence import check_asked, remembered
-from api.library.remote_index import Ownership, current_owner
-from api.tracing import Timed
+from api.library.image_cache import ImageCache
+from api.library.index.index_handle import IndexHandle, claim_of
+from api.library.index.ownership import Ownership, current_owner
+from api.library.ledgers import Ledgers
+from api.library.model_registry import ModelRegistry, encoder_name
+from api.library.models import devices
+from api.library.write_lock import write_lock
+from api.settings import Settings
+from api.tracing import stage
 from ingest.catalog.ledger import Ledger
 from ingest.context import IngestContext
-from search.errors import (
-    LibraryError,
-    OwnedError,
-    SegsearchError,
-)
+from search.errors import OwnedError, SegsearchError
 from search.finder import Finder
-from search.index.base import PAYLOAD_FORMAT, SegmentIndex
+from search.index.base import SegmentIndex
 from search.index.claim import LibraryClaim
-from search.manifest import (
-    Manifest,
-    ModelName,
-    check_same_encoder,
-    check_same_segmenter,
-    load_manifest,
-    save_manifest,
-)
+from search.index.payload import PAYLOAD_FORMAT
+from search.manifest import Manifest, load_manifest
 from search.masks.outlines import Outlines
 from search.models.crops import recipe_fingerprint
 from search.models.encoder import Encoder
-from search.settings import Settings
 
 if TYPE_CHECKING:  # it imports torch, and most commands need no model
     from ingest.segmentation.sam2 import Segmenter
 
-INGEST_LOCK = "ingest.lock"
-REBUILDING = "rebuilding"  # the folder of a ledger that is being made anew
-FINDING = frozenset(("nearest_segments", "ranked_segments", "nearest_photos"))
-ENCODING = frozenset(("encode_crops", "encode_texts"))
 _logger = logging.getLogger(__name__)
 
 
@@ -78,49 +56,29 @@ class Library:
         """Open a library folder.
 
         Args:
-            settings: what was asked for; what the manifest says goes before the defaults.
-            command: what others are told if they find the library in use.
-            create: make the library if there is none.
+            settings: the requested ones; the manifest replaces defaults among them.
+            command: named to other processes that find the library in use.
+            create: create the library if it does not exist.
             other_segmenter: allow another segmenter than the library was made with.
             differing: settings that may differ from what the library was made with.
-            segmenter: use this one instead of loading the one that is named.
-            encoder: use this one instead of loading the one that is named.
+            segmenter: use this one instead of loading one.
+            encoder: use this one instead of loading one.
 
         Raises:
             LibraryError: there is no library, or its manifest can't be read.
-            MismatchError: it was made otherwise than the settings ask for.
+            MismatchError: it was made with other models or settings than requested.
         """
-        self.folder = Path(settings.library).expanduser().absolute()
-        if "library" not in settings.model_fields_set:
-            check_found(self.folder)
-        write_like(self.folder)
-        self.manifest = load_manifest(self.folder)
-        if self.manifest is None:
-            check_no_manifest_is_lost(self.folder)
-        if self.manifest is None and not create:
-            raise LibraryError(
-                f"there is no library at {self.folder}. Make one with `segsearch ingest PHOTOS "
-                f"--library {settings.library}`, or name another with --library."
-            )
-        self._ledger_folder = self.folder  # another one while a lost ledger is made anew
-        self.asked = settings
-        known = remembered(settings, self.manifest, differing) if self.manifest else {}
-        self._differing = frozenset(differing)
-        self.settings = with_preset(settings.with_defaults(known))
-        self._other_segmenter = other_segmenter
+        may_differ = {*differing, *(("segmenter",) if other_segmenter else ())}
+        self._config = Configuration(settings, create=create, differing=may_differ)
+        self._keeps_vectors = bool(differing)
         self._lock = threading.RLock()
-        self._local = threading.local()
-        self._opened = OpenedIndex(self.folder, settings, command=command, create=create)
-        self._segmenter: Segmenter | None = None
-        self._encoder: Encoder | None = None
-        self._given = (segmenter, encoder)
-        self._not_followed: str | None = None  # vectors whose encoder can't be had here
+        self._models = ModelRegistry(self._config, self._lock, segmenter=segmenter, encoder=encoder)
+        self._ledgers = Ledgers(self._config)
+        self._index = IndexHandle(self.folder, settings, command=command, create=create)
+        self._unusable_vectors: str | None = None  # active ones whose encoder can't be loaded
         self._outlines = Outlines()
         self.encoded = EncodedPhotos(self.segmenter)
-        self.pictures = KeptPictures(self.folder, settings.picture_cache_bytes)
-        if self.manifest is not None:
-            may_differ = {*differing, *(("segmenter",) if other_segmenter else ())}
-            check_asked(settings, self.manifest, self.folder, may_differ)
+        self.pictures = ImageCache(self.folder, settings.picture_cache_bytes)
 
     def __enter__(self) -> Library:
         return self
@@ -130,233 +88,211 @@ class Library:
 
     def close(self) -> None:
         """Close what was opened."""
-        self.let_go_of_index()
+        self.close_index()
         self.pictures.close()
-        self._close_ledger()
+        self._ledgers.close()
 
-    def _close_ledger(self) -> None:
-        if hasattr(self._local, "ledger"):  # this thread's; SQLite closes no other's
-            self._local.ledger.close()
-            del self._local.ledger
-
-    def let_go_of_index(self) -> None:
-        """Close the index, so that other commands can have it; it is opened again when needed."""
+    def close_index(self) -> None:
+        """Close the index, so that other processes can open it; the next use opens it again."""
         with self._lock:
-            self._opened.close()
+            self._index.close()
 
-    # what it is made with
+    # Configuration
+
+    @property
+    def folder(self) -> Path:
+        """The library folder, absolute."""
+        return self._config.folder
+
+    @property
+    def requested(self) -> Settings:
+        """The settings that were given, without those of the manifest."""
+        return self._config.requested
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in use."""
+        return self._config.settings
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest in use; None if the library is new."""
+        return self._config.manifest
+
+    def save_manifest(self, manifest: Manifest) -> None:
+        """Write the manifest and use it."""
+        self._config.save(manifest)
 
     def checked_manifest(self) -> Manifest:
-        """Return the manifest, written now if this library is new.
+        """The manifest, with the weights of both models checked; that of a new library is written.
 
         Raises:
-            MismatchError: the models' weights are not those that the library was made with.
+            MismatchError: the models have other weights than those that the library was made with.
         """
         with self._lock:
-            encoder = self._encoder_name(self.encoder())
-            segmenter = self._segmenter_name(self.segmenter())
-            if self.manifest is None:
-                with closing(self.open_ledger()) as ledger:  # this thread may end before others
-                    library_id = ledger.library_id()
-                manifest = Manifest(
-                    library_id=library_id,
-                    masks=self.settings.masks(),
-                    segmenter=segmenter,
-                    encoder=encoder,
-                    crop_recipe=self.settings.crop_recipe,
-                    crop_fingerprint=recipe_fingerprint(self.settings.crop_recipe),
-                    dim=self.encoder().dim,
-                    qdrant=self.settings.qdrant,
-                    collection_prefix=self.settings.collection_prefix,
-                    models=self.settings.models,
-                )
-                self._open_index(manifest)  # before anything is written
-                self._save(manifest)
-                return manifest
-            return self.manifest
-
-    def _manifest(self) -> Manifest:
-        """Return the manifest of a library that was made before."""
-        if self.manifest is None:
-            raise LibraryError(f"the library {self.folder} has no manifest yet")
-        return self.manifest
-
-    def _save(self, manifest: Manifest) -> None:
-        save_manifest(self.folder, manifest)
-        self.manifest = manifest
+            encoder, segmenter = self.encoder(), self.segmenter()
+            if self.manifest is not None:
+                return self.manifest
+            with closing(self.open_ledger()) as ledger:  # this thread may end before others
+                library_id = ledger.library_id()
+            settings = self.settings
+            manifest = Manifest(
+                library_id=library_id,
+                masks=settings.masks(),
+                segmenter=self._models.segmenter_name(segmenter),
+                encoder=encoder_name(encoder, settings),
+                crop_recipe=settings.crop_recipe,
+                crop_fingerprint=recipe_fingerprint(settings.crop_recipe),
+                dim=encoder.dim,
+                qdrant=settings.qdrant,
+                collection_prefix=settings.collection_prefix,
+                models=settings.models,
+            )
+            self._open_index(manifest)  # before anything is written
+            self._config.save(manifest)
+            return manifest
 
     def adopt_segmenter(self) -> None:
-        """Make the segmenter in use the library's own (`ingest --resegment`)."""
-        manifest, segmenter = self.checked_manifest(), self._segmenter_name(self.segmenter())
+        """Store the segmenter in use as the library's own (`ingest --resegment`)."""
+        manifest = self.checked_manifest()
+        segmenter = self._models.segmenter_name(self.segmenter())
         if segmenter != manifest.segmenter:
-            self._save(manifest.model_copy(update={"segmenter": segmenter}))
+            self._config.save(manifest.model_copy(update={"segmenter": segmenter}))
 
     def adopt_masks(self) -> tuple[str, ...]:
-        """Remember how photos are segmented from now on; return what was changed, in words."""
-        if self.manifest is None:
-            return ()
-        before, now = self.manifest.masks or {}, self.settings.masks()
-        if before != now:
-            self._save(self.manifest.model_copy(update={"masks": now}))
-        return tuple(
-            f"{name.replace('_', '-')} {now[name]} (was {before[name]})"
-            for name in before
-            if name in now and before[name] != now[name]
-        )
+        """Store the mask settings in use for photos that come later; return what changed."""
+        return self._config.adopt_masks()
 
     def adopt_server(self) -> str:
-        """Make the server that was asked for the library's own; return its address.
+        """Store the requested Qdrant server as the library's own; return its address.
 
         Raises:
-            ForeignIndexError: its collections are another library's.
-            MissingIndexError: the collections are not there.
+            ForeignIndexError: its collections belong to another library.
+            MissingIndexError: the collections don't exist.
         """
         from search.index.qdrant_connection import server_address
 
         self.index()
         address = server_address(self.settings.qdrant or "")
         where = {"qdrant": address, "collection_prefix": self.settings.collection_prefix}
-        self._save(self._manifest().model_copy(update=where))
+        self._config.save(self._config.existing_manifest().model_copy(update=where))
         return address
 
-    @contextmanager
-    def rebuilding_ledger(self) -> Iterator[Callable[[], None]]:
-        """Use a new ledger beside one that is missing, empty or damaged, while the block runs.
-
-        What is yielded puts it in place. If that is not called it stays beside, and the next time
-        it is gone on with.
-
-        Raises:
-            LibraryError: the ledger knows photos, or the index can't be opened.
-            OwnedError: another process has the library open, with the ledger of before.
-        """
-        manifest = self._manifest()
-        check_ledger_is_lost(self.folder)
-        self._ledger_folder = self.folder / REBUILDING
-        make_private_folder(self._ledger_folder)
-        try:
-            ledger = self.ledger()
-            self._save(manifest.model_copy(update={"library_id": claim_ledger(manifest, ledger)}))
-            self._opened.open(self._manifest(), self.settings, ledger, compared=False)
-            self.own_index()  # refused while a server goes on with the ledger of before
-            yield self._place_ledger
-        finally:
-            self._close_ledger()
-            self._ledger_folder = self.folder
-
-    def _place_ledger(self) -> None:
-        self._close_ledger()
-        place_ledger(self._ledger_folder, self.folder)
-        self._ledger_folder = self.folder
-
     def note_payloads(self) -> None:
-        """Note that all points have today's payload, if the index was told of every photo."""
+        """Store that all points have the current payload format, if the ledger says so."""
         manifest = self.manifest
         if manifest is None or manifest.payload_format == PAYLOAD_FORMAT:
             return
         if not self.ledger().count_unsynced():
-            self._opened.have_payloads_of(PAYLOAD_FORMAT)
-            self._save(manifest.model_copy(update={"payload_format": PAYLOAD_FORMAT}))
+            self._index.set_payload_format(PAYLOAD_FORMAT)
+            self._config.save(manifest.model_copy(update={"payload_format": PAYLOAD_FORMAT}))
 
-    def _encoder_name(self, encoder: Encoder) -> ModelName:
-        return ModelName(name=self.settings.encoder or "", fingerprint=encoder.fingerprint)
-
-    def _segmenter_name(self, segmenter: Segmenter) -> ModelName:
-        return ModelName(
-            name=self.settings.segmenter or "",
-            fingerprint=segmenter.fingerprint,
-            config=self.settings.segmenter_config,
-        )
-
-    # its parts
+    # Ledger
 
     def ledger(self) -> Ledger:
-        """Return this thread's connection to the ledger.
+        """This thread's connection to the ledger.
 
         Raises:
-            LibraryError: it is missing, damaged, or another library's.
+            LibraryError: the ledger is missing, damaged, or another library's.
         """
-        if not hasattr(self._local, "ledger"):
-            self._local.ledger = self.open_ledger()
-        ledger: Ledger = self._local.ledger
-        return ledger
+        return self._ledgers.current()
 
     def open_ledger(self) -> Ledger:
-        """Open the ledger once more; close it when done.
+        """A new connection to the ledger, which the caller closes.
 
         Raises:
-            LibraryError: it is missing, damaged, or another library's.
+            LibraryError: the ledger is missing, damaged, or another library's.
         """
-        if self.manifest is None or self._ledger_folder != self.folder:
-            make_private_folder(self._ledger_folder)
-            return Ledger(self._ledger_folder)
-        return open_ledger_of(self.manifest, self.folder, self._save)
+        return self._ledgers.open()
+
+    @contextmanager
+    def rebuilding_ledger(self) -> Iterator[Callable[[], None]]:
+        """Use a new ledger instead of a lost one; the yielded function puts it in place.
+
+        If that is not called, the next rebuild continues with it.
+
+        Raises:
+            LibraryError: the ledger is not lost, or the index can't be opened.
+            OwnedError: another process has the library open, with the old ledger.
+        """
+        manifest = self._config.existing_manifest()
+        check_ledger_is_lost(self.folder)
+        with self._ledgers.rebuilding() as place:
+            ledger = self.ledger()
+            library_id = claim_ledger(manifest, ledger)
+            manifest = manifest.model_copy(update={"library_id": library_id})
+            self._config.save(manifest)
+            self._index.open(manifest, self.settings, ledger, compared=False)
+            self.own_index()  # refused while a server uses the old ledger
+            yield place
+
+    # Models
 
     def segmenter(self) -> Segmenter:
-        """Return the segmenter, loaded once.
+        """The segmenter, loaded once.
 
         Raises:
-            ModelError: it can't be had.
+            ModelError: it can't be loaded.
             MismatchError: the library was made with another one.
         """
-        with self._lock:
-            if self._segmenter is None:
-                segmenter = self._given[0] or load_segmenter(self.settings)
-                if self.manifest is not None and not self._other_segmenter:
-                    check_same_segmenter(self.manifest, self._segmenter_name(segmenter))
-                self._segmenter = segmenter
-            return self._segmenter
+        return self._models.segmenter()
 
     def encoder(self) -> Encoder:
-        """Return the encoder, loaded once.
+        """The encoder, loaded once.
 
         Raises:
-            ModelError: it can't be had.
+            ModelError: it can't be loaded.
             MismatchError: the library was made with another one.
         """
-        with self._lock:
-            if self._encoder is None:
-                encoder = self._given[1] or load_encoder(self.settings)
-                if self.manifest is not None and "encoder" not in self._differing:
-                    self._check_encoder(self.manifest, encoder, self.settings)
-                self._encoder = encoder
-            return self._encoder
+        return self._models.encoder()
 
-    def _check_encoder(self, manifest: Manifest, encoder: Encoder, settings: Settings) -> None:
-        name = ModelName(name=settings.encoder or "", fingerprint=encoder.fingerprint)
-        recipe = settings.crop_recipe
-        check_same_encoder(manifest, name, recipe, recipe_fingerprint(recipe))
+    # Index
 
     def index(self) -> SegmentIndex:
-        """Return the index: this process's own, or the one of the process that serves it.
+        """The index: opened here, or that of the process that serves the library.
 
         Raises:
             OwnedError: another process has it open and does not serve.
-            StoreError: the store can't be opened or reached.
+            StoreError: it can't be opened or reached.
         """
         with self._lock:
-            if self._opened.index is None:
+            if self._index.index is None:
                 manifest = self.manifest or self.checked_manifest()
-                if self._opened.index is None:  # a new library has opened it by now
+                if self._index.index is None:  # that of a new library is open by now
                     self._open_index(manifest)
-            assert self._opened.index is not None
-            return self._opened.index
+            assert self._index.index is not None
+            return self._index.index
 
     def _open_index(self, manifest: Manifest) -> None:
         with closing(self.open_ledger()) as ledger:
-            self._opened.open(manifest, self.settings, ledger)
+            self._index.open(manifest, self.settings, ledger)
 
-    def check_store(self) -> None:
-        """Open the index; of a new library ask at least the server. No model is loaded for it.
+    def own_index(self) -> tuple[SegmentIndex, Ownership | None]:
+        """The index for a process that will serve it, with the ownership if it is embedded.
 
         Raises:
-            StoreError: the store can't be opened or reached, or its collections are another
-                library's.
+            OwnedError: another process owns the library already.
+        """
+        index = self.index()
+        if self._index.ownership is None and not (self.manifest and self.manifest.qdrant):
+            info = current_owner(self.folder)
+            raise OwnedError(
+                f"the library {self.folder} is served already, by process {info.pid} at "
+                f"{info.address}. Use that one, or stop it first."
+            )
+        return index, self._index.ownership
+
+    def check_store(self) -> None:
+        """Open the index; for a new library check at least the server. Loads no model.
+
+        Raises:
+            StoreError: it can't be opened or reached, or its collections belong to another
+                library.
         """
         if self.manifest is not None:
             index = self.index()
             if self.manifest.payload_format < PAYLOAD_FORMAT:
-                index.add_fields()
+                index.create_payload_indexes()
         elif self.settings.qdrant is not None:
             from search.index.qdrant_collections import check_server
 
@@ -365,73 +301,43 @@ class Library:
                 check_server(self.settings, claim)
 
     def claim(self) -> LibraryClaim:
-        """Return what a server's collections are asked: whether they are this library's."""
-        return claim_of(self._manifest(), self.ledger())
+        """How collections on a server prove to be this library's."""
+        return claim_of(self._config.existing_manifest(), self.ledger())
 
-    def own_index(self) -> tuple[SegmentIndex, Ownership | None]:
-        """Return the index for a process that will serve it, and the ownership (none of a server).
-
-        Raises:
-            OwnedError: another process owns the library already.
-        """
-        index = self.index()
-        if self._opened.ownership is None and not (self.manifest and self.manifest.qdrant):
-            info = current_owner(self.folder)
-            raise OwnedError(
-                f"the library {self.folder} is served already, by process {info.pid} at "
-                f"{info.address}. Use that one, or stop it first."
-            )
-        return index, self._opened.ownership
+    # What works with all of them
 
     def finder(self) -> Finder:
-        """Return a finder over the library, with the vectors that are the active ones now."""
+        """A finder over the vectors that are active now."""
         with self._lock:
             self._follow_swap()
-            index = cast(SegmentIndex, Timed(self.index(), "find", FINDING))
-            loaded, recipe = self._encoder, self.settings.crop_recipe
-        return Finder(
-            index,
-            lambda: cast(Encoder, Timed(loaded or self.encoder(), "encode", ENCODING)),
-            recipe,
-            self._outlines,
-        )
+            index, loaded = self.index(), self._models.loaded_encoder
+            recipe = self.settings.crop_recipe
+        return Finder(index, lambda: loaded or self.encoder(), recipe, self._outlines, timer=stage)
 
     def _follow_swap(self) -> None:
-        """Take the vectors that another command made the active ones meanwhile.
-
-        Those before them go on serving while the encoder of the new ones can't be loaded.
-        """
-        manifest = load_manifest(self.folder)
-        if not self._is_swapped(manifest) or manifest.vector_name == self._not_followed:
+        """Use the vectors that another command made active; the old ones if that fails."""
+        manifest = self._config.swapped_manifest()
+        if manifest is None or manifest.vector_name == self._unusable_vectors:
             return
-        settings = _settings_with_vectors(self.settings, manifest)
         try:
-            encoder = self._given[1] or load_encoder(settings)
-            self._check_encoder(manifest, encoder, settings)
-            self._take_vectors(manifest, encoder)
+            self._use_vectors(manifest, self._models.encoder_for(manifest))
         except SegsearchError as error:
-            self._not_followed = manifest.vector_name
+            self._unusable_vectors = manifest.vector_name
             _logger.error(
-                "the vectors %s can't be used, %s go on serving: %s",
+                "the vectors %s can't be used, %s stay in use: %s",
                 manifest.vector_name,
-                self.manifest.vector_name if self.manifest else "",
+                self._config.existing_manifest().vector_name,
                 error,
             )
 
-    def _is_swapped(self, manifest: Manifest | None) -> TypeGuard[Manifest]:
-        """Say whether the manifest in the folder names other vectors than are in use here."""
-        if manifest is None or self.manifest is None:
-            return False
-        return manifest.vector_name != self.manifest.vector_name
-
-    def _take_vectors(self, manifest: Manifest, encoder: Encoder | None) -> None:
-        """Use the manifest's vectors from now on; without an encoder, its own is loaded then."""
-        self._opened.take_vectors(manifest)
-        self.settings = _settings_with_vectors(self.settings, manifest)
-        self.manifest, self._encoder = manifest, encoder
+    def _use_vectors(self, manifest: Manifest, encoder: Encoder | None) -> None:
+        """Switch to the vectors of a manifest; without an encoder, its own is loaded later."""
+        self._index.use_vectors(manifest)
+        self._config.use_vectors(manifest)
+        self._models.loaded_encoder = encoder
 
     def ingest_context(self) -> IngestContext:
-        """Return what ingest works with: one context for each device, beside the first."""
+        """What ingest works with, on the first device, with one more for each other device."""
         return IngestContext(
             settings=self.settings,
             open_ledger=self.open_ledger,
@@ -442,49 +348,21 @@ class Library:
         )
 
     def _context_on(self, device: str) -> IngestContext:
-        """Return a context with models of its own."""
         settings = self.settings.model_copy(update={"device": device})
-
-        @cache
-        def segmenter() -> Segmenter:
-            with self._lock:  # configs are read into one place of the process
-                return self._given[0] or load_segmenter(settings)
-
-        @cache
-        def encoder() -> Encoder:
-            with self._lock:
-                return self._given[1] or load_encoder(settings)
-
+        segmenter, encoder = self._models.on_device(device)
         return IngestContext(settings, self.open_ledger, self.index, segmenter, encoder)
 
     @contextmanager
     def only_writer(self) -> Iterator[None]:
-        """Keep other commands from adding or removing photos meanwhile.
+        """Keep other processes from adding or removing photos.
 
         Raises:
-            OwnedError: another command is at it.
+            OwnedError: another process is adding or removing photos.
         """
-        make_private_folder(self.folder)
-        lock = filelock.FileLock(self.folder / INGEST_LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise OwnedError(
-                f"another command is adding or removing photos in {self.folder}. Wait until it "
-                "ends, then run this one again."
-            ) from error
-        try:
-            with self._lock:
-                manifest = load_manifest(self.folder)  # what it says may have changed until now
-                if self._differing:
-                    self.manifest = manifest
-                elif self._is_swapped(manifest):
-                    self._take_vectors(manifest, None)
+        with write_lock(self.folder):
+            with self._lock:  # the manifest may have changed until now
+                if self._keeps_vectors:
+                    self._config.manifest = load_manifest(self.folder)
+                elif manifest := self._config.swapped_manifest():
+                    self._use_vectors(manifest, None)
             yield
-        finally:
-            lock.release()
-
-
-def _settings_with_vectors(settings: Settings, manifest: Manifest) -> Settings:
-    named = {"encoder": manifest.encoder.name, "crop_recipe": manifest.crop_recipe}
-    return settings.model_copy(update=named)

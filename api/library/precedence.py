@@ -1,4 +1,4 @@
-"""What a library was made with, and what is asked for now: which of the two counts."""
+"""Precedence between requested settings and those that a library was made with."""
 
 from __future__ import annotations
 
@@ -7,47 +7,42 @@ from pathlib import Path
 from typing import Any
 
 from api.library.models import with_preset
+from api.settings import Settings
 from search.errors import MismatchError
 from search.manifest import Manifest
-from search.settings import Settings
-
-CHANGED_BY = {
-    "segmenter": "ingest --resegment",
-    "encoder": "reembed",
-    "crop_recipe": "reembed",
-    "qdrant": "push --switch",
-}
 
 
-def remembered(asked: Settings, manifest: Manifest, differing: Collection[str]) -> dict[str, Any]:
-    """Return the settings that a library was made with, as far as nothing else was asked for.
+def remembered(
+    requested: Settings, manifest: Manifest, differing: Collection[str]
+) -> dict[str, Any]:
+    """Settings of the manifest that replace defaults.
 
     Args:
-        asked: the settings that were given.
+        requested: the settings that were given.
         manifest: of the library.
-        differing: settings that may differ from the library's.
+        differing: settings that may differ from the manifest.
     """
-    known, given = manifest.defaults(), asked.model_fields_set
+    known, given = manifest.defaults(), requested.model_fields_set
     if "encoder" in differing and "models" in given:
-        known.pop("encoder", None)  # it is the pair's that is meant
-    if _asks_for_other_segmenter(asked, manifest):  # whose masks need other thresholds
+        known.pop("encoder", None)  # the encoder of the requested pair
+    if _asks_for_other_segmenter(requested, manifest):  # its masks need other thresholds
         known = {name: known[name] for name in known if name not in (manifest.masks or {})}
     if "effort" in given:
         known.pop("points_per_side", None)
     return known
 
 
-def _asks_for_other_segmenter(asked: Settings, manifest: Manifest) -> bool:
-    named = {"segmenter", "models"} & asked.model_fields_set
-    return bool(named) and with_preset(asked).segmenter != manifest.segmenter.name
+def _asks_for_other_segmenter(requested: Settings, manifest: Manifest) -> bool:
+    named = {"segmenter", "models"} & requested.model_fields_set
+    return bool(named) and with_preset(requested).segmenter != manifest.segmenter.name
 
 
-def check_asked(
-    asked: Settings, manifest: Manifest, folder: Path, differing: Collection[str]
+def check_requested(
+    requested: Settings, manifest: Manifest, folder: Path, differing: Collection[str]
 ) -> None:
-    """Refuse at once what names another encoder, recipe, segmenter or store than the manifest.
+    """Compare encoder, crop recipe, segmenter and store by name, before anything is loaded.
 
-    Whether a server's collections are the library's is theirs to say.
+    Whether collections on another server belong to the library is checked when they are opened.
 
     Raises:
         MismatchError: a setting differs that may not.
@@ -60,16 +55,15 @@ def check_asked(
     if manifest.qdrant is None:
         made_with["qdrant"] = None
         made_with["collection_prefix"] = manifest.collection_prefix
-    if "models" in asked.model_fields_set:
-        asked = with_preset(asked)
+    if "models" in requested.model_fields_set:
+        requested = with_preset(requested)
     for name, made in made_with.items():
-        given = getattr(asked, name)
-        is_asked = name in asked.model_fields_set and name not in differing
-        if is_asked and given not in (None, made):
-            flag = name.replace("_", "-")
-            hint = f" `segsearch {CHANGED_BY[name]}` changes it." if name in CHANGED_BY else ""
+        given = getattr(requested, name)
+        is_set = name in requested.model_fields_set and name not in differing
+        if is_set and given not in (None, made):
             raise MismatchError(
-                f"the library {folder} was made with {flag} {made!r}, not {given!r}. "
-                f"Leave --{flag} (and --models) out to use the library's own, or choose "
-                f"another --library.{hint}"
+                f"the library {folder} was made with {name} {made!r}, not {given!r}",
+                setting=name,
+                expected=made,
+                actual=given,
             )

@@ -8,7 +8,7 @@ from search.records import Record
 
 
 class Problem(Record):
-    """An error as RFC 9457 says it."""
+    """An RFC 9457 problem."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -29,3 +29,5 @@ class Problem(Record):
     status: int
     detail: str
     error: str  # the class of search/errors.py, for programs
+    remedy: str | None = None  # what helps, as a key of search/errors.py, for programs
+    advice: str | None = None  # what helps, for people

@@ -25,11 +25,11 @@ from pydantic import ValidationError
 
 from api.library.library import Library
 from api.schemas.jobs import IngestRequest, JobOut, ProgressLine
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import Root
 from ingest.scanning.scopes import below_root
 from search.errors import OwnedError, UnknownIdError, UsageError
-from search.settings import Settings
 
 KEPT = 50  # jobs that ended and can still be looked at
 STOPS_WITHIN_S = 20.0  # a photo that is in hand is written first
@@ -248,7 +248,7 @@ def environment_of(library: Library) -> dict[str, str]:
 
     As the environment, not as flags: a key is nothing for the list of processes.
     """
-    asked = library.asked
+    asked = library.requested
     prefix = str(asked.model_config["env_prefix"])
     said = asked.model_dump(mode="json", include=asked.model_fields_set & _own_settings())
     chosen = {

@@ -8,13 +8,13 @@ from functools import partial
 
 from api.library.library import Library
 from api.library.models import load_encoder, load_segmenter
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.context import IngestContext
 from ingest.pipeline import ProcessListing
 from search.errors import UsageError
 from search.manifest import Manifest, ModelName, check_same_encoder, check_same_segmenter
 from search.models.crops import recipe_fingerprint
-from search.settings import Settings
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def on_workers(address: str | None, library: Library) -> Iterator[ProcessListing
     if address is None:
         yield None
         return
-    from ingest.ray import on_ray_cluster, ray_cluster
+    from ingest.cluster.ray import on_ray_cluster, ray_cluster
 
     with ray_cluster(address) as cluster:
         make_context = partial(context_on_worker, library.settings, library.checked_manifest())
@@ -45,7 +45,7 @@ def check_may_use_ray(library: Library) -> None:
             "with --ray many machines write, so the vectors must be on a Qdrant server: name it "
             "with --qdrant. `segsearch push` moves an embedded library there."
         )
-    from ingest.ray import imported_ray
+    from ingest.cluster.ray import imported_ray
 
     imported_ray()
 
@@ -58,7 +58,7 @@ def context_on_worker(settings: Settings, manifest: Manifest) -> IngestContext:
         MismatchError: the models here are others than those that the library was made with.
         StoreError: the server can't be reached from here.
     """
-    from search.index.qdrant import open_server_index
+    from search.index.qdrant import open_qdrant_index
 
     segmenter, encoder = load_segmenter(settings), load_encoder(settings)
     recipe = settings.crop_recipe
@@ -69,7 +69,7 @@ def context_on_worker(settings: Settings, manifest: Manifest) -> IngestContext:
         recipe,
         recipe_fingerprint(recipe),
     )
-    index = open_server_index(
+    index = open_qdrant_index(
         settings, vector_name=manifest.vector_name, dim=manifest.dim, patient=True
     )
     return IngestContext(settings, _no_ledger, lambda: index, lambda: segmenter, lambda: encoder)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from api.library.index.ownership import served_owner
+from api.library.index.remote_index import ask_owner
 from api.library.library import Library
-from api.library.pixels import bytes_from_base64, decode_upload, photo_pixels
-from api.library.remote_index import ask_owner, served_owner
+from api.render.photo_pixels import bytes_from_base64, decode_upload, photo_pixels
 from api.schemas.prompts import PromptIn
 from api.schemas.search import (
     CoverageOut,

@@ -7,13 +7,13 @@ from api.library.models import load_segmenter
 from api.schemas.prompts import CandidateOut, PromptIn, SegmentRequest, SegmentResponse
 from api.services.prompts import prompt_from_request
 from api.services.search import picture
+from api.settings import Settings
 from ingest.imaging.decode import pixel_sha256
 from ingest.segmentation.sam2 import EncodedPhoto
 from ingest.segmentation.types import MaskParameters, SegmentedMask, with_pixels
 from search.errors import UsageError
 from search.masks.rle import coco_rle_from_mask
 from search.records import RgbImage, photo_id_from_digest
-from search.settings import Settings
 
 
 def segment(library: Library, request: SegmentRequest) -> SegmentResponse:

@@ -15,7 +15,7 @@ from api.schemas.library import LibraryOut, RootOut
 from ingest.imaging.decode import path_text
 from ingest.stats import SkippedBefore
 from search.errors import SegsearchError
-from search.index.base import FIELDS
+from search.index.payload import FIELDS
 from search.manifest import load_manifest
 
 
@@ -61,7 +61,7 @@ def server_version(library: Library) -> str | None:
     from search.index.qdrant_connection import QdrantConnection
 
     try:
-        check_key(library.asked, library.settings.qdrant)
+        check_key(library.requested, library.settings.qdrant)
         with closing(QdrantConnection.to_server(library.settings)) as connection:
             return connection.version()
     except SegsearchError as error:

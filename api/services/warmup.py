@@ -95,7 +95,7 @@ class Readiness:
         self._ask_index()
 
     def _load_segmenter(self) -> None:
-        self._library.encoded.run_in()
+        self._library.encoded.warm_up()
 
     def _load_encoder(self) -> None:
         """Load the encoder and use it once: the first use costs several times the next ones."""

@@ -57,7 +57,7 @@ def watch_until_interrupted(
 ) -> None:
     """Watch until Ctrl-C or SIGTERM; `first` is what was told already."""
     click.echo("watching for changes (stop with Ctrl-C)", err=True)
-    library.let_go_of_index()
+    library.close_index()
     _stop_as_by_ctrl_c()
     with suppress(KeyboardInterrupt):
         watch(paths, library, tell, told=first.skipped, make_progress=make_progress)
@@ -109,7 +109,7 @@ def watch(
             debouncer.note(ready, now)
             continue
         finally:
-            library.let_go_of_index()
+            library.close_index()
         if summary is None:
             continue
         skipped = tuple(s for s in summary.skipped if s.is_new and _name(s) not in known)

@@ -27,8 +27,8 @@ import numpy as np
 from ingest.imaging.decode import DecodedPhoto, decode_photo, shown_path
 from ingest.imaging.pillow import decode_in_one_thread, os_error_reason
 from ingest.imaging.shared_pixels import received_pixels, send_pixels
+from ingest.settings import IngestSettings
 from search.errors import BusyError, PhotoError, TooSlowError, UndecodableError
-from search.settings import Settings
 
 START_TIMEOUT_S = 120.0  # a new process imports numpy and Pillow, possibly from a sleeping disk
 KILL_TIMEOUT_S = 2.0  # a process that waits for a dead network disk can't be killed
@@ -63,7 +63,7 @@ class DecodeLimits:
         return self.timeout_s * (STALL_FACTOR if HAS_CPU_TIMER else 1)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> DecodeLimits:
+    def from_settings(cls, settings: IngestSettings) -> DecodeLimits:
         """Take the limits from the settings."""
         return cls(settings.max_pixels, settings.max_bytes, settings.decode_timeout_s)
 

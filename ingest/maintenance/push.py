@@ -14,7 +14,8 @@ import numpy as np
 
 from ingest.catalog.ledger import Ledger
 from ingest.maintenance.verify import same_facts
-from search.index.base import FIELDS, SegmentIndex
+from search.index.base import SegmentIndex
+from search.index.payload import FIELDS
 from search.records import Photo, Record, Vectors
 
 PAGE = 100  # photos looked up at once

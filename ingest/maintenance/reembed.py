@@ -18,12 +18,13 @@ from ingest.catalog.records import FileKey, FileStamp
 from ingest.imaging.decode import DecodedPhoto, decode_photo, shown_path
 from ingest.imaging.sandbox import Decode, DecodeWorkers
 from ingest.prefetch import iter_prefetched
+from ingest.settings import IngestSettings
 from search.errors import PhotoError
 from search.index.base import SegmentIndex
 from search.models.embedding import photo_vector, segment_vectors
 from search.models.encoder import Encoder
 from search.records import Photo, Record, photo_id_from_digest
-from search.settings import CropRecipe, Settings
+from search.settings import CropRecipe
 
 FLUSH_EVERY_S = 10.0
 MAX_LACKING_FRACTION = 0.01  # of visible photos; at least one photo
@@ -55,7 +56,7 @@ class ReembedContext:
     ledger: Ledger
     encoder: Encoder
     crop_recipe: CropRecipe
-    settings: Settings
+    settings: IngestSettings
     decode: Decode = decode_photo
 
 

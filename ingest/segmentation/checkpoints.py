@@ -31,10 +31,6 @@ DECODER_EXTRAS = {
     "dynamic_multimask_stability_delta": 0.05,
     "dynamic_multimask_stability_thresh": 0.98,
 }
-WAY_OUT = (
-    "Use --models starter for the bundled small models, or --segmenter FILE.pt with a checkpoint "
-    "downloaded elsewhere."
-)
 
 
 def load_model(name: str, config: str | Path | None = None) -> tuple[SAM2Base, str]:
@@ -70,7 +66,7 @@ def _checkpoint_file(name: str) -> tuple[Path, str | None]:
         known = ", ".join(sorted(HF_MODEL_ID_TO_FILENAMES))
         raise ModelError(f"there is no SAM 2 model or file {name!r}. Known names: {known}.")
     config, filename = HF_MODEL_ID_TO_FILENAMES[name]
-    return hub_file(name, filename, way_out=WAY_OUT), config
+    return hub_file(name, filename, remedy="other_segmenter"), config
 
 
 def _read_state(path: Path) -> State:

@@ -36,7 +36,7 @@ from search.errors import ModelError
 from search.masks.rle import (
     array_from_mask,
     bbox_xywh_from_array,
-    inmost_points,
+    interior_points,
     mask_from_array,
     without_small_regions,
 )
@@ -234,7 +234,7 @@ def with_points_of_mask(prompt: Prompt, size_wh: tuple[int, int]) -> Prompt:
     x_scale, y_scale = (
         photo / own for photo, own in zip(size_wh, prompt.mask.size_wh, strict=True)
     )
-    inside = inmost_points(array_from_mask(prompt.mask), MASK_POINTS)
+    inside = interior_points(array_from_mask(prompt.mask), MASK_POINTS)
     points_xy = tuple(((x + 0.5) * x_scale - 0.5, (y + 0.5) * y_scale - 0.5) for x, y in inside)
     return prompt.model_copy(
         update={

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from ingest.settings import IngestSettings
 from search.errors import NoMaskError, UsageError
 from search.masks.rle import runs_from_mask
 from search.records import Box, Mask, MaskOrigin, Record
-from search.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MaskParameters:
     adaptive_points: bool = False
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> MaskParameters:
+    def from_settings(cls, settings: IngestSettings) -> MaskParameters:
         """Take the settings with the same names."""
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 

@@ -1,4 +1,4 @@
-"""Which library an index should belong to."""
+"""The library that an index must belong to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LibraryClaim:
-    """The library that collections on a server should belong to."""
+    """The library that collections on a server must belong to."""
 
     library_id: str
-    count_known: Callable[[Sequence[str]], int]  # how many of these photos its ledger knows
+    count_known: Callable[[Sequence[str]], int]  # how many of these photo ids its ledger has

@@ -1,4 +1,4 @@
-"""EdgeIndex: photos and segments kept by Qdrant Edge, in this process and a folder of its own."""
+"""EdgeIndex: the embedded engine, Qdrant Edge, with its files in a folder."""
 
 from __future__ import annotations
 
@@ -11,38 +11,30 @@ from typing import NamedTuple
 
 import numpy as np
 import qdrant_edge as edge
+from typing_extensions import override
 
 from search.errors import MismatchError, MissingIndexError, StoreError
-from search.index.base import (
-    FIELDS,
-    MASK_KEYS,
-    Collection,
-    Condition,
-    Match,
-    NumberRange,
-    Payload,
-    PayloadField,
-    TimeRange,
-    Vector,
-)
-from search.index.points import GRAPH_CANDIDATES, UNREAD, Nearest, Point, PointIndex, Reading
+from search.index.base import Collection
+from search.index.filters import Condition, HasVector, Match, NumberRange, TimeRange
+from search.index.payload import FIELDS, MASK_KEYS, Payload, PayloadField
+from search.index.points import HNSW_EF_SEARCH, UNREAD, NearestQuery, Point, PointIndex, Reading
 
-SCROLL_PAGE = 512  # points; masks and all it is a few MB
-# optimize() writes each number of a vector as 8 bits, too: the graph is built 10 times faster with
-# these, and found are 2 x as many candidates as asked for, which the full numbers then rank. On
-# 50,000 x 512 all of the true top 10 are among them; without the ranking 95% are.
-INT8_QUANTILE = 0.99  # from Qdrant's documentation: outliers must not stretch the 256 steps
+SCROLL_PAGE = 512  # points; with masks a few MB
+# optimize() also quantizes vectors to int8: the graph is built 10 times faster on these. A search
+# takes 2 x as many candidates as requested and rescores them with the float vectors. On 50,000 x
+# 512 they hold all of the true top 10; without rescoring 95%.
+INT8_QUANTILE = 0.99  # from Qdrant's documentation: outliers must not widen the 256 steps
 OVERSAMPLING = 2.0
 HNSW_M, HNSW_EF_CONSTRUCT = 16, 100  # Qdrant's own defaults
-# Qdrant links the points of each value of each indexed field once more, so that filtered searches
-# find their way. With nine fields that made the graph six times as slow to build and a search three
-# times as slow. ACORN, which looks at neighbors of neighbors, finds its way without; and few points
-# are scanned: in 8 bits 30,000 x 512 take as long as ACORN does.
-LINKS_BY_FIELD = 0
+# Qdrant adds HNSW links for each value of each indexed payload key, so that filtered searches stay
+# connected. With nine keys that made the graph six times as slow to build and a search three times
+# as slow. ACORN, which also visits neighbors of neighbors, needs no such links; and small results
+# of a filter are scanned: int8 vectors of 30,000 x 512 take as long as ACORN does.
+HNSW_PAYLOAD_M = 0
 FULL_SCAN_KB = 60_000
-ACORN_BELOW = 0.4  # part of the points that a filter leaves; Qdrant's default
+ACORN_MAX_SELECTIVITY = 0.4  # fraction of points that pass the filter; Qdrant's default
 
-# Mapped as files: reading them into memory was more than half of the processor time of opening.
+# Memory-mapped: reading them at once was more than half of the CPU time of opening.
 _INDEXES: dict[str, edge.PayloadSchemaParams] = {
     "keyword": edge.KeywordIndexParams(memory=edge.Memory.Cached),
     "float": edge.FloatIndexParams(memory=edge.Memory.Cached),
@@ -57,32 +49,32 @@ _PAYLOAD: dict[Reading, bool | edge.PayloadSelector] = {
     "all": True,
 }
 _SEARCH_PARAMS = edge.SearchParams(
-    hnsw_ef=GRAPH_CANDIDATES,
+    hnsw_ef=HNSW_EF_SEARCH,
     quantization=edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING),
-    acorn=edge.AcornSearchParams(enable=True, max_selectivity=ACORN_BELOW),
+    acorn=edge.AcornSearchParams(enable=True, max_selectivity=ACORN_MAX_SELECTIVITY),
 )
 
 
 class Limits(NamedTuple):
-    """When to hold back."""
+    """When a graph is built, and which free resources the engine needs."""
 
-    # An exact scan of 20,000 x 512 takes 2 ms, less than encoding the words of a query. With the
-    # graph and 8-bit numbers it is 1 to 3 ms, whatever the size (docs/scale.md).
-    graph_pays_from_points: int = 20_000
-    # Edge maps its files into memory: on a full disk the next write or opening ends the process
-    # with SIGBUS and no error to catch (seen with 0.9.0), so both stop while there is room.
+    # An exact scan of 20,000 x 512 takes 2 ms, less than encoding the text of a query. With the
+    # graph and int8 vectors it is 1 to 3 ms at any size (docs/scale.md).
+    min_graph_points: int = 20_000
+    # Edge maps its files into memory: on a full disk the next write or open kills the process with
+    # SIGBUS and no error to catch (seen with 0.9.0), so both are refused before that.
     min_free_bytes: int = 200_000_000
-    # An empty collection alone maps 300 MB. Where a limit (`ulimit -v`) leaves too little, Edge's
-    # allocator fails, and the process ends or, seen with 0.9.0, hangs.
+    # An empty collection maps 300 MB. Under a lower limit (`ulimit -v`) Edge's allocator fails,
+    # and the process exits or, seen with 0.9.0, hangs.
     min_address_space_bytes: int = 1_000_000_000
 
 
 DEFAULT_LIMITS = Limits()
-PANIC = "PanicException"  # what pyo3 raises where Rust panics, as on damaged files
+PANIC = "PanicException"  # raised by pyo3 where Rust panics, as on damaged files
 
 
 class EdgeIndex(PointIndex):
-    """A SegmentIndex in a folder. Threads may share it; only one process may open the folder."""
+    """A SegmentIndex in a folder. Threads may share it; only one process can open the folder."""
 
     def __init__(
         self,
@@ -92,18 +84,18 @@ class EdgeIndex(PointIndex):
         vector_name: str,
         dim: int,
         limits: Limits,
-        beside: EdgeIndex | None = None,
+        shared: EdgeIndex | None = None,
     ) -> None:
         super().__init__(vector_name, dim)
         self._folder = folder
         self._shards = shards
-        # Vectors that are there, as far as was asked.
-        self._there: dict[str, int] = beside._there if beside else {vector_name: dim}
+        # Lengths of named vectors that are known to exist.
+        self._dims: dict[str, int] = shared._dims if shared else {vector_name: dim}
         self._limits = limits
-        # Edge 0.9.0 keeps Python's interpreter lock in every call, so calls can't overlap today,
-        # but its documentation promises nothing about threads. Should a later one let go of it,
-        # this lock keeps close() and writes from meeting a query. Uncontended it costs nothing.
-        self._lock: AbstractContextManager[object] = beside._lock if beside else RLock()
+        # Edge 0.9.0 holds the GIL in every call, so calls can't overlap, but its documentation
+        # promises nothing about threads. Should a later version release it, this lock keeps
+        # close() and writes apart from queries. Uncontended it costs nothing.
+        self._lock: AbstractContextManager[object] = shared._lock if shared else RLock()
 
     @classmethod
     def open(
@@ -118,28 +110,28 @@ class EdgeIndex(PointIndex):
         """Open the collections in a folder.
 
         Args:
-            folder: where they are.
-            vector_name: which vectors are written and searched.
-            dim: numbers of a vector.
-            create: create the collections that are missing.
-            limits: when to hold back.
+            folder: parent folder of the collections.
+            vector_name: the named vector to write and search.
+            dim: its length.
+            create: create missing collections.
+            limits: when a graph is built, and which free resources are needed.
 
         Raises:
-            MissingIndexError: a collection is missing and is not to be created.
-            StoreError: another process has the folder open, the disk is full, or the folder can't
-                be used.
-            MismatchError: the folder keeps vectors of another name or length.
+            MissingIndexError: a collection does not exist and `create` is false.
+            StoreError: another process has the folder open, the disk is full, or the files can't
+                be read.
+            MismatchError: the vectors have another name or length.
         """
         config = _config(vector_name, dim)
         missing = [each for each in FIELDS if not (folder / each).exists()]
         if missing and not create:
             raise MissingIndexError(f"{folder} has no collection {' and no '.join(missing)}")
         _check_address_space(limits)
-        with _telling(folder):
+        with _translated_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         _check_room(folder, limits)
         shards: dict[Collection, edge.EdgeShard] = {}
-        with ExitStack() as on_failure, _telling(folder):
+        with ExitStack() as on_failure, _translated_errors(folder):
             for collection, fields in FIELDS.items():
                 shards[collection] = _open_shard(folder / collection, fields, config)
                 on_failure.callback(shards[collection].close)
@@ -147,54 +139,49 @@ class EdgeIndex(PointIndex):
             on_failure.pop_all()
         return cls(folder, shards, vector_name=vector_name, dim=dim, limits=limits)
 
-    def beside(self, vector_name: str, dim: int) -> EdgeIndex:
-        """Return the same points with other vectors, which are kept beside these.
-
-        Raises:
-            MismatchError: vectors of that name have another length.
-        """
-        if self._there.get(vector_name) != dim:  # nothing happens where they are there already
+    @override
+    def with_vectors(self, vector_name: str, dim: int) -> EdgeIndex:
+        if self._dims.get(vector_name) != dim:
             added = edge.UpdateOperation.create_dense_vector(vector_name, dim, edge.Distance.Cosine)
             for collection in FIELDS:
                 self._update(collection, added)
-            self._there[vector_name] = dim
+            self._dims[vector_name] = dim
         other = EdgeIndex(
             self._folder,
             self._shards,
             vector_name=vector_name,
             dim=dim,
             limits=self._limits,
-            beside=self,
+            shared=self,
         )
         other.payload_format = self.payload_format
         return other
 
-    def add_fields(self) -> None:
-        """Index the payload keys that filters use and that are not indexed yet."""
+    @override
+    def create_payload_indexes(self) -> None:
         for collection, fields in FIELDS.items():
             with self._using(collection) as shard:
                 _check_room(self._folder, self._limits)
                 _index_fields(shard, fields)
 
+    @override
     def optimize(self) -> bool:
-        """Build the nearest-neighbor graph where it pays; True if anything was done.
+        """Build the HNSW graph of large collections; True if anything was done.
 
-        Slow, and no other thread of the process gets to run meanwhile: never in one that serves.
+        Holds the GIL for all of it, so it must not run in a process that serves.
         """
         with self._using_all() as shards:
-            large = [
-                s for s in shards if s.info().points_count >= self._limits.graph_pays_from_points
-            ]
+            large = [s for s in shards if s.info().points_count >= self._limits.min_graph_points]
             return any([shard.optimize() for shard in large])  # a list: all of them, not the first
 
+    @override
     def flush(self) -> None:
-        """Put everything written so far on disk."""
         with self._using_all() as shards:
             for shard in shards:
                 shard.flush()
 
+    @override
     def close(self) -> None:
-        """Flush and let go of the folder; closing twice is no error."""
         with self._using_all() as shards:
             for shard in shards:
                 shard.close()
@@ -212,7 +199,7 @@ class EdgeIndex(PointIndex):
         self._update(collection, edge.UpdateOperation.update_vectors(vectors))
 
     def _drop_vectors(self, collection: Collection, vector_name: str) -> None:
-        self._there.pop(vector_name, None)
+        self._dims.pop(vector_name, None)
         self._update(collection, edge.UpdateOperation.delete_vector_name(vector_name))
 
     def _delete(self, collection: Collection, ids: Sequence[str]) -> None:
@@ -254,20 +241,20 @@ class EdgeIndex(PointIndex):
                 with_payload=_PAYLOAD[reading],
                 with_vector=self._with_vector(reading),
             )
-            with self._using(collection) as shard:  # not over the yields: a reader may take hours
+            with self._using(collection) as shard:  # not held over the yields
                 records, page_start = shard.scroll(request)
             yield from map(self._point, records)
             if page_start is None:
                 return
 
-    def _nearest(self, collection: Collection, question: Nearest) -> list[Point]:
+    def _nearest(self, collection: Collection, query: NearestQuery) -> list[Point]:
         request = edge.QueryRequest(
-            query=edge.Query.Nearest(question.vector.tolist(), using=self.vector_name),
-            filter=_edge_filter(question.conditions),
-            limit=question.limit,
-            offset=question.offset,
-            score_threshold=question.min_score,
-            with_payload=_PAYLOAD[question.reading],
+            query=edge.Query.Nearest(query.vector.tolist(), using=self.vector_name),
+            filter=_edge_filter(query.conditions),
+            limit=query.limit,
+            offset=query.offset,
+            score_threshold=query.min_score,
+            with_payload=_PAYLOAD[query.reading],
             with_vector=False,
             params=_SEARCH_PARAMS,
         )
@@ -293,22 +280,22 @@ class EdgeIndex(PointIndex):
 
     @contextmanager
     def _using(self, collection: Collection) -> Iterator[edge.EdgeShard]:
-        with self._lock, _telling(self._folder):
+        with self._lock, _translated_errors(self._folder):
             yield self._shards[collection]
 
     @contextmanager
     def _using_all(self) -> Iterator[list[edge.EdgeShard]]:
-        with self._lock, _telling(self._folder):
+        with self._lock, _translated_errors(self._folder):
             yield list(self._shards.values())
 
 
 def _config(vector_name: str, dim: int) -> edge.EdgeConfig:
-    # Mapped and read when asked for: reading all vectors first was most of what opening took.
+    # Memory-mapped and read on demand: reading all vectors was most of the time of opening.
     params = edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine, memory=edge.Memory.Cold)
     int8 = edge.ScalarQuantizationConfig(
         edge.ScalarType.Int8, quantile=INT8_QUANTILE, memory=edge.Memory.Cold
     )
-    graph = edge.HnswIndexConfig(HNSW_M, HNSW_EF_CONSTRUCT, FULL_SCAN_KB, payload_m=LINKS_BY_FIELD)
+    graph = edge.HnswIndexConfig(HNSW_M, HNSW_EF_CONSTRUCT, FULL_SCAN_KB, payload_m=HNSW_PAYLOAD_M)
     return edge.EdgeConfig(
         vectors={vector_name: params},
         quantization_config=int8,
@@ -322,7 +309,7 @@ def _open_shard(
 ) -> edge.EdgeShard:
     if not folder.exists():
         _create_shard(folder, fields, config)
-    return edge.EdgeShard.load(str(folder))  # with all the vectors that it keeps
+    return edge.EdgeShard.load(str(folder))  # with all its named vectors
 
 
 def _index_fields(shard: edge.EdgeShard, fields: Sequence[PayloadField]) -> None:
@@ -333,20 +320,20 @@ def _index_fields(shard: edge.EdgeShard, fields: Sequence[PayloadField]) -> None
 
 
 def _check_vectors(shard: edge.EdgeShard, vector_name: str, dim: int) -> None:
-    """Refuse vectors of another name or length: a question to the shard is how to know."""
+    """Raise if the named vector does not exist or has another length: only a query tells."""
     none = edge.Filter(must=[edge.HasIdCondition(set())])
-    asked = edge.Query.Nearest([1.0] * dim, using=vector_name)
-    shard.query(edge.QueryRequest(query=asked, filter=none, limit=1))
+    probe = edge.Query.Nearest([1.0] * dim, using=vector_name)
+    shard.query(edge.QueryRequest(query=probe, filter=none, limit=1))
 
 
 def _create_shard(folder: Path, fields: Sequence[PayloadField], config: edge.EdgeConfig) -> None:
-    """Create a shard aside and name it when it is whole: a kill leaves nothing half-made behind."""
+    """Create a shard under a temporary name and rename it, so that a kill leaves none half-made."""
     draft = folder.with_name(f"{folder.name}.new")
     if draft.exists():
         shutil.rmtree(draft)
     shard = edge.EdgeShard.create(str(draft), config)
     _index_fields(shard, fields)
-    shard.close()  # before it is renamed: an open shard remembers its path
+    shard.close()  # before the rename: an open shard keeps its path
     draft.rename(folder)
 
 
@@ -357,12 +344,12 @@ def _edge_filter(conditions: Sequence[Condition]) -> edge.Filter:
 def _edge_condition(
     condition: Condition,
 ) -> edge.FieldCondition | edge.HasVectorCondition | edge.Filter:
-    if isinstance(condition, Vector):
-        there = edge.HasVectorCondition(condition.name)
-        return there if condition.is_there else edge.Filter(must_not=[there])
+    if isinstance(condition, HasVector):
+        has_vector = edge.HasVectorCondition(condition.name)
+        return has_vector if condition.present else edge.Filter(must_not=[has_vector])
     if isinstance(condition, Match):
-        # A single value takes no time where all points have it; MatchAny looks at each of them,
-        # which costs twice the search itself.
+        # MatchValue is free where all points have the value; MatchAny checks each of them, which
+        # costs twice the search itself.
         words = list(condition.values)
         match = edge.MatchValue(words[0]) if len(words) == 1 else edge.MatchAny(words)
         return edge.FieldCondition(condition.key, match=match)
@@ -379,37 +366,33 @@ def _edge_condition(
 
 
 @contextmanager
-def _telling(folder: Path) -> Iterator[None]:
-    """Turn what Edge raises (a plain Exception, whatever it is) into an error that helps."""
+def _translated_errors(folder: Path) -> Iterator[None]:
+    """Turn Edge's errors (plain Exceptions, whatever happened) into StoreError or MismatchError."""
     try:
         yield
     except BaseException as error:
-        is_panic = type(error).__name__ == PANIC  # no Exception, so that nobody catches it
+        is_panic = type(error).__name__ == PANIC  # a BaseException, not an Exception
         if type(error) is not Exception and not isinstance(error, OSError) and not is_panic:
-            raise  # ours, or a mistake in this program
+            raise  # one of ours, or a bug
         raise _error_from_text(folder, str(error)) from error
 
 
 def _error_from_text(folder: Path, text: str) -> StoreError | MismatchError:
     if "WouldBlock" in text:  # the lock on its write-ahead log
         return StoreError(
-            f"{folder} is open in another process, and only one may open it. Stop that one, or let "
-            "it be `segsearch serve`: then the other commands go through it."
+            f"{folder} is open in another process, and only one can open it",
+            remedy="share_index",
         )
     if "Not existing vector" in text or "different param" in text or "dimension error" in text:
         return MismatchError(
-            f"{folder} keeps vectors of another encoder or crop recipe than asked for ({text}). "
-            "Use the models that made it, or choose another --library."
+            f"the vectors in {folder} are of another encoder or crop recipe ({text})",
+            remedy="other_library",
         )
-    return StoreError(
-        f"the vectors in {folder} can't be used: {text}. "
-        "Restore the library from a backup; or move that folder away and run `segsearch ingest`, "
-        "which segments the photos again."
-    )
+    return StoreError(f"the vectors in {folder} can't be used: {text}", remedy="move_index_away")
 
 
 def _check_address_space(limits: Limits) -> None:
-    """Refuse to map files where the system lets this process have too little memory."""
+    """Refuse to map files if the address space of the process is limited too much."""
     try:
         import resource
     except ImportError:  # not on Windows

@@ -1,4 +1,4 @@
-"""ServerIndex: photos and segments kept by a Qdrant server or cluster, through qdrant-client."""
+"""QdrantIndex: a Qdrant server or cluster, through qdrant-client."""
 
 from __future__ import annotations
 
@@ -6,31 +6,24 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from qdrant_client import QdrantClient, models
+from typing_extensions import override
 
-from search.index.base import (
-    FIELDS,
-    MASK_KEYS,
-    Collection,
-    Condition,
-    Match,
-    NumberRange,
-    Payload,
-    TimeRange,
-    Vector,
-)
+from search.index.base import Collection
 from search.index.claim import LibraryClaim
-from search.index.points import GRAPH_CANDIDATES, UNREAD, Nearest, Point, PointIndex, Reading
-from search.index.qdrant_collections import ServerCollections
+from search.index.filters import Condition, HasVector, Match, NumberRange, TimeRange
+from search.index.payload import FIELDS, MASK_KEYS, Payload
+from search.index.points import HNSW_EF_SEARCH, UNREAD, NearestQuery, Point, PointIndex, Reading
+from search.index.qdrant_collections import QdrantCollections
 from search.index.qdrant_connection import QdrantConnection, RequestTooLargeError
-from search.settings import Settings
+from search.settings import SearchSettings
 
-SCROLL_PAGE = 512  # points; masks and all it is a few MB
-# A server takes 32 MB at once by default; a proxy before it often 1 MB.
+SCROLL_PAGE = 512  # points; with masks a few MB
+# Default request limit of a server: 32 MB; of a reverse proxy often 1 MB.
 WRITE_BYTES = 8_000_000
 NUMBER_BYTES = 22  # a float32 as JSON
 PAYLOAD_BYTES = 1_000  # without the mask
-# Candidates that are rescored with the full vectors, as a multiple of the hits asked for; Qdrant's
-# documentation gives 2 to 4, the more the coarser the quantization.
+# Candidates that are rescored with the full vectors, as a multiple of the limit; Qdrant's
+# documentation recommends 2 to 4, more for coarser quantization.
 OVERSAMPLING = {"int8": 2.0, "binary": 4.0}
 
 _PAYLOAD: dict[Reading, bool | models.PayloadSelector] = {
@@ -42,8 +35,8 @@ _PAYLOAD: dict[Reading, bool | models.PayloadSelector] = {
 }
 
 
-def open_server_index(
-    settings: Settings,
+def open_qdrant_index(
+    settings: SearchSettings,
     *,
     vector_name: str,
     dim: int,
@@ -51,27 +44,27 @@ def open_server_index(
     create: bool = False,
     add: bool = False,
     patient: bool = False,
-) -> ServerIndex:
+) -> QdrantIndex:
     """Connect to the server at `settings.qdrant` and open the library's collections.
 
     Args:
-        settings: where it is, and how collections are made.
-        vector_name: which vectors are written and searched.
-        dim: numbers of a vector.
-        claim: the library that the collections should belong to; None: any.
-        create: create the collections that are missing.
-        add: make such vectors where the collections have others only.
-        patient: ask again for as long as writes are tried, also when reading.
+        settings: address, timeouts, and options of new collections.
+        vector_name: the named vector to write and search.
+        dim: its length.
+        claim: the library that the collections must belong to; None: any.
+        create: create missing collections.
+        add: create the named vector if the collections have only others.
+        patient: retry reads for as long as writes.
 
     Raises:
         StoreUnreachableError: no answer from the server.
-        StoreError: the server refuses, its URL is not one, or no Qdrant server is there.
-        MissingIndexError: a collection is missing and is not to be created.
+        StoreError: the URL is invalid, no Qdrant server answers there, or it refuses.
+        MissingIndexError: a collection does not exist and `create` is false.
         ForeignIndexError: the collections belong to another library.
-        MismatchError: the collections keep vectors of another name or length.
+        MismatchError: the vectors have another name or length.
     """
     connection = QdrantConnection.to_server(settings, patient=patient)
-    index = ServerIndex(connection, settings, vector_name=vector_name, dim=dim)
+    index = QdrantIndex(connection, settings, vector_name=vector_name, dim=dim)
     try:
         index.collections.open(claim, create=create, add=add)
     except BaseException:
@@ -80,59 +73,62 @@ def open_server_index(
     return index
 
 
-class ServerIndex(PointIndex):
-    """A SegmentIndex on a server. Threads and processes may share it."""
+class QdrantIndex(PointIndex):
+    """A SegmentIndex on a Qdrant server. Threads and processes may share it."""
 
     def __init__(
-        self, connection: QdrantConnection, settings: Settings, *, vector_name: str, dim: int
+        self, connection: QdrantConnection, settings: SearchSettings, *, vector_name: str, dim: int
     ) -> None:
-        """Use a connection whose collections were opened, or will be, by `collections`."""
+        """Use a connection; `collections.open` must be called before anything else."""
         super().__init__(vector_name, dim)
         self._connection, self._client = connection, connection.client
         self._settings = settings
         self._write_bytes = WRITE_BYTES
-        self.collections = ServerCollections(connection, settings, vector_name, dim)
+        self.collections = QdrantCollections(connection, settings, vector_name, dim)
 
     @classmethod
     def open(
-        cls, client: QdrantClient, settings: Settings, *, vector_name: str, dim: int
-    ) -> ServerIndex:
-        """Use a client that is ready, creating the collections that are missing.
+        cls, client: QdrantClient, settings: SearchSettings, *, vector_name: str, dim: int
+    ) -> QdrantIndex:
+        """Use an existing client and create missing collections.
 
         Raises:
             StoreUnreachableError: no answer from the server.
-            MismatchError: the collections keep vectors of another name or length.
+            MismatchError: the vectors have another name or length.
         """
         index = cls(QdrantConnection(client, settings), settings, vector_name=vector_name, dim=dim)
         index.collections.open(None, create=True, add=False)
         return index
 
-    def beside(self, vector_name: str, dim: int) -> ServerIndex:
-        """Return the same points with other vectors, which are kept beside these.
+    @override
+    def with_vectors(self, vector_name: str, dim: int) -> QdrantIndex:
+        """The same points with another named vector, which is created if it does not exist.
 
         Raises:
-            MismatchError: vectors of that name have another length.
-            StoreError: the server is too old for it.
+            MismatchError: the vector of that name has another length.
+            StoreError: the server is too old to add named vectors.
         """
-        other = ServerIndex(self._connection, self._settings, vector_name=vector_name, dim=dim)
+        other = QdrantIndex(self._connection, self._settings, vector_name=vector_name, dim=dim)
         other.payload_format = self.payload_format
         for collection in FIELDS:
             other.collections.add_vectors(collection)
         return other
 
-    def add_fields(self) -> None:
-        """Index the payload keys that filters use and that are not indexed yet."""
-        self.collections.add_fields()
+    @override
+    def create_payload_indexes(self) -> None:
+        self.collections.create_payload_indexes()
 
+    @override
     def optimize(self) -> bool:
-        """Do nothing, False: a server builds its graphs by itself, beside its other work."""
+        """Do nothing: a server builds its graphs in the background."""
         return False
 
+    @override
     def flush(self) -> None:
-        """Do nothing: each write waits until the server has it in its write-ahead log."""
+        """Do nothing: each write waits for the server's write-ahead log."""
 
+    @override
     def close(self) -> None:
-        """Let go of the connections; closing twice is no error."""
         self._connection.close()
 
     def _upsert(self, collection: Collection, points: Sequence[Point]) -> None:
@@ -158,10 +154,10 @@ class ServerIndex(PointIndex):
         points: Sequence[Point],
         send: Callable[[Collection, Sequence[Point]], None],
     ) -> None:
-        """Write points in requests of bounded size, smaller ones where that is refused.
+        """Write points in requests of bounded size; a refused one is split.
 
         Raises:
-            RequestTooLargeError: a single point is refused for its size.
+            RequestTooLargeError: the server refuses a request with a single point.
         """
         waiting = list(points)
         while waiting:
@@ -183,13 +179,13 @@ class ServerIndex(PointIndex):
         self._write(self._client.delete, collection, models.PointIdsList(points=list(ids)))
 
     def _delete_where(self, collection: Collection, conditions: Sequence[Condition]) -> None:
-        chosen = models.FilterSelector(filter=_server_filter(conditions))
+        chosen = models.FilterSelector(filter=_qdrant_filter(conditions))
         self._write(self._client.delete, collection, chosen)
 
     def _set_payload(
         self, collection: Collection, conditions: Sequence[Condition], payload: Payload
     ) -> None:
-        self._write(self._client.set_payload, collection, payload, _server_filter(conditions))
+        self._write(self._client.set_payload, collection, payload, _qdrant_filter(conditions))
 
     def _retrieve(
         self, collection: Collection, ids: Sequence[str], reading: Reading
@@ -211,7 +207,7 @@ class ServerIndex(PointIndex):
             records, page_start = self._connection.read(
                 self._client.scroll,
                 self._name(collection),
-                scroll_filter=_server_filter(conditions),
+                scroll_filter=_qdrant_filter(conditions),
                 limit=SCROLL_PAGE,
                 offset=page_start,
                 with_payload=_PAYLOAD[reading],
@@ -221,23 +217,23 @@ class ServerIndex(PointIndex):
             if page_start is None:
                 return
 
-    def _nearest(self, collection: Collection, question: Nearest) -> list[Point]:
+    def _nearest(self, collection: Collection, query: NearestQuery) -> list[Point]:
         answer = self._connection.read(
             self._client.query_points,
             self._name(collection),
-            query=question.vector.tolist(),
+            query=query.vector.tolist(),
             using=self.vector_name,
-            query_filter=_server_filter(question.conditions),
+            query_filter=_qdrant_filter(query.conditions),
             search_params=_search_params(self._settings),
-            limit=question.limit,
-            offset=question.offset,
-            score_threshold=question.min_score,
-            with_payload=_PAYLOAD[question.reading],
+            limit=query.limit,
+            offset=query.offset,
+            score_threshold=query.min_score,
+            with_payload=_PAYLOAD[query.reading],
         )
         return [Point(str(f.id), f.payload or {}, score=f.score) for f in answer.points]
 
     def _count(self, collection: Collection, conditions: Sequence[Condition]) -> int:
-        chosen = _server_filter(conditions)
+        chosen = _qdrant_filter(conditions)
         name = self._name(collection)
         return self._connection.read(self._client.count, name, chosen, exact=True).count
 
@@ -262,36 +258,36 @@ class ServerIndex(PointIndex):
 
 
 def _fitting(points: Sequence[Point], at_most: int, max_bytes: int) -> int:
-    """Return how many of the points, one at least, fit into a request."""
+    """Number of points that fit into a request, at least one."""
     sizes = np.cumsum([_size_bytes(point) for point in points[:at_most]])
     return max(1, int(np.searchsorted(sizes, max_bytes, side="right")))
 
 
 def _size_bytes(point: Point) -> int:
-    """Estimate a point's size as JSON."""
+    """Estimated size of a point as JSON."""
     mask = point.payload.get("mask_rle", "")
     return PAYLOAD_BYTES + len(mask) + NUMBER_BYTES * point.vector.size
 
 
-def _search_params(settings: Settings) -> models.SearchParams:
+def _search_params(settings: SearchSettings) -> models.SearchParams:
     rescored = None
     if settings.quantization != "none":
         rescored = models.QuantizationSearchParams(
             rescore=True, oversampling=OVERSAMPLING[settings.quantization]
         )
-    return models.SearchParams(hnsw_ef=GRAPH_CANDIDATES, quantization=rescored)
+    return models.SearchParams(hnsw_ef=HNSW_EF_SEARCH, quantization=rescored)
 
 
-def _server_filter(conditions: Sequence[Condition]) -> models.Filter:
-    return models.Filter(must=[_server_condition(condition) for condition in conditions])
+def _qdrant_filter(conditions: Sequence[Condition]) -> models.Filter:
+    return models.Filter(must=[_qdrant_condition(condition) for condition in conditions])
 
 
-def _server_condition(
+def _qdrant_condition(
     condition: Condition,
 ) -> models.FieldCondition | models.HasVectorCondition | models.Filter:
-    if isinstance(condition, Vector):
-        there = models.HasVectorCondition(has_vector=condition.name)
-        return there if condition.is_there else models.Filter(must_not=[there])
+    if isinstance(condition, HasVector):
+        has_vector = models.HasVectorCondition(has_vector=condition.name)
+        return has_vector if condition.present else models.Filter(must_not=[has_vector])
     if isinstance(condition, Match):
         words = models.MatchAny(any=list(condition.values))
         return models.FieldCondition(key=condition.key, match=words)

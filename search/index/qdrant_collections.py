@@ -1,4 +1,4 @@
-"""The two collections of a library on a Qdrant server: creating them, and whose they are."""
+"""The two collections of a library on a Qdrant server: creation and ownership checks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from search.errors import (
     StoreError,
     StoreUnreachableError,
 )
-from search.index.base import FIELDS, Collection
+from search.index.base import Collection
 from search.index.claim import LibraryClaim
+from search.index.payload import FIELDS
 from search.index.qdrant_connection import QdrantConnection
-from search.settings import Settings
+from search.settings import SearchSettings
 
 LIBRARY_KEY = "segsearch_library_id"  # in a collection's metadata
-ADOPTION_SAMPLE = 200  # photos looked at in collections that don't say whose they are
-INT8_QUANTILE = 0.99  # from Qdrant's documentation: outliers must not stretch the 256 steps
+ADOPTION_SAMPLE = 200  # photos checked in collections without a library id
+INT8_QUANTILE = 0.99  # from Qdrant's documentation: outliers must not widen the 256 steps
 
 _SCHEMA = {
     "keyword": models.PayloadSchemaType.KEYWORD,
@@ -35,8 +36,8 @@ _SCHEMA = {
 _logger = logging.getLogger(__name__)
 
 
-def check_server(settings: Settings, claim: LibraryClaim) -> None:
-    """Ask what answers at `settings.qdrant`, and whether collections there are another library's.
+def check_server(settings: SearchSettings, claim: LibraryClaim) -> None:
+    """Check that a Qdrant server answers and that its collections are not another library's.
 
     Raises:
         StoreUnreachableError: no answer.
@@ -44,35 +45,35 @@ def check_server(settings: Settings, claim: LibraryClaim) -> None:
         ForeignIndexError: the collections belong to another library.
     """
     with closing(QdrantConnection.to_server(settings)) as connection:
-        ServerCollections(connection, settings, vector_name="", dim=0).check_claim(claim)
+        QdrantCollections(connection, settings, vector_name="", dim=0).check_claim(claim)
 
 
-class ServerCollections:
-    """The collections `PREFIX_photos` and `PREFIX_segments`, with vectors of one name."""
+class QdrantCollections:
+    """The collections `PREFIX_photos` and `PREFIX_segments`, with one named vector."""
 
     def __init__(
-        self, connection: QdrantConnection, settings: Settings, vector_name: str, dim: int
+        self, connection: QdrantConnection, settings: SearchSettings, vector_name: str, dim: int
     ) -> None:
         self._connection, self._client = connection, connection.client
         self._settings = settings
         self.vector_name, self.dim = vector_name, dim
 
     def name(self, collection: Collection) -> str:
-        """Return what a collection is called on the server."""
+        """Name of a collection on the server."""
         return f"{self._settings.collection_prefix}_{collection}"
 
     def open(self, claim: LibraryClaim | None, *, create: bool, add: bool) -> None:
-        """Check that both collections are there, belong to the library and keep these vectors.
+        """Check that both collections exist, belong to the library and have the named vector.
 
         Args:
-            claim: the library; None: whose they are is not asked.
-            create: create collections that are missing.
-            add: add these vectors where the collections have others only.
+            claim: the library; None: don't check to which one they belong.
+            create: create missing collections.
+            add: create the named vector if the collections have only others.
 
         Raises:
-            MissingIndexError: a collection is missing and is not to be created.
+            MissingIndexError: a collection does not exist and `create` is false.
             ForeignIndexError: they belong to another library.
-            MismatchError: they keep vectors of another name or length.
+            MismatchError: the vectors have another name or length.
             StoreError: the server refuses or does not answer.
         """
         there = [each for each in FIELDS if self._exists(each)]
@@ -91,12 +92,12 @@ class ServerCollections:
             else:
                 self._check_vectors(collection)
         if create or add:
-            self.add_fields()
+            self.create_payload_indexes()
 
-    def add_fields(self) -> None:
-        """Index the payload keys that filters use and that are not indexed yet."""
+    def create_payload_indexes(self) -> None:
+        """Index the payload keys that filters use, where that is still missing."""
         with warnings.catch_warnings():
-            # A client in memory, as tests use it, keeps no payload indexes and warns of it.
+            # The in-memory client of tests has no payload indexes and warns of it.
             warnings.filterwarnings("ignore", "Payload indexes have no effect in the local Qdrant")
             for collection, fields in FIELDS.items():
                 known = self.info(collection).payload_schema
@@ -110,20 +111,20 @@ class ServerCollections:
                         )
 
     def info(self, collection: Collection) -> models.CollectionInfo:
-        """Return what the server says of a collection."""
+        """Configuration and status of a collection."""
         return self._connection.read(self._client.get_collection, self.name(collection))
 
     def sizes(self, collection: Collection) -> dict[str, int]:
-        """Return the numbers of each vector, by its name; one without a name is left out."""
+        """Length of each named vector; an unnamed one is left out."""
         kept = self.info(collection).config.params.vectors
         return {name: each.size for name, each in kept.items()} if isinstance(kept, dict) else {}
 
     def add_vectors(self, collection: Collection) -> None:
-        """Add vectors of this name and length to a collection that has others only.
+        """Create the named vector in a collection that does not have it.
 
         Raises:
-            MismatchError: vectors of that name have another length.
-            StoreError: the server is too old for it.
+            MismatchError: the vector of that name has another length.
+            StoreError: the server is too old to add named vectors.
         """
         name = self.name(collection)
         if self.vector_name not in self.sizes(collection):
@@ -158,13 +159,14 @@ class ServerCollections:
         sizes = self.sizes(collection)
         if sizes.get(self.vector_name) != self.dim:
             raise MismatchError(
-                f"the collection {self.name(collection)} at {self._connection.address} keeps "
-                f"vectors {sizes}, not {self.vector_name!r} of {self.dim} numbers. Use the models "
-                "and the crop recipe that made it, or choose another --collection-prefix."
+                f"the collection {self.name(collection)} at {self._connection.address} has the "
+                f"vectors {sizes}, not {self.vector_name!r} of length {self.dim}: it was made with "
+                "another encoder or crop recipe",
+                remedy="other_collection_prefix",
             )
 
     def check_claim(self, claim: LibraryClaim) -> None:
-        """Adopt collections that don't say whose they are and hold photos of the library.
+        """Check the library id of the collections; without one, claim them by their photos.
 
         Raises:
             ForeignIndexError: they belong to another library.
@@ -180,7 +182,7 @@ class ServerCollections:
             self._adopt(claim, unnamed)
 
     def _check_photos(self, claim: LibraryClaim) -> None:
-        """Compare photos of collections that were made before they could say whose they are."""
+        """Check that the library knows most photos of collections from before there were ids."""
         found, _ = self._connection.read(
             self._client.scroll,
             self.name("photos"),
@@ -190,7 +192,7 @@ class ServerCollections:
         known = claim.count_known([str(point.id) for point in found])
         if 2 * known < len(found):
             raise self._foreign(
-                f"this library knows {known} of {len(found)} photos looked at in them"
+                f"this library knows {known} of {len(found)} photos sampled from them"
             )
 
     def _adopt(self, claim: LibraryClaim, collections: Sequence[Collection]) -> None:
@@ -201,18 +203,17 @@ class ServerCollections:
                     self.name(collection),
                     metadata={LIBRARY_KEY: claim.library_id},
                 )
-            except StoreError as error:  # a key that may only read, say: the next command does it
-                _logger.info("the id of the library could not be noted: %s", error)
+            except StoreError as error:  # a read-only key, say; the next command tries again
+                _logger.info("the library id could not be written to the collections: %s", error)
 
     def _foreign(self, why: str) -> ForeignIndexError:
         return ForeignIndexError(
             f"the collections {self.name('photos')} and {self.name('segments')} at "
-            f"{self._connection.address} are not this library's: {why}. Name others for this "
-            "library, with --collection-prefix."
+            f"{self._connection.address} are not this library's: {why}"
         )
 
 
-def _collection_parameters(settings: Settings, vector_name: str, dim: int) -> dict[str, Any]:
+def _collection_parameters(settings: SearchSettings, vector_name: str, dim: int) -> dict[str, Any]:
     params = models.VectorParams(
         size=dim, distance=models.Distance.COSINE, on_disk=settings.vectors_on_disk
     )
@@ -221,11 +222,11 @@ def _collection_parameters(settings: Settings, vector_name: str, dim: int) -> di
         "shard_number": settings.shard_number,
         "replication_factor": settings.replication_factor,
         "quantization_config": _quantization(settings),
-        "on_disk_payload": True,  # masks are most of it; what filters need is indexed in memory
+        "on_disk_payload": True,  # mostly masks; payload indexes are in memory
     }
 
 
-def _quantization(settings: Settings) -> models.QuantizationConfig | None:
+def _quantization(settings: SearchSettings) -> models.QuantizationConfig | None:
     if settings.quantization == "int8":
         int8 = models.ScalarQuantizationConfig(
             type=models.ScalarType.INT8, quantile=INT8_QUANTILE, always_ram=True

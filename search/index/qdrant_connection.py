@@ -1,4 +1,4 @@
-"""A connection to a Qdrant server: its address, who answers there, retries, and clear errors."""
+"""A connection to a Qdrant server: address, version check, retries, and errors."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from search.errors import StoreError, StoreUnreachableError
-from search.settings import Settings
+from search.errors import Remedy, StoreError, StoreUnreachableError
+from search.settings import SearchSettings
 
 DEFAULT_PORT = 6333
-# Collections carry the id of their library in their metadata, which 1.16 brought.
+# Collection metadata, which holds the library id, came with 1.16.
 OLDEST_VERSION = (1, 16)
-# Somebody waits for a search: it is asked again only if the answer may come at once, as when the
-# server was started anew and kept-alive connections lead nowhere.
+# A person waits for a search, so reads are retried only briefly: enough for a restarted server, to
+# which kept-alive connections are dead.
 READ_WAIT_S = 1.0
-FIRST_PAUSE_S = 0.25  # doubled with each try, and a random part of it is waited
+FIRST_PAUSE_S = 0.25  # doubled with each attempt, with full jitter
 LONGEST_PAUSE_S = 8.0
 
 _NOT_QDRANT = (json.JSONDecodeError, UnicodeDecodeError, ValidationError)
 _FAILURES = (ApiException, QdrantException, grpc.RpcError, *_NOT_QDRANT)
-_PASSING_STATUS = (408, 429)  # and all from 500 on
-_PASSING_GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "ABORTED")
+_TRANSIENT_STATUS = (408, 429)  # and all from 500 on
+_TRANSIENT_GRPC = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "ABORTED")
 _TOO_LARGE = re.compile(r"larger than allowed|larger than max|too large", re.IGNORECASE)
 _DISK_FULL = re.compile(r"no space left|disk.{0,20}full|not enough space", re.IGNORECASE)
 _logger = logging.getLogger(__name__)
@@ -51,17 +51,19 @@ Answer = TypeVar("Answer")
 
 
 class RequestTooLargeError(StoreError):
-    """The server, or a proxy before it, refuses a request of this size."""
+    """The server, or a proxy in front of it, refuses a request of this size."""
+
+    remedy: Remedy | None = "lower_write_batch"
 
 
 def server_address(url: str) -> str:
-    """Return the URL that is asked: with its port, and without a slash at its end.
+    """Normalize a URL: with a port, without a trailing slash.
 
-    Without a port it is Qdrant's own, 6333. An address with a path is one behind a reverse proxy,
-    which listens on the port of the scheme.
+    The default port is Qdrant's own, 6333. A URL with a path is behind a reverse proxy, whose
+    default is the port of the scheme.
 
     Raises:
-        StoreError: it is not the URL of a server.
+        StoreError: not an http(s) URL with a host.
     """
     try:
         parts = urlsplit(url.strip())
@@ -78,22 +80,21 @@ def server_address(url: str) -> str:
 
 
 def _not_an_address(url: str, why: str) -> StoreError:
-    return StoreError(
-        f"{url!r} is not the URL of a Qdrant server ({why}). "
-        "Give one like --qdrant http://localhost:6333."
-    )
+    return StoreError(f"{url!r} is not the URL of a Qdrant server ({why})", remedy="qdrant_url")
 
 
 class QdrantConnection:
-    """A client with an address; its calls are repeated and its errors become ones that help."""
+    """A qdrant-client whose calls are retried and whose errors become StoreErrors."""
 
-    def __init__(self, client: QdrantClient, settings: Settings, *, patient: bool = False) -> None:
+    def __init__(
+        self, client: QdrantClient, settings: SearchSettings, *, patient: bool = False
+    ) -> None:
         """Use a client.
 
         Args:
-            client: is closed by `close`.
-            settings: how long to wait for an answer.
-            patient: wait as long for what is read as for what is written.
+            client: closed by `close`.
+            settings: address and retry time.
+            patient: retry reads for as long as writes.
         """
         self.client = client
         self.address = server_address(settings.qdrant) if settings.qdrant else "memory"
@@ -101,23 +102,23 @@ class QdrantConnection:
         self._read_wait_s = settings.retry_wait_s if patient else READ_WAIT_S
 
     @classmethod
-    def to_server(cls, settings: Settings, *, patient: bool = False) -> QdrantConnection:
-        """Connect to the server at `settings.qdrant`, and ask what answers there.
+    def to_server(cls, settings: SearchSettings, *, patient: bool = False) -> QdrantConnection:
+        """Connect to the server at `settings.qdrant` and check that it is a supported Qdrant.
 
         Raises:
             StoreUnreachableError: no answer.
-            StoreError: no Qdrant server answers, it refuses, it is too old, or the URL is not one.
+            StoreError: no Qdrant server answers, it refuses, it is too old, or the URL is invalid.
         """
         address = server_address(settings.qdrant or "")
         with warnings.catch_warnings():
-            # Between two containers of one machine a key goes without TLS.
+            # Between two containers of one machine an API key without TLS is fine.
             warnings.filterwarnings("ignore", "Api key is used with an insecure connection")
             client = QdrantClient(
                 url=address,
                 api_key=settings.qdrant_api_key,
                 prefer_grpc=settings.grpc,
                 timeout=settings.qdrant_timeout_s,
-                check_compatibility=False,  # it warns from a thread of its own, and only warns
+                check_compatibility=False,  # its check only warns, from a thread
             )
         connection = cls(client, settings, patient=patient)
         try:
@@ -128,7 +129,7 @@ class QdrantConnection:
         return connection
 
     def version(self) -> str:
-        """Return the server's version, `1.18.3`.
+        """Version of the server, as in `1.18.3`.
 
         Raises:
             StoreUnreachableError: no answer.
@@ -136,7 +137,7 @@ class QdrantConnection:
         """
         about = self.read(self.client.info)
         if "qdrant" not in about.title.lower():
-            raise self._no_qdrant(f"it calls itself {about.title!r}")
+            raise self._not_qdrant(f"its title is {about.title!r}")
         return str(about.version)
 
     def _check_version(self) -> None:
@@ -150,11 +151,11 @@ class QdrantConnection:
             )
 
     def close(self) -> None:
-        """Let go of the connections; closing twice is no error."""
+        """Close the connections; closing twice is no error."""
         self.client.close()
 
     def write(self, send: Callable[..., object], collection: str, *what: object) -> None:
-        """Send a write until it is taken; all of them can be repeated without harm."""
+        """Send a write, with retries: all writes are idempotent."""
         try:
             self._ask(self._write_wait_s, send, collection, *what, wait=True)
         except StoreUnreachableError as error:
@@ -163,7 +164,7 @@ class QdrantConnection:
             ) from error
 
     def read(self, ask: Callable[..., Answer], *what: Any, **how: Any) -> Answer:  # noqa: ANN401
-        """Ask for something."""
+        """Send a read, with retries."""
         return self._ask(self._read_wait_s, ask, *what, **how)
 
     def _ask(
@@ -173,15 +174,15 @@ class QdrantConnection:
         *what: Any,  # noqa: ANN401
         **how: Any,  # noqa: ANN401
     ) -> Answer:
-        """Ask until there is an answer, for about `wait_s`.
+        """Call the client, with retries for about `wait_s`.
 
         Raises:
-            StoreUnreachableError: no answer, or the server can't do it now.
-            RequestTooLargeError: the request has to be split.
-            StoreError: the server refuses, or is no Qdrant server.
+            StoreUnreachableError: no answer, or the server is overloaded or failing.
+            RequestTooLargeError: the request must be split.
+            StoreError: the server refuses, or is not Qdrant.
         """
         retrying = Retrying(
-            retry=retry_if_exception(_is_passing),
+            retry=retry_if_exception(_is_transient),
             wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
             stop=stop_before_delay(wait_s),
             before_sleep=self._note,
@@ -195,21 +196,20 @@ class QdrantConnection:
     def _error_from(self, error: Exception) -> StoreError:
         reason = _reason(error)
         if isinstance(error, _NOT_QDRANT) or _is_unreadable(error):
-            return self._no_qdrant("what it answers is not Qdrant's")
+            return self._not_qdrant("the response is not in Qdrant's format")
         if _is_too_large(error):
             return RequestTooLargeError(
-                f"Qdrant at {self.address}, or a proxy before it, refuses a request for its size: "
-                f"{reason}. Raise its limit, or lower --write-batch."
+                f"Qdrant at {self.address}, or a proxy in front of it, refuses a request for its "
+                f"size: {reason}"
             )
         if _DISK_FULL.search(reason):
             return StoreError(
                 f"the disk of Qdrant at {self.address} is full: {reason}. Make room there and run "
                 "the command again: everything written so far is kept."
             )
-        if not _is_passing(error):
+        if not _is_transient(error):
             return StoreError(
-                f"Qdrant at {self.address} refused: {reason}. Check --qdrant, --qdrant-api-key and "
-                "the server's log."
+                f"Qdrant at {self.address} refused: {reason}", remedy="check_qdrant_access"
             )
         if isinstance(error, UnexpectedResponse | ResourceExhaustedResponse):
             said, advice = f"Qdrant at {self.address} can't do it now", "See the server's log."
@@ -218,10 +218,9 @@ class QdrantConnection:
             advice = "Check that it runs and that the URL is right."
         return StoreUnreachableError(f"{said}: {reason}. {advice}")
 
-    def _no_qdrant(self, why: str) -> StoreError:
+    def _not_qdrant(self, why: str) -> StoreError:
         return StoreError(
-            f"no Qdrant server answers at {self.address}: {why}. Check --qdrant: a sign-in page, "
-            "a proxy or another program may be there."
+            f"no Qdrant server answers at {self.address}: {why}", remedy="check_qdrant"
         )
 
     def _note(self, state: RetryCallState) -> None:
@@ -230,22 +229,22 @@ class QdrantConnection:
         _logger.info("no answer from Qdrant at %s (%s); trying again", self.address, reason)
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Return whether the same request may do later: no answer, too busy, or the server's fault."""
+def _is_transient(error: BaseException) -> bool:
+    """True if a retry may succeed: no answer, overload, or an internal error of the server."""
     if _DISK_FULL.search(_reason(error)):
         return False
     if isinstance(error, ResponseHandlingException):
         return isinstance(error.source, httpx.TransportError)
     if isinstance(error, UnexpectedResponse):
         status = error.status_code or 0
-        return status >= 500 or status in _PASSING_STATUS
+        return status >= 500 or status in _TRANSIENT_STATUS
     if isinstance(error, grpc.RpcError):
-        return error.code().name in _PASSING_GRPC and not _is_too_large(error)
+        return error.code().name in _TRANSIENT_GRPC and not _is_too_large(error)
     return isinstance(error, ResourceExhaustedResponse)
 
 
 def _is_unreadable(error: BaseException) -> bool:
-    """Return whether there was an answer that can't be read as one of Qdrant's."""
+    """True if there was a response that can't be parsed as one of Qdrant's."""
     return isinstance(error, ResponseHandlingException) and isinstance(
         error.source, (*_NOT_QDRANT, httpx.DecodingError)
     )

@@ -1,4 +1,4 @@
-"""The files of an encoder: where they are, whether all are there, what they hash to."""
+"""The files of an encoder: location, completeness and fingerprint."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from pathlib import Path
 from search.errors import ModelError
 from search.models.hub import hub_snapshot
 
-WAY_OUT = (
-    "Use `--models starter` (small bundled models), or name a local folder with `--encoder FOLDER`."
-)
 WEIGHTS, SHARDED = "model.safetensors", "model.safetensors.index.json"
 PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
 TOKENIZERS = (
@@ -31,7 +28,7 @@ HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")  # owner/name@revision
 
 
 def model_folder(name: str) -> Path:
-    """Return the folder with all files of an encoder, from disk, the hub's cache or the hub.
+    """Folder with all files of an encoder: a local one, or one in the hub's cache.
 
     Args:
         name: a folder, or a name on the hub as owner/name or owner/name@revision.
@@ -44,13 +41,14 @@ def model_folder(name: str) -> Path:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if not HUB_NAME.fullmatch(name) or folder.is_absolute() or name.startswith("."):
-            raise ModelError(f"there is no folder {name}: check the path. {WAY_OUT}")
+            raise ModelError(f"there is no folder {name}: check the path", remedy="other_encoder")
         folder = _from_hub(name)
     if missing := missing_part(folder):
         raise ModelError(
             f"{name} is no encoder that segsearch can load: it has no {missing}. Needed is a "
             "CLIP-like model as transformers' save_pretrained writes it (config.json, safetensors "
-            f"weights, tokenizer, preprocessor). {WAY_OUT}"
+            "weights, tokenizer, preprocessor)",
+            remedy="other_encoder",
         )
     return folder
 
@@ -62,12 +60,12 @@ def _from_hub(name: str) -> Path:
         allow_patterns=FILES,
         revision=revision or REVISIONS.get(repo_id),
         is_complete=lambda folder: missing_part(folder) is None,
-        way_out=WAY_OUT,
+        remedy="other_encoder",
     )
 
 
 def missing_part(folder: Path) -> str | None:
-    """Return what a folder lacks to be an encoder, in words; None if nothing."""
+    """The first file that a folder lacks to be an encoder; None if it is complete."""
     if not (folder / "config.json").is_file():
         return "config.json"
     if not (folder / WEIGHTS).is_file():
@@ -88,11 +86,11 @@ def _shards(folder: Path) -> list[str]:
         index = json.loads((folder / SHARDED).read_bytes())
         return sorted({str(name) for name in index["weight_map"].values()})
     except (ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"{folder / SHARDED} is damaged: {error}. Fetch it anew.") from error
+        raise ModelError(f"{folder / SHARDED} is damaged: {error}. Download it again.") from error
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """Return the SHA-256 (hex) over the names and contents of an encoder's files."""
+    """SHA-256 (hex) of the names and contents of an encoder's files."""
     digest = hashlib.sha256()
     for path in sorted({path for pattern in FILES for path in folder.glob(pattern)}):
         with path.open("rb") as file:

@@ -48,7 +48,7 @@ def only_whole(rig: Rig) -> None:
 
 
 def found_whole(rig: Rig, where: SearchFilter | None = None) -> list[str]:
-    hits = rig.index.nearest_photos(GRAY, where or SearchFilter(), limit=100, uncut=True)
+    hits = rig.index.nearest_photos(GRAY, where or SearchFilter(), limit=100, unsegmented=True)
     with rig.ledger() as ledger:
         paths = [ledger.photo(hit.photo.photo_id).path for hit in hits]
     return sorted(path.name for path in paths if path)

@@ -16,11 +16,11 @@ from support.fakes import Quiet
 from support.real_data import real_data
 
 from api.library.library import Library
+from api.settings import Settings
 from ingest.pipeline import ingest
 from ingest.stats import IngestSummary
 from search.masks.rle import box_iou
 from search.records import SearchFilter, Segment
-from search.settings import Settings
 
 UPRIGHT_WH = (1800, 1200)
 LARGE = 0.1  # part of the photo

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -17,10 +18,10 @@ from support.finder_samples import TableEncoder, opened, table_encoder
 from support.index_samples import Sample, make_sample, ranked_segments
 
 from search.errors import DamagedError, UsageError
-from search.finder import DIVERSITY_POOL, Finder
+from search.finder import DIVERSITY_POOL, Finder, ReadSizes
 from search.index.edge import EdgeIndex
 from search.masks.outlines import Outlines, ends_of_runs
-from search.masks.overlap import OVERLAPS, overlap
+from search.masks.overlap import MIN_OVERLAP, overlap
 from search.masks.rle import (
     array_from_mask,
     bbox_xywh_from_array,
@@ -91,7 +92,7 @@ def distinct_by_brute_force(
         assert segment.mask is not None
         mask_hw = array_from_mask(segment.mask)
         if any(
-            (mask_hw & other).sum() > OVERLAPS * min(mask_hw.sum(), other.sum())
+            (mask_hw & other).sum() > MIN_OVERLAP * min(mask_hw.sum(), other.sum())
             for other in better[segment.photo_id]
         ):
             continue
@@ -123,7 +124,7 @@ def test_pages_of_distinct_hits_together_are_those_of_brute_force(
     assert len(wanted) < 0.7 * len(ranked_segments(sample, encoder.words["mug"][None], where))
 
 
-def test_outlines_are_read_once_and_the_oldest_go_first(sample: Sample) -> None:
+def test_outlines_are_cached_and_the_least_recently_used_evicted(sample: Sample) -> None:
     segments = {segment.segment_id: segment for segment in sample.segments[:6]}
     asked: list[list[str]] = []
 
@@ -132,8 +133,9 @@ def test_outlines_are_read_once_and_the_oldest_go_first(sample: Sample) -> None:
         return [segments[each] for each in ids if each in segments]
 
     ids = list(segments)
-    sizes = [ends_of_runs(mask).nbytes for each in ids if (mask := segments[each].mask)]
-    outlines = Outlines(most_bytes=sum(sizes[2:]))
+    ends = [ends_of_runs(mask) for each in ids if (mask := segments[each].mask)]
+    sizes = [each.nbytes for each in ends if each is not None]
+    outlines = Outlines(max_bytes=sum(sizes[2:]))
     assert list(outlines.of([*ids[:2], "deleted"], read)) == ids[:2]
     assert set(outlines.of(ids, read)) == set(ids)  # more than are kept
     assert outlines.of(ids[2:], read)[ids[2]].bbox_xywh == segments[ids[2]].bbox_xywh
@@ -168,10 +170,10 @@ def test_a_damaged_mask_is_a_hit_that_overlaps_nothing(
         assert len(others) == 29
 
 
-def test_a_page_reads_so_many_ranks_at_most_and_says_where_the_next_begins(
-    finder: Finder, sample: Sample, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
+def test_a_page_ends_at_the_rank_limit_with_a_cursor(
+    index: EdgeIndex, sample: Sample, encoder: TableEncoder
 ) -> None:
-    monkeypatch.setattr("search.finder.MOST_RANKS", 20)
+    finder = Finder(index, lambda: encoder, read_sizes=ReadSizes(most_per_page=20))
     found = list(pages(finder, replace(MUG, limit=15, distinct=True)))
     wanted = distinct_by_brute_force(sample, encoder, SearchFilter())
     assert [segment.segment_id for page in found for segment in page] == wanted
@@ -181,22 +183,24 @@ def test_a_page_reads_so_many_ranks_at_most_and_says_where_the_next_begins(
 def test_beyond_the_last_rank_nothing_is_read(
     index: EdgeIndex, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[dict[str, object]] = []
     ranked = index.ranked_segments
-    monkeypatch.setattr(
-        index, "ranked_segments", lambda *args, **how: asked.append(how) or ranked(*args, **how)
-    )
+
+    def counted(*args: Any, **how: Any) -> Any:
+        asked.append(how)
+        return ranked(*args, **how)
+
+    monkeypatch.setattr(index, "ranked_segments", counted)
     finder = Finder(index, lambda: encoder)
     page = finder.search(replace(MUG, cursor="after-9999999", distinct=True))
     assert (page.hits, page.cursor) == ([], None)
     assert len(asked) == 1
 
 
-def test_a_page_reads_on_until_it_is_full(
-    finder: Finder, sample: Sample, encoder: TableEncoder, monkeypatch: pytest.MonkeyPatch
+def test_a_page_reads_more_ranks_until_it_is_full(
+    index: EdgeIndex, sample: Sample, encoder: TableEncoder
 ) -> None:
-    monkeypatch.setattr("search.finder.HITS_A_DISTINCT", 1)
-    monkeypatch.setattr("search.finder.MAX_READING", 7)
+    finder = Finder(index, lambda: encoder, read_sizes=ReadSizes(per_distinct=1, most=7))
     page = finder.search(replace(MUG, limit=10, distinct=True))
     wanted = distinct_by_brute_force(sample, encoder, SearchFilter())
     assert [hit.segment.segment_id for hit in page.hits] == wanted[:10]
@@ -223,7 +227,7 @@ def test_diverse_hits_may_be_distinct_too(
 
 
 def test_groups_are_not_distinct(finder: Finder) -> None:
-    with pytest.raises(UsageError, match="distinct is for single segments"):
+    with pytest.raises(UsageError, match="distinct can't be combined"):
         finder.search_grouped(replace(MUG, distinct=True))
 
 

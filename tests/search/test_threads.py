@@ -24,19 +24,22 @@ def four_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_those_who_ask_first_have_the_same_threads() -> None:
+def test_concurrent_first_calls_share_one_pool() -> None:
+    def workers_after(wait_s: float) -> ThreadPoolExecutor:
+        time.sleep(wait_s)
+        return workers()
+
     for _ in range(8):
         _started_workers.cache_clear()
         with ThreadPoolExecutor(3) as pool:
-            asked = [pool.submit(lambda wait_s: (time.sleep(wait_s), workers()), n / 2000)
-                     for n in range(3)]  # fmt: skip
-            pools = {id(each.result()[1]) for each in asked}
+            asked = [pool.submit(workers_after, n / 2000) for n in range(3)]
+            pools = {id(each.result()) for each in asked}
         assert len(pools) == 1
         assert workers()._max_workers == 4
         assert torch.get_num_threads() == 4
 
 
-def test_threads_that_the_system_refuses_are_an_error_and_leave_none_waiting(
+def test_a_refused_thread_is_an_error_without_a_deadlock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: list[threading.Thread] = []

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from api.cli.main import main
-from search.settings import Settings
+from api.settings import Settings
 
 SEGSEARCH = (sys.executable, "-c", "from api.cli.main import main; main()")
 READY_WITHIN_S = 120.0

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from api.library.library import Library
+from api.settings import Settings
 from ingest.pipeline import ingest
 from ingest.segmentation.types import MaskParameters, Prompt, SegmentedMask
 from ingest.stats import IngestSummary, Tally
@@ -18,7 +19,6 @@ from search.errors import ModelError
 from search.masks.rle import bbox_xywh_from_array, box_iou, mask_from_array
 from search.models.encoder import unit_rows
 from search.records import Box, MaskArray, RgbImage, Vectors
-from search.settings import Settings
 from starter.drawing.photo_file import Capture, save_photo
 
 WORDS = {

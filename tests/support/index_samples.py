@@ -64,7 +64,8 @@ def unit_vectors(seed: int, count: int, dim: int = DIM, clusters: int = 8) -> Ve
     rng = np.random.default_rng(seed)
     centers = rng.normal(size=(clusters, dim))
     rows = centers[rng.integers(clusters, size=count)] + 0.5 * rng.normal(size=(count, dim))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / lengths, np.float32)
 
 
 def make_facts(rng: np.random.Generator, *, hidden: bool = False) -> PhotoFacts:
@@ -153,8 +154,10 @@ def _days(rng: np.random.Generator, _: Sample) -> dict[str, object]:
 
 
 def _circle(rng: np.random.Generator, _: Sample) -> dict[str, object]:
-    lat, lon = PLACES[rng.integers(len(PLACES) - 1)]
-    # 10 km holds one place, 100 km its neighbour too, across the date line as well.
+    place = PLACES[rng.integers(len(PLACES) - 1)]
+    assert place is not None
+    lat, lon = place
+    # 10 km holds one place, 100 km its neighbor too, across the date line as well.
     radius_m = float(rng.choice([10_000, 100_000]))
     return {"near": GeoCircle(center=Place(lat=lat, lon=lon), radius_m=radius_m)}
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api.settings import Settings
 from ingest import pipeline
 from ingest.catalog.ledger import Ledger, folder_key
 from ingest.context import FLUSH_EVERY_S, IngestContext
@@ -30,7 +31,6 @@ from ingest.stats import IngestSummary
 from search.index.base import SegmentIndex
 from search.index.edge import EdgeIndex
 from search.records import RgbImage, SearchFilter, Segment, Vectors
-from search.settings import Settings
 from starter.drawing.photo_file import Camera, Capture, save_photo
 from support.fakes import ColorEncoder, ColorSegmenter, Quiet
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from api.library.models import load_segmenter, with_preset
+from api.settings import Settings
 from ingest.imaging.decode import decode_photo
 from ingest.segmentation.types import MaskParameters
-from search.settings import Settings
 from support.own_memory import peak_bytes, rss_bytes
 
 

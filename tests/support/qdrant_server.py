@@ -133,18 +133,19 @@ def _result(client: QdrantClient, method: str, name: str, rest: list[str], body:
         case "PUT", ["points", "vectors"]:
             return client.update_vectors(name, models.UpdateVectors(**body).points)
         case "POST", ["points"]:
-            asked = models.PointRequest(**body)
+            named = models.PointRequest(**body)
             return client.retrieve(
                 name,
-                asked.ids,
-                with_payload=asked.with_payload or False,
-                with_vectors=asked.with_vector or False,
+                named.ids,
+                with_payload=named.with_payload or False,
+                with_vectors=named.with_vector or False,
             )
         case "POST", ["points", "delete"]:
             chosen = models.FilterSelector if "filter" in body else models.PointIdsList
             return client.delete(name, chosen(**body))
         case "POST", ["points", "payload"]:
             given = models.SetPayload(**body)
+            assert given.filter is not None
             return client.set_payload(name, given.payload, given.filter)
         case "POST", ["points", "scroll"]:
             wanted = models.ScrollRequest(**body)

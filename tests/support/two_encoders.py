@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from api.cli.main import main
-from api.library import library as library_module
+from api.library import model_registry
 from api.library.library import Library
+from api.settings import Settings
 from search.errors import ModelError
 from search.manifest import load_manifest
 from search.records import RgbImage, Vectors
-from search.settings import Settings
 from support.commands import Commands
 from support.fakes import ColorEncoder, ColorSegmenter
 from support.ingest_rig import write
@@ -52,8 +52,8 @@ def run(run: Commands, monkeypatch: pytest.MonkeyPatch) -> Commands:
     """Commands whose models are the fakes, in an empty folder, with five photos."""
     monkeypatch.setenv("SEGSEARCH_LIBRARY", "library")
     monkeypatch.setenv("SEGSEARCH_DECODE_WORKERS", "0")
-    monkeypatch.setattr(library_module, "load_segmenter", lambda _: ColorSegmenter())
-    monkeypatch.setattr(library_module, "load_encoder", encoder_named)
+    monkeypatch.setattr(model_registry, "load_segmenter", lambda _: ColorSegmenter())
+    monkeypatch.setattr(model_registry, "load_encoder", encoder_named)
     for seed, name in enumerate(PHOTOS):
         write(Path("photos") / name, seed)
     return run
@@ -97,7 +97,7 @@ def active(folder: Path | str = "library") -> str:
 
 if __name__ == "__main__":
     slow = SlowEncoder(**{**vars(OTHER), "seconds": 0.05})
-    library_module.load_encoder = lambda _: slow  # type: ignore[assignment]
+    model_registry.load_encoder = lambda _: slow  # type: ignore[attr-defined]
     sys.stdout.write("begun\n")
     sys.stdout.flush()
     sys.argv = ["segsearch", "reembed", *sys.argv[1:]]

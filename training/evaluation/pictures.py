@@ -14,17 +14,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 from api.library.library import Library
 from api.library.models import torch_device
-from api.library.pixels import photo_pixels
 from api.render.contact_sheet import INK, PAPER, TILE_PX, lit_tile, sheet_of, surroundings
 from api.render.draw import overlay
+from api.render.photo_pixels import photo_pixels
 from api.schemas.search import HitOut, SearchRequest
 from api.services.search import search
+from api.settings import Settings
 from ingest.pipeline import ingest
 from ingest.segmentation.sam2 import load_segmenter
 from ingest.stats import Tally
 from search.models.encoder import ClipEncoder
 from search.records import MaskArray, RgbImage
-from search.settings import Settings
 from starter.sample_library import draw_sample_library
 from starter.scenes import segments
 from training.evaluation.cutting import SCENE_FRACTION, Propose

@@ -15,8 +15,8 @@ from api.cli.search_flags import FLAGS, filter_from_flags, filter_options
 from api.schemas.search import ExampleIn, SearchRequest
 from api.services.outputs import check_output_folder, check_outputs
 from api.services.search import search_through_owner
+from api.settings import Settings
 from search.errors import UsageError
-from search.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ import click
 
 from api.cli.command import StrictCommand
 from api.cli.options import checked_id, settings_options
+from api.settings import Settings
 from search.errors import UnknownIdError
-from search.settings import Settings
 
 if TYPE_CHECKING:
     from api.library.library import Library

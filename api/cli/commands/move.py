@@ -10,8 +10,8 @@ import click
 
 from api.cli.command import StrictCommand
 from api.cli.options import settings_options
+from api.settings import Settings
 from search.errors import UsageError
-from search.settings import Settings
 
 if TYPE_CHECKING:
     pass

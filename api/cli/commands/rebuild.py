@@ -10,7 +10,7 @@ import click
 
 from api.cli.command import StrictCommand
 from api.cli.options import settings_options
-from search.settings import Settings
+from api.settings import Settings
 
 if TYPE_CHECKING:
     from ingest.maintenance.rebuild import Rebuilt

@@ -9,8 +9,8 @@ import click
 
 from api.cli.command import StrictCommand, refuse_unused
 from api.cli.options import names_of_group, settings_options
+from api.settings import Settings
 from search.errors import UsageError
-from search.settings import Settings
 
 if TYPE_CHECKING:
     from api.library.library import Library

@@ -16,8 +16,8 @@ from api.cli.options import (
 from api.cli.search_flags import filter_options, pictures_of_flags, request_from_flags
 from api.schemas.search import CoverageOut, HitOut, SearchResponse
 from api.services.outputs import check_outputs, write_output
+from api.settings import Settings
 from search.errors import UsageError
-from search.settings import Settings
 
 if TYPE_CHECKING:
     pass

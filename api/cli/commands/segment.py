@@ -16,8 +16,8 @@ from api.cli.options import force_option, names_of_group, settings_options
 from api.schemas.parsing import box_from_text, point_from_text
 from api.schemas.prompts import PromptIn
 from api.services.outputs import check_outputs, numbered, write_outputs
+from api.settings import Settings
 from search.errors import UsageError
-from search.settings import Settings
 
 if TYPE_CHECKING:
     from ingest.segmentation.types import SegmentedMask

@@ -6,9 +6,9 @@ import hmac
 import math
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
+from cachetools import TLRUCache, TTLCache
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,54 +33,44 @@ Clock = Callable[[], float]
 
 
 class Sessions:
-    """Browsers that have signed in. Kept in memory: a restart signs everybody out."""
+    """Signed-in browsers. Kept in memory: a restart signs everybody out."""
 
     def __init__(self, now: Clock = time.monotonic) -> None:
-        self._now = now
-        self._open: OrderedDict[bytes, tuple[Access, float]] = OrderedDict()  # until when
+        self._open: TTLCache[bytes, Access] = TTLCache(MAX_SESSIONS, SESSION_S, timer=now)
 
     def begin(self, access: Access) -> str:
         """Return the id of a new session; beyond MAX_SESSIONS the oldest one ends."""
         session_id = secrets.token_urlsafe(32)
-        self._open[digest(session_id)] = (access, self._now() + SESSION_S)
-        while len(self._open) > MAX_SESSIONS:
-            self._open.popitem(last=False)
+        self._open[digest(session_id)] = access
         return session_id
 
     def access(self, session_id: str) -> Access | None:
-        """Return what a session allows; None if there is none, or its time is over."""
-        access, until = self._open.get(digest(session_id), (None, math.inf))
-        if self._now() > until:
-            self.end(session_id)
-            return None
-        return access
+        """What a session allows; None if it is unknown or expired."""
+        return self._open.get(digest(session_id))
 
     def end(self, session_id: str) -> None:
-        """End a session, if there is one."""
+        """End a session, if it exists."""
         self._open.pop(digest(session_id), None)
 
 
 class WrongKeys:
-    """Counts wrong keys by address; an address that sends many has to wait."""
+    """Rate limit for wrong keys: an address that sends many has to wait."""
 
     def __init__(self, now: Clock = time.monotonic) -> None:
         self._now = now
-        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, since when
+        self._tries: TLRUCache[str, tuple[int, float]] = TLRUCache(  # how many, until when
+            MAX_ADDRESSES, ttu=lambda _address, tries, _now: tries[1], timer=now
+        )
 
     def wait_s(self, address: str) -> float:
-        """Return how long an address has to wait; 0 if it may try."""
-        count, since = self._counts.get(address, (0, 0.0))
-        left = since + TRIES_WITHIN_S - self._now()
-        return left if count >= TRIES and left > 0 else 0.0
+        """How long an address has to wait; 0 if it may try."""
+        count, until = self._tries.get(address, (0, 0.0))
+        return until - self._now() if count >= TRIES else 0.0
 
     def add(self, address: str) -> None:
         """Count a wrong key."""
-        count, since = self._counts.pop(address, (0, self._now()))
-        if since + TRIES_WITHIN_S < self._now():
-            count, since = 0, self._now()
-        self._counts[address] = (count + 1, since)
-        while len(self._counts) > MAX_ADDRESSES:
-            self._counts.popitem(last=False)
+        count, until = self._tries.get(address, (0, self._now() + TRIES_WITHIN_S))
+        self._tries[address] = (count + 1, until)
 
 
 class Door:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from api.settings import Settings
 from search.errors import UsageError
-from search.settings import Settings
 
 MIN_KEY_CHARS = 16  # what can be guessed is no key; a UUID has 36, a line of HOW_TO_MAKE_ONE 43
 HOW_TO_MAKE_ONE = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.http.problems import ProblemResponse
 from api.http.routes.shared import LibraryHere
-from api.library.remote_index import CALL_PATH, call_index
+from api.library.index.remote_index import CALL_PATH, call_index
 
 router = APIRouter(prefix=CALL_PATH, include_in_schema=False)
 

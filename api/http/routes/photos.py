@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from api.http.routes.images import REVALIDATED, picture, pictures_out
 from api.http.routes.shared import LibraryHere, LongSide, QuickJson, problems
-from api.library.pixels import photo_pixels
 from api.render import draw as pictures
+from api.render.photo_pixels import photo_pixels
 from api.render.thumbnails import photo_preview
 from api.schemas.photos import PhotoOut, PhotosResponse, RemovedOut
 from api.schemas.segments import SegmentsResponse

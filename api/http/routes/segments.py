@@ -10,9 +10,9 @@ from starlette.responses import Response
 from api.http.routes.images import form_for, picture, pictures_out
 from api.http.routes.shared import LibraryHere, QuickJson, problems, stored_segment
 from api.library.library import Library
-from api.library.pixels import photo_pixels
 from api.render import draw as pictures
 from api.render.contact_sheet import TILE_PX
+from api.render.photo_pixels import photo_pixels
 from api.render.thumbnails import TILE_STEPS_PX, segment_tile
 from api.schemas.segments import MaskPolygonsOut, MaskRleOut, SegmentOut
 from api.services.responses import segment_out

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from api.library.index.ownership import served_owner
 from api.library.library import Library
-from api.library.remote_index import served_owner
 from ingest.maintenance.push import Pushed, Show, push
 from search.errors import OwnedError, UsageError
 from search.index.base import SegmentIndex
-from search.index.qdrant import open_server_index
-from search.manifest import save_manifest
+from search.index.qdrant import open_qdrant_index
 
 
 def push_library(
@@ -50,7 +49,7 @@ def _target(library: Library) -> SegmentIndex:
     """Return the server's index, with the library's active vectors."""
     made = library.manifest
     assert made is not None
-    return open_server_index(
+    return open_qdrant_index(
         library.settings,
         vector_name=made.vector_name,
         dim=made.dim,
@@ -71,4 +70,4 @@ def _switch(library: Library) -> None:
         "others": (),
         "before": None,
     }
-    save_manifest(library.folder, library.manifest.model_copy(update=now))
+    library.save_manifest(library.manifest.model_copy(update=now))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from api.library.library import Library
 from ingest.maintenance.reembed import ReembedContext, Reembedded, Show, may_be_used, reembed
 from search.errors import UsageError
-from search.manifest import MadeWith, Manifest, ModelName, save_manifest
+from search.manifest import MadeWith, Manifest, ModelName
 from search.models.crops import recipe_fingerprint
 from search.records import Record
 
@@ -31,7 +31,7 @@ def make_vectors(library: Library, show: Show, *, partial: bool = False) -> Made
     library.check_store()
     made = _from_settings(library)
     _save(library, _manifest(library).with_others(made))
-    index = library.index().beside(made.vector_name, made.dim)
+    index = library.index().with_vectors(made.vector_name, made.dim)
     run = reembed(
         ReembedContext(
             index, library.ledger(), library.encoder(), made.crop_recipe, library.settings
@@ -59,7 +59,7 @@ def use_vectors(library: Library, name: str | None, *, partial: bool = False) ->
     """
     manifest = _manifest(library)
     made = _named(manifest, name or manifest.before)
-    index = library.index().beside(made.vector_name, made.dim)
+    index = library.index().with_vectors(made.vector_name, made.dim)
     if not partial and not may_be_used(index, library.ledger(), after_trying=False):
         raise UsageError(
             f"not all photos have the vectors {made.vector_name}: some came in later, or a run was "
@@ -95,8 +95,7 @@ def _manifest(library: Library) -> Manifest:
 
 
 def _save(library: Library, manifest: Manifest) -> None:
-    save_manifest(library.folder, manifest)
-    library.manifest = manifest
+    library.save_manifest(manifest)
 
 
 def _from_settings(library: Library) -> MadeWith:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from api.library.index_probe import crashing, ending
+from api.library.index.index_probe import crashing, ending
+from api.library.index.ownership import served_owner
 from api.library.library import Library
-from api.library.remote_index import served_owner
+from api.settings import Settings
 from ingest.maintenance.repair import Repair, repair
 from ingest.maintenance.verify import (
     Health,
@@ -22,7 +23,6 @@ from ingest.maintenance.verify import (
     verify,
 )
 from search.errors import CrashingIndexError, StoreError
-from search.settings import Settings
 
 # A line of the process: which photo it looks at now, or what it found.
 LOOKING, FOUND = "looking ", "found "
@@ -113,7 +113,10 @@ def _start(settings: Settings, after: str) -> subprocess.Popen[str]:
 
 def unreadable(error: StoreError, photos: int) -> Health:
     """Return the health of a library whose index can't be read at all."""
-    problem = f"{error}. All {photos} photos have to be ingested again"
+    problem = (
+        f"{error}. Restore the library from a backup, or move that folder away. All {photos} "
+        "photos have to be ingested again"
+    )
     return Health(
         photos=photos,
         segments=0,

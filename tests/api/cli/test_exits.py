@@ -15,8 +15,8 @@ from support.fakes import add_photos, make_library
 from api.cli.exits import exit_code_of
 from api.library import models
 from api.library.models import torch_device
+from api.settings import Settings
 from search.errors import ModelError, UsageError
-from search.settings import Settings
 
 UNUSUAL = "фото \N{EN DASH} naïve \N{NARROW NO-BREAK SPACE}.png"
 
@@ -140,8 +140,8 @@ def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(models, "load_encoder", load)
     monkeypatch.setattr(models, "load_segmenter", load)
-    monkeypatch.setattr("api.library.library.load_encoder", load)
-    monkeypatch.setattr("api.library.library.load_segmenter", load)
+    monkeypatch.setattr("api.library.model_registry.load_encoder", load)
+    monkeypatch.setattr("api.library.model_registry.load_segmenter", load)
 
 
 @pytest.mark.usefixtures("no_models")

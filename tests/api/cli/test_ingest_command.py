@@ -17,9 +17,9 @@ from support.ingest_rig import SlowSegmenter, write
 
 from api.cli.main import main
 from api.cli.progress import seconds_left
-from api.library import library as library_module
+from api.library import model_registry
 from api.library.library import Library
-from search.settings import Settings
+from api.settings import Settings
 
 # Issue 2 names these; the others come besides.
 NAMED = {
@@ -64,8 +64,8 @@ def run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEGSEARCH_LIBRARY", "library")
     monkeypatch.setenv("SEGSEARCH_DECODE_WORKERS", "0")  # starting processes takes a while
-    monkeypatch.setattr(library_module, "load_segmenter", lambda _: segmenter)
-    monkeypatch.setattr(library_module, "load_encoder", lambda _: ColorEncoder())
+    monkeypatch.setattr(model_registry, "load_segmenter", lambda _: segmenter)
+    monkeypatch.setattr(model_registry, "load_encoder", lambda _: ColorEncoder())
 
     def typed(*arguments: str) -> Ran:
         monkeypatch.setattr(sys, "argv", ["segsearch", *arguments])

@@ -135,8 +135,8 @@ def shown(sample: Sample) -> list[dict[str, Any]]:
     """Every photo as the API shows it."""
     from api.library.library import Library
     from api.services.responses import photo_out
+    from api.settings import Settings
     from search.records import SearchFilter
-    from search.settings import Settings
 
     with Library(Settings(library=sample.library), command="test") as library:
         rows = library.ledger().photos(SearchFilter(), limit=1000)

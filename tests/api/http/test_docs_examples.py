@@ -17,7 +17,7 @@ from support.locked import site
 from support.sample import SAMPLE_PHOTOS, Sample
 
 from api.http.auth.keys import keyring_from_settings
-from search.settings import Settings
+from api.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs"
 ADDRESS = "http://127.0.0.1:8765"
@@ -55,7 +55,7 @@ def test_keys_are_made_and_shown_by_the_commands_that_say_so(stock: Path, tmp_pa
     run_bash(make_keys, tmp_path)
     files = {"api_keys_file": tmp_path / "full.key", "read_keys_file": tmp_path / "read.key"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in files.values())
-    with site(stock, tmp_path, keyring_from_settings(Settings(**files))) as here:
+    with site(stock, tmp_path, keyring_from_settings(Settings.model_validate(files))) as here:
         address = str(here.http.base_url)
         script = "curl() { command curl -fsS -w '\\n' \"$@\"; }\n" + "".join(with_keys)
         said = run_bash(script.replace(ADDRESS, address), tmp_path).stdout

@@ -179,7 +179,7 @@ class _AloneOnly(ColorSegmenter):
 
 def test_threads_take_turns_at_the_segmenter_and_few_photos_are_kept() -> None:
     segmenter = _AloneOnly()
-    encoded = EncodedPhotos(lambda: segmenter, kept=2)
+    encoded = EncodedPhotos(lambda: segmenter, size=2)
     rgb = flat_photo()
 
     def click(number: int) -> int:

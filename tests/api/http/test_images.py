@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from support.api_samples import SAMPLE, Served, assert_problem, pixels, served_sample
 
-from api.library.image_cache import FOLDER, KeptPictures
+from api.library.image_cache import FOLDER, ImageCache
 from search.masks.rle import array_from_mask, enlarged, mask_from_array, resized
 from search.records import Mask, MaskArray
 
@@ -124,7 +124,7 @@ def of_database(folder: Path, sql: str, *values: object) -> None:
 
 @pytest.mark.parametrize("size", [100, 100_000])
 def test_a_kept_picture_that_is_damaged_is_made_anew(tmp_path: Path, size: int) -> None:
-    kept = KeptPictures(tmp_path, max_bytes=1_000_000)
+    kept = ImageCache(tmp_path, max_bytes=1_000_000)
     picture = bytes(size)
     assert kept.get("one", "a", lambda: picture) == picture
     if size > 50_000:  # in a file of its own
@@ -141,7 +141,7 @@ def test_no_file_outside_is_shown_or_deleted_whatever_the_database_says(
     tmp_path: Path, name: str
 ) -> None:
     secret = tmp_path / "secret"
-    kept = KeptPictures(tmp_path, max_bytes=1_000_000)
+    kept = ImageCache(tmp_path, max_bytes=1_000_000)
     picture = bytes(100_000)
     kept.get("one", "a", lambda: picture)
     secret.write_bytes(b"secret")
@@ -154,7 +154,7 @@ def test_no_file_outside_is_shown_or_deleted_whatever_the_database_says(
 
 
 def test_no_more_is_kept_than_allowed_and_what_was_asked_for_last_stays(tmp_path: Path) -> None:
-    kept = KeptPictures(tmp_path, max_bytes=1_000_000)
+    kept = ImageCache(tmp_path, max_bytes=1_000_000)
     for number in range(40):
         kept.get("always", "a", lambda: bytes(50_000))
         kept.get(f"{number}", "b", lambda: bytes(50_000))
@@ -165,13 +165,13 @@ def test_no_more_is_kept_than_allowed_and_what_was_asked_for_last_stays(tmp_path
 
 
 def test_pictures_are_kept_for_the_next_process_unless_switched_off(tmp_path: Path) -> None:
-    first = KeptPictures(tmp_path, max_bytes=1_000_000)
+    first = ImageCache(tmp_path, max_bytes=1_000_000)
     first.get("one", "a", lambda: b"first")
     first.close()
-    second = KeptPictures(tmp_path, max_bytes=1_000_000)
+    second = ImageCache(tmp_path, max_bytes=1_000_000)
     assert second.get("one", "a", lambda: b"second") == b"first"
     second.close()
-    off = KeptPictures(tmp_path / "off", max_bytes=0)
+    off = ImageCache(tmp_path / "off", max_bytes=0)
     assert off.get("one", "a", lambda: b"made") == b"made"
     assert not (tmp_path / "off" / FOLDER).exists()
 
@@ -180,11 +180,11 @@ def test_a_damaged_or_planted_cache_hurts_nobody(tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
     folder.mkdir()
     (folder / "cache.db").write_bytes(b"no database" * 100)
-    damaged = KeptPictures(tmp_path, max_bytes=1_000_000)
+    damaged = ImageCache(tmp_path, max_bytes=1_000_000)
     assert damaged.get("one", "a", lambda: b"made") == b"made"
     damaged.close()
     (folder / "cache.db").unlink()
-    planted = KeptPictures(tmp_path, max_bytes=1_000_000)
+    planted = ImageCache(tmp_path, max_bytes=1_000_000)
     planted._opened().set("one", Exploding())
     assert planted.get("one", "a", lambda: b"made") == b"made"
     planted.close()

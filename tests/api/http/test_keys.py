@@ -30,8 +30,8 @@ from api.http.auth.authentication import (
 )
 from api.http.auth.keys import MIN_KEY_CHARS, Access, Keyring, keyring_from_settings
 from api.http.problems import ProblemResponse
+from api.settings import Settings
 from search.errors import UsageError
-from search.settings import Settings
 
 OPEN_ROUTES = {
     "/",
@@ -386,7 +386,7 @@ def test_a_file_of_no_use_is_an_error_that_shows_no_key(
 @pytest.mark.parametrize("name", ["api_keys", "read_keys"])
 def test_keys_that_are_given_and_are_none_do_not_open_the_door(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name}: it holds no key"):
-        keyring_from_settings(Settings(**{name: " , "}))
+        keyring_from_settings(Settings.model_validate({name: " , "}))
 
 
 def test_a_key_is_either_full_or_read_only() -> None:

@@ -16,7 +16,7 @@ from support.commands import serve
 from support.locked import FULL_KEY, KEYRING, READ_KEY, WAIT_S, Site, site, wait_until
 
 from api.http.logs import TEXT, JsonLines, TextLines, configure_logging
-from search.settings import Settings
+from api.settings import Settings
 
 
 @pytest.fixture

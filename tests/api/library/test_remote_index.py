@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import httpx
 import numpy as np
@@ -19,16 +18,17 @@ from support.index_samples import DIM
 from support.served import serving
 
 from api.http.app import create_app
+from api.library.index.ownership import OwnerInfo
+from api.library.index.remote_index import RemoteIndex
 from api.library.library import Library
-from api.library.remote_index import OwnedIndex, OwnerInfo, owned_index
+from api.settings import Settings
 from search.errors import OwnedError, StoreUnreachableError, UnknownIdError, UsageError
 from search.index.base import SegmentIndex
-from search.settings import Settings
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
-class ServedIndex(OwnedIndex):
+class ServedIndex(RemoteIndex):
     """The index of a new library that a server of its own has open; both close with it."""
 
     def __init__(self, folder: Path) -> None:
@@ -55,34 +55,34 @@ class ServedIndex(OwnedIndex):
 @pytest.fixture(scope="module")
 def make_index(tmp_path_factory: pytest.TempPathFactory) -> Maker:
     """A function that makes an empty index, each behind a server of its own."""
-    return lambda: cast(SegmentIndex, ServedIndex(tmp_path_factory.mktemp("owned")))
+    return lambda: ServedIndex(tmp_path_factory.mktemp("owned"))
 
 
 @pytest.fixture
 def info(full_index: SegmentIndex) -> OwnerInfo:
-    assert isinstance(full_index, OwnedIndex)
-    return full_index._info
+    assert isinstance(full_index, RemoteIndex)
+    return full_index._owner
 
 
-def test_an_error_of_the_owner_is_raised_here_by_its_own_class(full_index: SegmentIndex) -> None:
+def test_an_error_of_the_owner_keeps_its_class(full_index: SegmentIndex) -> None:
     with pytest.raises(UnknownIdError, match=NOWHERE):
         full_index.segment_vectors([NOWHERE])
 
 
-def test_vectors_come_over_unchanged(full_index: SegmentIndex) -> None:
+def test_vectors_are_transferred_unchanged(full_index: SegmentIndex) -> None:
     vectors = full_index.sample_vectors(5)
     assert vectors.dtype == np.float32
     assert vectors.shape == (5, DIM)
 
 
 def test_another_token_is_refused(info: OwnerInfo) -> None:
-    wrong = owned_index(info.model_copy(update={"token": "another"}))
+    wrong = RemoteIndex(info.model_copy(update={"token": "another"}))
     with pytest.raises(OwnedError, match="token"):
         wrong.count("photos")
     wrong.close()
 
 
-def test_a_call_without_a_token_is_told_what_is_missing(info: OwnerInfo) -> None:
+def test_a_call_without_a_token_gets_401(info: OwnerInfo) -> None:
     answer = httpx.post(f"{info.address}/internal/index/count", json={}, trust_env=False)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -96,16 +96,16 @@ def test_only_methods_of_the_index_can_be_called(info: OwnerInfo) -> None:
         assert (answer.status_code, answer.json()["error"]) == (422, UsageError.__name__)
 
 
-def test_a_body_that_is_no_call_is_refused(info: OwnerInfo) -> None:
+def test_an_invalid_call_body_is_refused(info: OwnerInfo) -> None:
     headers = {"Authorization": f"Bearer {info.token}"}
     url = f"{info.address}/internal/index/count"
     answer = httpx.post(url, content=b"{", headers=headers, trust_env=False)
     assert answer.status_code == 422
 
 
-def test_an_owner_that_has_gone_is_named(tmp_path: Path) -> None:
+def test_a_stopped_owner_is_a_store_unreachable_error(tmp_path: Path) -> None:
     served = ServedIndex(tmp_path)
-    index = owned_index(served._info)
+    index = RemoteIndex(served._owner)
     assert index.count("photos") == 0
     served.close()
     with pytest.raises(StoreUnreachableError, match="does not answer"):

@@ -23,12 +23,12 @@ from support.two_encoders import (
 
 from api.http.app import create_app
 from api.library.library import Library
+from api.settings import Settings
 from ingest.catalog.ledger import Ledger
 from ingest.maintenance.push import push
 from search.index.edge import EdgeIndex
-from search.index.qdrant import ServerIndex
+from search.index.qdrant import QdrantIndex
 from search.manifest import load_manifest
-from search.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 
@@ -188,7 +188,7 @@ def test_what_differs_is_found(tmp_path: Path) -> None:
             EdgeIndex.open(tmp_path / "i", vector_name=VECTOR_NAME, dim=DIM, create=True)
         ) as source,
         closing(
-            ServerIndex.open(client, Settings(write_batch=2), vector_name=VECTOR_NAME, dim=DIM)
+            QdrantIndex.open(client, Settings(write_batch=2), vector_name=VECTOR_NAME, dim=DIM)
         ) as target,
         closing(Ledger(tmp_path)) as ledger,
     ):

@@ -32,11 +32,11 @@ from support.two_encoders import (
 )
 
 from api.http.app import create_app
-from api.library import library as library_module
+from api.library import model_registry
 from api.library.library import Library
+from api.settings import Settings
 from search.manifest import load_manifest
 from search.records import Mask, Vectors
-from search.settings import Settings
 
 TESTS = Path(__file__).parents[2]
 BEGINS_WITHIN_S = 60.0
@@ -120,7 +120,7 @@ def test_dropped_vectors_are_gone_and_those_in_use_are_not_dropped(
     run("ingest", "photos")
     first = vectored().name
     run(*TO_OTHER)
-    assert "are those in use" in run.refused("reembed", "--drop", vectored().name)
+    assert "are in use" in run.refused("reembed", "--drop", vectored().name)
     run("reembed", "--drop", first)
     assert len(run("reembed", "--list").out.splitlines()) == 1
     assert "these are the first" in run.refused("reembed", "--rollback")
@@ -231,10 +231,10 @@ def test_ctrl_c_keeps_what_is_made_and_the_next_run_goes_on(
     run("ingest", "photos")
     first = vectored()
     stopping = _Interrupting(fingerprint=OTHER.fingerprint, dim=OTHER.dim)
-    monkeypatch.setattr(library_module, "load_encoder", lambda _: stopping)
+    monkeypatch.setattr(model_registry, "load_encoder", lambda _: stopping)
     ran = run(*TO_OTHER, code=1)
     assert "run the same command again to go on" in ran.err
-    monkeypatch.setattr(library_module, "load_encoder", encoder_named)
+    monkeypatch.setattr(model_registry, "load_encoder", encoder_named)
     assert_alike(vectored(), first)
     assert run(*TO_OTHER, "--json").json["photos"] == len(PHOTOS) - 2
     assert_alike(vectored(), fresh(run, "--encoder", "other"))
@@ -302,9 +302,9 @@ def test_while_the_library_is_served_the_server_goes_on_and_follows(
                 return OTHER.encode_crops(crops)
 
         slow = Searching(fingerprint=OTHER.fingerprint, dim=OTHER.dim)
-        monkeypatch.setattr(library_module, "load_encoder", lambda _: slow)
+        monkeypatch.setattr(model_registry, "load_encoder", lambda _: slow)
         run(*TO_OTHER)
-        monkeypatch.setattr(library_module, "load_encoder", encoder_named)
+        monkeypatch.setattr(model_registry, "load_encoder", encoder_named)
         assert set(searched) == {200}
         library = httpx.get(f"{address}/v1/library", trust_env=False, timeout=30).json()
         assert library["encoder"] == "other"  # before anybody has searched
@@ -326,9 +326,9 @@ def test_a_server_that_cannot_load_the_new_encoder_goes_on_with_the_old(
     run("ingest", "photos")
     with served_here() as address:
         run("search", "red")
-        monkeypatch.setattr(library_module, "load_encoder", lambda _: OTHER)
+        monkeypatch.setattr(model_registry, "load_encoder", lambda _: OTHER)
         run("reembed", "--encoder", "damaged")
-        monkeypatch.setattr(library_module, "load_encoder", encoder_named)
+        monkeypatch.setattr(model_registry, "load_encoder", encoder_named)
         for _ in range(2):
             found = httpx.post(
                 f"{address}/v1/search", json={"text": "red"}, trust_env=False, timeout=30

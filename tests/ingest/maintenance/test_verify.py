@@ -24,7 +24,7 @@ from ingest.segmentation.types import SegmentedMask
 from ingest.steps import segments_from_masks
 from search.errors import DamagedError
 from search.index import points
-from search.index.base import Payload
+from search.index.payload import Payload
 from search.masks.rle import array_from_mask, bbox_xywh_from_array, mask_from_array
 from search.records import (
     Box,
@@ -219,7 +219,7 @@ def test_a_search_that_meets_a_damaged_segment_says_which_and_what_to_do(
     segment_id = segments_of(rig, photo_of(rig, "1.png"))[0].segment_id
     damage(rig, "segment", lost)
     vector = rig.index.segment_vectors([segment_id])
-    with pytest.raises(DamagedError, match=f"the segment {segment_id} .*verify --repair"):
+    with pytest.raises(DamagedError, match=f"the segment {segment_id} can't be read"):
         getattr(rig.index, asked)(vector, SearchFilter(), limit=100)
 
 
@@ -294,7 +294,7 @@ def test_the_command_tells_in_words_and_by_its_exit_code(run: Commands, own: Pat
     flags = ("--library", own)
     assert run("verify", *flags).out.endswith("all is well\n")
     from api.library.library import Library
-    from search.settings import Settings
+    from api.settings import Settings
 
     with Library(Settings(library=own), command="test") as library:
         segment = next(library.index().iter_segments())
@@ -317,7 +317,7 @@ def test_a_served_library_is_checked_through_its_owner(run: Commands, own: Path)
 
 def test_nothing_is_checked_while_photos_are_being_added(run: Commands, sample: Sample) -> None:
     from api.library.library import Library
-    from search.settings import Settings
+    from api.settings import Settings
 
     with Library(Settings(library=sample.library), command="test") as library:  # noqa: SIM117
         with library.only_writer():

@@ -15,8 +15,8 @@ from support.index_samples import DIM, VECTOR_NAME
 
 from search.index.base import SegmentIndex
 from search.index.edge import EdgeIndex
-from search.index.qdrant import ServerIndex, open_server_index
-from search.settings import Settings
+from search.index.qdrant import QdrantIndex, open_qdrant_index
+from search.settings import SearchSettings
 
 TEST_URL = os.environ.get("SEGSEARCH_TEST_QDRANT_URL")
 ENGINES = ["edge", "memory", *(["server"] if TEST_URL else [])]
@@ -31,14 +31,14 @@ def _edge_maker(folder: Path) -> Maker:
 
 
 def _memory_maker() -> Maker:
-    return lambda: ServerIndex.open(
-        QdrantClient(":memory:"), Settings(write_batch=7), vector_name=VECTOR_NAME, dim=DIM
+    return lambda: QdrantIndex.open(
+        QdrantClient(":memory:"), SearchSettings(write_batch=7), vector_name=VECTOR_NAME, dim=DIM
     )
 
 
 def _server_index(url: str, prefix: str) -> SegmentIndex:
-    settings = Settings(qdrant=url, collection_prefix=prefix, write_batch=7)
-    return open_server_index(settings, vector_name=VECTOR_NAME, dim=DIM, create=True)
+    settings = SearchSettings(qdrant=url, collection_prefix=prefix, write_batch=7)
+    return open_qdrant_index(settings, vector_name=VECTOR_NAME, dim=DIM, create=True)
 
 
 def _remove_collections(url: str, prefix: str) -> None:

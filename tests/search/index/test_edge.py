@@ -25,8 +25,8 @@ from support.index_samples import (
 
 from search.errors import MismatchError, SegsearchError, StoreError
 from search.index import edge as edge_index
-from search.index.base import FIELDS
 from search.index.edge import EdgeIndex, Limits
+from search.index.payload import FIELDS
 from search.records import PhotoFacts, SearchFilter
 
 ANYTHING = SearchFilter()
@@ -60,7 +60,7 @@ def _write_and_tell(folder: Path, pipe: Connection) -> None:
     time.sleep(STARTUP_S)  # it is to be killed, not to end and flush
 
 
-def test_what_was_put_is_there_after_closing_and_opening(tmp_path: Path) -> None:
+def test_points_survive_closing_and_opening(tmp_path: Path) -> None:
     sample = make_sample(photo_count=5)
     index = open_edge(tmp_path)
     fill(index, sample)
@@ -73,7 +73,7 @@ def test_what_was_put_is_there_after_closing_and_opening(tmp_path: Path) -> None
     again.close()
 
 
-def test_what_was_put_is_there_after_a_kill_and_nothing_is_torn(tmp_path: Path) -> None:
+def test_points_survive_a_kill(tmp_path: Path) -> None:
     here, there = SPAWN.Pipe()
     writer = SPAWN.Process(target=_write_and_tell, args=(tmp_path, there))
     writer.start()
@@ -101,7 +101,7 @@ def test_what_was_put_is_there_after_a_kill_and_nothing_is_torn(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("after_s", [0.02, 0.1, 0.25])
-def test_a_folder_left_half_made_by_a_kill_is_usable(tmp_path: Path, after_s: float) -> None:
+def test_a_folder_half_created_by_a_kill_is_usable(tmp_path: Path, after_s: float) -> None:
     here, there = SPAWN.Pipe()
     maker = SPAWN.Process(target=_open_and_tell, args=(tmp_path, there))
     maker.start()
@@ -115,7 +115,7 @@ def test_a_folder_left_half_made_by_a_kill_is_usable(tmp_path: Path, after_s: fl
     index.close()
 
 
-def test_a_half_made_collection_is_made_anew(tmp_path: Path) -> None:
+def test_a_half_created_collection_is_created_again(tmp_path: Path) -> None:
     open_edge(tmp_path).close()
     shutil.rmtree(tmp_path / "segments" / "segments")
     (tmp_path / "segments").rename(tmp_path / "segments.new")
@@ -125,7 +125,7 @@ def test_a_half_made_collection_is_made_anew(tmp_path: Path) -> None:
     index.close()
 
 
-def test_a_second_process_is_told_that_the_folder_is_in_use(tmp_path: Path) -> None:
+def test_a_second_process_can_not_open_the_folder(tmp_path: Path) -> None:
     index = open_edge(tmp_path)
     here, there = SPAWN.Pipe()
     second = SPAWN.Process(target=_open_and_tell, args=(tmp_path, there))
@@ -150,14 +150,14 @@ def test_a_folder_in_use_can_be_opened_once_it_is_closed(tmp_path: Path) -> None
 
 def test_vectors_of_another_name_or_length_are_refused(tmp_path: Path) -> None:
     open_edge(tmp_path).close()
-    with pytest.raises(MismatchError, match="choose another --library"):
+    with pytest.raises(MismatchError, match="another encoder or crop recipe"):
         open_edge(tmp_path, dim=DIM + 1)
-    with pytest.raises(MismatchError, match="choose another --library"):
+    with pytest.raises(MismatchError, match="another encoder or crop recipe"):
         EdgeIndex.open(tmp_path, vector_name="other", dim=DIM, create=True)
     open_edge(tmp_path).close()  # and the refusals left nothing locked
 
 
-def test_a_closed_index_says_so(tmp_path: Path) -> None:
+def test_a_closed_index_raises_store_error(tmp_path: Path) -> None:
     index = open_edge(tmp_path)
     index.close()
     with pytest.raises(StoreError, match="can't be used"):
@@ -174,11 +174,11 @@ def test_a_damaged_collection_is_a_store_error(tmp_path: Path) -> None:
     open_edge(tmp_path).close()
     for state in (tmp_path / "segments").rglob("segment.json"):
         state.write_text("{")
-    with pytest.raises(StoreError, match="Restore the library"):
+    with pytest.raises(StoreError, match="can't be used"):
         open_edge(tmp_path)
 
 
-def test_a_full_disk_is_told_before_the_engine_meets_it(
+def test_a_full_disk_is_detected_before_the_engine_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = make_sample(photo_count=1)
@@ -217,7 +217,7 @@ def test_optimizing_builds_a_graph_and_keeps_every_answer(
         asked = [(q[None], where) for where in filters for q in questions]
         return [{h.segment.segment_id for h in index.nearest_segments(*a, limit=10)} for a in asked]
 
-    index = open_edge(tmp_path, dim, Limits(graph_pays_from_points=10_000))
+    index = open_edge(tmp_path, dim, Limits(min_graph_points=10_000))
     for photo in sample.photos:
         rows = [i for i, s in enumerate(sample.segments) if s.photo_id == photo.photo_id]
         index.put_segments(photo, [sample.segments[i] for i in rows], vectors[rows])
@@ -225,7 +225,7 @@ def test_optimizing_builds_a_graph_and_keeps_every_answer(
     index.close()
     assert _graph_size(tmp_path) == 0  # neither writing nor searching built one
 
-    index = open_edge(tmp_path, dim, Limits(graph_pays_from_points=10_000))
+    index = open_edge(tmp_path, dim, Limits(min_graph_points=10_000))
     assert index.optimize() is True
     shares = [len(old & new) / 10 for old, new in zip(before, answers(index), strict=True)]
     assert np.mean(shares[: len(questions)]) >= 0.95
@@ -243,7 +243,7 @@ def _graph_size(folder: Path) -> int:
     return size
 
 
-def test_a_segment_keeps_the_same_whether_its_facts_were_put_or_told_later(tmp_path: Path) -> None:
+def test_a_payload_is_the_same_whether_facts_were_put_or_updated(tmp_path: Path) -> None:
     sample = make_sample(photo_count=1, segments_each=1)
     segments, vectors = sample.of_photo(sample.photos[0])
     bare = PhotoFacts(sort_at=sample.photos[0].facts.sort_at)
@@ -258,7 +258,7 @@ def test_a_segment_keeps_the_same_whether_its_facts_were_put_or_told_later(tmp_p
     index.close()
 
 
-def test_an_index_from_before_dates_had_sources_is_read_and_gets_its_field_indexes(
+def test_an_index_of_payload_format_1_is_read_and_gets_new_payload_indexes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = make_sample(photo_count=1, segments_each=1)
@@ -280,7 +280,7 @@ def test_an_index_from_before_dates_had_sources_is_read_and_gets_its_field_index
     index = open_edge(tmp_path)
     facts = index.photos([photo.photo_id])[0].facts
     assert (facts.sort_at, facts.date_source) == (photo.facts.sort_at, "unknown")
-    index.add_fields()
+    index.create_payload_indexes()
     index.update_facts(photo.photo_id, photo.facts)
     local_at = photo.facts.local_at
     assert index.count("segments", SearchFilter(taken_from=local_at)) == 1
@@ -290,7 +290,7 @@ def test_an_index_from_before_dates_had_sources_is_read_and_gets_its_field_index
     shard.close()
 
 
-def test_too_little_memory_is_told_before_the_engine_meets_it(
+def test_too_little_address_space_is_detected_before_the_engine_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resource = pytest.importorskip("resource")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from search.errors import UsageError
@@ -34,7 +35,8 @@ def ramp(width: int, height: int) -> RgbImage:
 
 def disc(width: int, height: int, center_xy: tuple[float, float], radius: int) -> MaskArray:
     ys, xs = np.mgrid[:height, :width]
-    return (xs - center_xy[0]) ** 2 + (ys - center_xy[1]) ** 2 <= radius**2
+    squares: NDArray[np.float64] = (xs - center_xy[0]) ** 2 + (ys - center_xy[1]) ** 2
+    return squares <= radius**2
 
 
 def noise(width: int, height: int, seed: int = 0) -> RgbImage:
@@ -51,7 +53,7 @@ def view(
 def painted_and_padded(rgb: RgbImage, mask_hw: MaskArray, square: Square, size_px: int) -> RgbImage:
     """The plain way: fill at full size, pad to the square, resize as CLIP's processor does."""
     left, top, side = square
-    painted = np.where(mask_hw[..., None], rgb, np.uint8(FILL))
+    painted = np.where(mask_hw[..., None], rgb, np.array(FILL, np.uint8))
     canvas = Image.new("RGB", (side, side), FILL)
     canvas.paste(Image.fromarray(painted), (-left, -top))
     return np.asarray(canvas.resize((size_px, size_px), Image.Resampling.BICUBIC))
@@ -83,7 +85,7 @@ def test_every_box_in_every_photo_gives_views_of_the_asked_size(
     st.integers(60, 400), st.integers(60, 400), st.floats(0, 1), st.floats(0, 1),
     st.floats(0.3, 1), st.floats(0.3, 1), st.sampled_from(["context", "tight"]),
 )  # fmt: skip
-def test_nothing_is_stretched(
+def test_views_keep_the_aspect_ratio(
     width: int, height: int, fx: float, fy: float, fw: float, fh: float, recipe: CropRecipe
 ) -> None:
     w, h = int(fw * (width - 1)), int(fh * (height - 1))
@@ -125,7 +127,9 @@ def test_the_masked_view_is_the_same_after_resizing(size_px: int) -> None:
 
 def test_a_masked_view_shows_no_background() -> None:
     mask = disc(300, 200, (150, 100), 40)
-    rgb = np.where(mask[..., None], np.uint8((250, 0, 0)), np.uint8((0, 250, 0)))
+    rgb = np.where(
+        mask[..., None], np.array((250, 0, 0), np.uint8), np.array((0, 250, 0), np.uint8)
+    )
     seen = view(rgb, mask, bbox_xywh_from_array(mask), "masked", 224)
     assert (seen[:20] == FILL).all()
     assert (seen[100:124, 100:124] == (250, 0, 0)).all()
@@ -154,7 +158,7 @@ def test_a_box_of_exactly_the_input_size_is_not_resampled() -> None:
 
 
 @pytest.mark.parametrize("side", [448, 700, 1100, 1790])
-def test_cutting_before_resizing_changes_next_to_nothing(side: int) -> None:
+def test_cropping_before_resizing_changes_almost_nothing(side: int) -> None:
     smooth = np.asarray(
         Image.fromarray(noise(60, 60)).resize((1800, 1800), Image.Resampling.LANCZOS)
     )
@@ -201,7 +205,7 @@ def test_fusion_is_the_context_view_and_the_masked_view() -> None:
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
-def test_a_picture_of_pillow_gives_the_same_views_as_its_pixels(recipe: CropRecipe) -> None:
+def test_a_pillow_image_gives_the_same_views_as_an_array(recipe: CropRecipe) -> None:
     rgb, mask = noise(500, 400), disc(500, 400, (480, 200), 150)
     box = bbox_xywh_from_array(mask)
     arrays = views(rgb, mask, box, recipe, size_px=32, fill_rgb=FILL)
@@ -226,7 +230,7 @@ def test_a_whole_photo_is_padded_to_a_square() -> None:
     assert (seen[30:] == FILL).all()
 
 
-def test_a_photo_thinner_than_a_pixel_of_the_view_is_still_seen() -> None:
+def test_a_photo_thinner_than_a_pixel_of_the_view_is_visible() -> None:
     rgb = np.full((2, 3000, 3), 9, np.uint8)
     assert (photo_view(rgb, size_px=64, fill_rgb=FILL) == 9).any()
 

@@ -1,0 +1,1 @@
+"""The index of an open library: opened here, or by the process that owns it."""
