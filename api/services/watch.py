@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -156,7 +156,7 @@ def look(
 
 def iter_changes(
     roots: Sequence[Path], library: Path, stop: threading.Event
-) -> Iterator[set[Path]]:
+) -> Generator[set[Path]]:
     """Yield what changed below the roots, about once a second, also if nothing did.
 
     Whenever watching begins, all has changed: at first, and when a root comes or goes (a disk that

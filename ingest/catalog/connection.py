@@ -90,7 +90,7 @@ class LedgerConnection:
         """Set the id of the library that this ledger belongs to."""
         self._execute("UPDATE library SET library_id = ?", (library_id,))
 
-    def damages(self) -> list[str]:
+    def integrity_errors(self) -> list[str]:
         """Run SQLite's integrity and foreign key checks; an intact file gives an empty list."""
         found = [str(row[0]) for row in self._execute("PRAGMA quick_check")]
         dangling = self._execute("PRAGMA foreign_key_check").fetchall()

@@ -22,7 +22,7 @@ from search.query import Query, TextExample
 from search.records import SearchFilter
 
 PHOTOS = 6
-FIRST = {"whole_first_from": 3}
+FIRST: dict[str, Any] = {"whole_first_from": 3}
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ def test_words_find_a_photo_that_is_not_cut_and_no_more_once_it_is(rig: Rig) -> 
     page = finder.search(asked)
     assert (page.hits, len(page.uncut)) == ([], 1)
     with rig.ledger() as ledger:
-        path = ledger.photo(page.uncut[0].photo.photo_id).path
-    assert path == rig.photos / "g.png"
+        found = ledger.photo(page.uncut[0].photo.photo_id).path
+    assert found == rig.photos / "g.png"
     rig.ingest(max_area_fraction=1.0)
     page = finder.search(asked)
     assert (len(page.hits), page.uncut) == (1, [])

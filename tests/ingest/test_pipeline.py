@@ -17,7 +17,7 @@ from support.fakes import Quiet
 from support.ingest_rig import Rig, Snapshot, picture, snapshot, stamped, write
 
 from ingest import pipeline
-from ingest.imaging.decode import decode_photo
+from ingest.imaging.decode import bytes_sha256, decode_photo
 from ingest.maintenance.removal import forget_photos
 from ingest.stats import IngestSummary
 from search.errors import StoreError, UsageError
@@ -443,14 +443,12 @@ def test_a_file_that_goes_between_listing_and_reading_is_no_bad_file(
     rig.ingest()
     for path in (rig.photos / "trip").glob("*.png"):
         write(path, 60 if path.name == "b.png" else 61)
-    from ingest.scanning import scan
 
     def hashed(path: Path) -> str:
         (rig.photos / "trip/c.png").unlink(missing_ok=True)
-        return _sha256(path)
+        return bytes_sha256(path)
 
-    _sha256 = scan.bytes_sha256
-    monkeypatch.setattr(scan, "bytes_sha256", hashed)
+    monkeypatch.setattr("ingest.scanning.scan.bytes_sha256", hashed)
     assert counts(rig.ingest()) == {"seen": 4, "ingested": 1, "unchanged": 2, "vanished": 1}
 
 
@@ -736,8 +734,9 @@ def test_a_disk_mounted_among_the_pictures_hides_nothing_when_it_is_not_there(ri
     rig.ingest(rig.photos / "trip")
     rig.ingest()
     (rig.photos / "trip").rename(rig.folder / "away")
-    for make in (lambda: None, (rig.photos / "trip").mkdir):
-        make()
+    for is_empty_folder in (False, True):
+        if is_empty_folder:
+            (rig.photos / "trip").mkdir()
         summary = rig.ingest()
         assert counts(summary) == {"seen": 1, "unchanged": 1}
         assert str(rig.photos / "trip") in summary.notices[0]

@@ -22,6 +22,7 @@ from support.ingest_rig import Rig, snapshot, write
 from ingest import pipeline
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey
+from ingest.context import IngestContext
 from ingest.imaging.decode import DecodedPhoto, decode_photo
 from ingest.scanning.listing import list_scope
 from ingest.scanning.scan import RescanPolicy, Unchanged, iter_outcomes
@@ -61,12 +62,11 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def ingest_on(rig: Rig, segmenters: list[Noting], **settings: Any) -> IngestSummary:
-    first, *others = [
-        replace(
-            rig.ingest_context(**settings), segmenter=lambda s=s: s, encoder=lambda: ColorEncoder()
-        )
-        for s in segmenters
-    ]
+    def context_of(segmenter: Noting) -> IngestContext:
+        context = rig.ingest_context(**settings)
+        return replace(context, segmenter=lambda: segmenter, encoder=ColorEncoder)
+
+    first, *others = map(context_of, segmenters)
     context = replace(first, other_devices=tuple(others))
     return pipeline.ingest((rig.photos,), context, Quiet())
 

@@ -32,7 +32,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> SampleLibrary:
 
 def upright(path: Path) -> Image.Image:
     if path.suffix == ".heic":
-        return pillow_heif.open_heif(path).to_pillow()
+        decoded: Image.Image = pillow_heif.open_heif(path).to_pillow()
+        return decoded
     with Image.open(path) as photo:
         return ImageOps.exif_transpose(photo).convert("RGB")
 

@@ -329,7 +329,7 @@ def steps_for(folder: Path, files: int, how: str, patch: pytest.MonkeyPatch) -> 
         scan = Scan(photos, ledger)
         for name in scan.new():
             scan.finish(name)
-        exclude = ()
+        exclude: tuple[str, ...] = ()
         for number in range(files):
             path = photos / f"{number}.jpg"
             if how == "gone":

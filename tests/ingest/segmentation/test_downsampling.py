@@ -15,15 +15,18 @@ def shares(large: int, small: int) -> NDArray[np.int64]:
     """How much of each of `small` equal parts lies in each of `large` ones, (small, large)."""
     at, into = np.arange(large) * small, np.arange(small)[:, None] * large
     ends = np.minimum(at + small, into + large)
-    return np.maximum(0, ends - np.maximum(at, into))
+    overlaps: NDArray[np.int64] = np.maximum(0, ends - np.maximum(at, into))
+    return overlaps
 
 
 def by_area(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
     height, width = mask_hw.shape
     rows, columns = shares(height, size_wh[1]), shares(width, size_wh[0])
     covered = rows @ mask_hw.astype(np.int64) @ columns.T
-    half = covered * 2 >= height * width
-    return half if half.any() or not mask_hw.any() else covered == covered.max()
+    inside: NDArray[np.bool_] = covered * 2 >= height * width
+    if mask_hw.any() and not inside.any():
+        inside = covered == covered.max()
+    return inside
 
 
 def masks(seed: int) -> NDArray[np.bool_]:

@@ -114,7 +114,7 @@ def test_a_point_batch_of_another_size_changes_no_mask(segmenter: Sam2Segmenter)
 def test_threads_that_share_the_points_change_no_mask(
     segmenter: Sam2Segmenter, changes: dict[str, bool]
 ) -> None:
-    parameters = replace(GRID, points_per_batch=5, **changes)  # type: ignore[arg-type]
+    parameters = replace(GRID, points_per_batch=5, **changes)
     rgb = draw_scene(5, (320, 240)).image
     with (
         ThreadPoolExecutor(1, "", torch.set_num_threads, (1,)) as one,
