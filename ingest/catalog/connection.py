@@ -53,8 +53,8 @@ class LedgerConnection:
                     "rebuild it from the index with `segsearch rebuild PHOTOS`."
                 ) from error
             raise LibraryError(
-                f"the ledger {self.path} can't be used: {error}. Make sure that the disk is not "
-                "full and that the folder is writable."
+                f"the ledger {self.path} can't be used: {error}. If the disk is full, make room; "
+                "else check that the folder is writable."
             ) from error
 
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:

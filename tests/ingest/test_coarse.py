@@ -75,7 +75,7 @@ def assert_same(one: Snapshot, other: Snapshot) -> None:
 # before anything is cut
 
 
-def test_all_photos_are_found_as_a_whole_before_the_first_is_cut(rig: Rig) -> None:
+def test_all_photos_are_searchable_as_a_whole_before_the_first_is_segmented(rig: Rig) -> None:
     only_whole(rig)
     assert rig.segmenter.photos_segmented == 0
     assert rig.index.count("segments") == 0
@@ -87,7 +87,7 @@ def test_all_photos_are_found_as_a_whole_before_the_first_is_cut(rig: Rig) -> No
         assert len(ledger.photos(SearchFilter(), limit=9)) == PHOTOS
 
 
-def test_words_find_a_photo_that_is_not_cut_and_no_more_once_it_is(rig: Rig) -> None:
+def test_whole_photo_hits_end_once_a_photo_is_segmented(rig: Rig) -> None:
     for path in rig.photos.rglob("*.png"):
         path.unlink()
     for name, color in (("r", "red"), ("g", "green"), ("b", "blue")):
@@ -121,7 +121,7 @@ def test_filters_hold_for_whole_photos_and_none_of_segments_lets_them_in(rig: Ri
     assert found(cursor="after-20") == 0
 
 
-def test_files_that_nobody_looked_at_yet_are_told(rig: Rig) -> None:
+def test_waiting_files_are_reported_by_coverage(rig: Rig) -> None:
     rig.segmenter.interrupt_at = 1
     rig.ingest(whole_first_from=0)
     with rig.ledger() as ledger:
@@ -160,7 +160,7 @@ def test_few_new_photos_are_decoded_once(rig: Rig, monkeypatch: pytest.MonkeyPat
     assert decoded == names(22)
 
 
-def test_photos_that_are_known_are_left_to_the_pass_that_cuts(rig: Rig) -> None:
+def test_known_photos_are_left_to_the_second_pass(rig: Rig) -> None:
     rig.ingest(**FIRST)
     (rig.photos / "0").rename(rig.photos / "zero")
     shutil.copy2(rig.photos / "1/1.png", rig.photos / "copy.png")
@@ -183,14 +183,14 @@ def test_the_library_is_the_same_as_without_it(rig: Rig) -> None:
     assert_same(snapshot(rig), undisturbed(rig))
 
 
-def test_a_run_that_ended_between_the_passes_is_gone_on_with(rig: Rig) -> None:
+def test_a_run_that_ended_between_the_passes_is_continued(rig: Rig) -> None:
     only_whole(rig)
     summary = rig.ingest(**FIRST)
     assert (summary.photos_whole, summary.photos_ingested) == (0, PHOTOS)
     assert_same(snapshot(rig), undisturbed(rig))
 
 
-def test_a_store_that_fails_in_the_first_pass_shows_no_photo_that_is_not_there(
+def test_a_store_failure_in_the_coarse_pass_shows_no_unwritten_photo(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:

@@ -38,7 +38,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
-def test_a_first_run_killed_anywhere_and_run_again_misses_and_doubles_nothing(rig: Rig) -> None:
+def test_after_killed_runs_no_photo_is_missing_or_duplicated(rig: Rig) -> None:
     kills, run_s = random.Random(SEED), seconds_of_a_run(rig)
     for _ in range((KILLS + 1) // 2):
         kill_at(kills.uniform(0, run_s), rig, kills.choice(FLUSHES_S))
@@ -50,7 +50,7 @@ def test_a_first_run_killed_anywhere_and_run_again_misses_and_doubles_nothing(ri
     say((KILLS + 1) // 2, run_s, "first runs")
 
 
-def test_cutting_anew_while_photos_move_survives_kills_too(rig: Rig) -> None:
+def test_resegmenting_while_photos_move_survives_kills(rig: Rig) -> None:
     rig.ingest()
     with closing(Rig(rig.folder / "calm")) as calm:
         calm.ingest(rig.photos)
@@ -68,7 +68,7 @@ def test_cutting_anew_while_photos_move_survives_kills_too(rig: Rig) -> None:
         say(KILLS // 2, run_s, "runs that cut anew")
 
 
-def test_what_a_kill_left_half_cut_anew_is_done_by_a_plain_run(rig: Rig) -> None:
+def test_a_plain_run_finishes_a_killed_resegment(rig: Rig) -> None:
     rig.ingest()
     segments = rig.index.count("segments")
     with rig.ledger() as ledger:  # as a kill leaves it between two writes of the index

@@ -85,7 +85,7 @@ def test_a_first_run_makes_all_photos_searchable(rig: Rig) -> None:
     assert rig.segmenter.photos_segmented == 4
 
 
-def test_a_second_run_reads_no_photo_and_makes_no_model(rig: Rig) -> None:
+def test_a_second_run_decodes_nothing_and_loads_no_model(rig: Rig) -> None:
     rig.ingest()
 
     def read(*_: Any, **__: Any) -> Any:
@@ -99,7 +99,7 @@ def test_a_second_run_reads_no_photo_and_makes_no_model(rig: Rig) -> None:
     assert (rig.loaded.segmenters, rig.loaded.encoders) == (0, 0)
 
 
-def test_an_empty_folder_makes_nothing(empty_rig: Rig) -> None:
+def test_an_empty_folder_loads_no_models(empty_rig: Rig) -> None:
     rig = empty_rig
     summary = rig.ingest()
     assert counts(summary) == {}
@@ -126,7 +126,7 @@ def test_a_photo_without_segments_counts_as_ingested(empty_rig: Rig) -> None:
 # files that change
 
 
-def test_a_touched_file_is_hashed_and_no_more(rig: Rig, no_inference: None) -> None:
+def test_a_touched_file_is_hashed_but_not_decoded(rig: Rig, no_inference: None) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rig, "decode", decode_photo)
         rig.ingest()
@@ -180,7 +180,7 @@ def test_a_retagged_file_gets_its_new_facts_without_inference(rig: Rig) -> None:
         assert len(ledger.photos(SearchFilter(camera="Test Two"), limit=9)) == 1
 
 
-def test_a_copy_without_tags_takes_nothing_away(rig: Rig) -> None:
+def test_a_copy_without_exif_removes_no_facts(rig: Rig) -> None:
     rig.ingest()
     Image.fromarray(picture(0)).save(rig.photos / "0-first-by-name.png")
     assert counts(rig.ingest()) == {"seen": 5, "updated": 1, "unchanged": 4}
@@ -226,7 +226,7 @@ def test_the_same_picture_stored_in_all_eight_orientations_is_one_photo(empty_ri
 # files that move
 
 
-def test_a_moved_file_costs_nothing(rig: Rig, no_inference: None) -> None:
+def test_a_moved_file_needs_no_inference(rig: Rig, no_inference: None) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rig, "decode", decode_photo)
         rig.ingest()
@@ -237,7 +237,7 @@ def test_a_moved_file_costs_nothing(rig: Rig, no_inference: None) -> None:
     assert rig.shown(rig.photos / "trip") == ALL[2:]
 
 
-def test_a_renamed_folder_costs_nothing_and_is_found_by_its_new_name(rig: Rig) -> None:
+def test_a_renamed_folder_needs_no_inference_and_is_found_by_its_new_name(rig: Rig) -> None:
     rig.ingest()
     (rig.photos / "trip").rename(rig.photos / "Rome")
     assert counts(rig.ingest()) == {"seen": 4, "updated": 3, "unchanged": 1}
@@ -284,7 +284,7 @@ def test_the_original_removed_leaves_the_copy(rig: Rig) -> None:
     assert rig.shown() == ["photos/trip/a-copy.png", *ALL[1:]]
 
 
-def test_the_same_picture_twice_in_one_run_is_cut_once(rig: Rig) -> None:
+def test_the_same_picture_twice_in_one_run_is_segmented_once(rig: Rig) -> None:
     shutil.copy2(rig.photos / "a.png", rig.photos / "trip/exact.png")
     Image.fromarray(picture(0)).save(rig.photos / "trip/untagged.png")
     assert counts(rig.ingest()) == {"seen": 6, "ingested": 4, "updated": 2}
@@ -416,7 +416,7 @@ def test_another_root_is_left_alone(rig: Rig) -> None:
     assert rig.shown() == ["other/z.png", ALL[0]]
 
 
-def test_a_file_once_named_itself_is_not_lost_by_a_run_that_passes_over_it(rig: Rig) -> None:
+def test_an_explicitly_ingested_file_survives_a_run_over_its_folder(rig: Rig) -> None:
     shutil.copy(rig.photos / "a.png", rig.photos / "odd.picture")
     (rig.photos / "a.png").unlink()
     rig.ingest(rig.photos / "odd.picture")
@@ -424,7 +424,7 @@ def test_a_file_once_named_itself_is_not_lost_by_a_run_that_passes_over_it(rig: 
     assert rig.shown() == [*sorted(["photos/odd.picture", *ALL[1:]])]
 
 
-def test_a_file_that_goes_while_it_is_looked_at_is_no_bad_file(
+def test_a_file_deleted_while_it_is_decoded_is_not_reported(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def decode(path: Path, **limits: Any) -> Any:
@@ -437,7 +437,7 @@ def test_a_file_that_goes_while_it_is_looked_at_is_no_bad_file(
     assert rig.shown() == [ALL[0], *ALL[2:]]
 
 
-def test_a_file_that_goes_between_listing_and_reading_is_no_bad_file(
+def test_a_file_deleted_between_listing_and_reading_is_not_reported(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig.ingest()
@@ -573,7 +573,7 @@ def test_other_settings_apply_to_new_photos_and_to_old_ones_on_demand(rig: Rig) 
     assert rig.segmenter.photos_segmented == 0
 
 
-def test_cutting_anew_is_done_once_for_copies(rig: Rig) -> None:
+def test_resegmenting_processes_copies_once(rig: Rig) -> None:
     shutil.copy2(rig.photos / "a.png", rig.photos / "trip/a-copy.png")
     rig.ingest()
     summary = rig.ingest(resegment=True, min_area_fraction=0.05)
@@ -581,7 +581,7 @@ def test_cutting_anew_is_done_once_for_copies(rig: Rig) -> None:
     assert "photos/a.png" in rig.shown(rig.photos / "trip")
 
 
-def test_a_batch_of_points_is_a_matter_of_memory_not_of_masks(rig: Rig) -> None:
+def test_the_batch_size_of_points_does_not_change_the_fingerprint(rig: Rig) -> None:
     rig.ingest(points_per_batch=64)
     assert counts(rig.ingest(resegment=True, points_per_batch=8)) == {"seen": 4, "unchanged": 4}
 
@@ -639,7 +639,7 @@ def _raise_store_error() -> None:
     raise StoreError("the disk is full")
 
 
-def test_a_removal_cut_short_is_mended_by_the_next_ingest(
+def test_the_next_ingest_repairs_an_interrupted_removal(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig.ingest()
@@ -659,7 +659,7 @@ def test_a_removal_cut_short_is_mended_by_the_next_ingest(
     assert rig.index.count("photos") == 2
 
 
-def test_ctrl_c_finishes_what_is_in_progress_and_the_next_run_goes_on(rig: Rig) -> None:
+def test_ctrl_c_finishes_photos_in_progress_and_the_next_run_continues(rig: Rig) -> None:
     rig.segmenter.interrupt_at = 3
     summary = rig.ingest()
     assert summary.interrupted
@@ -670,7 +670,7 @@ def test_ctrl_c_finishes_what_is_in_progress_and_the_next_run_goes_on(rig: Rig) 
     _assert_same(snapshot(rig), _undisturbed(rig))
 
 
-def test_ctrl_c_hides_nothing_that_was_not_looked_at(rig: Rig) -> None:
+def test_ctrl_c_hides_no_unscanned_photo(rig: Rig) -> None:
     rig.ingest()
     write(rig.photos / "0.png", 41)
     rig.segmenter.interrupt_at = 1
@@ -678,7 +678,7 @@ def test_ctrl_c_hides_nothing_that_was_not_looked_at(rig: Rig) -> None:
     assert rig.shown() == ALL
 
 
-def test_a_mistake_in_a_model_leaves_the_finished_photos(rig: Rig) -> None:
+def test_an_error_in_a_model_keeps_finished_photos(rig: Rig) -> None:
     class Broken(type(rig.segmenter)):  # type: ignore[misc]
         def automatic(self, *args: Any) -> Any:
             if self.photos_segmented == 2:
@@ -708,7 +708,7 @@ def test_the_inner_folder_after_the_outer_one_doubles_nothing(rig: Rig) -> None:
     _assert_nested(rig)
 
 
-def test_overlapping_folders_in_one_run_are_looked_through_once(rig: Rig) -> None:
+def test_overlapping_folders_are_scanned_once(rig: Rig) -> None:
     paths = (rig.photos / "trip", rig.photos, rig.photos / "trip/b.png", rig.photos)
     assert counts(rig.ingest(*paths)) == {"seen": 4, "ingested": 4}
     _assert_nested(rig)
@@ -730,7 +730,7 @@ def _assert_nested(rig: Rig) -> None:
     assert rig.shown(rig.photos / "trip") == ["photos/trip/a.png", "photos/trip/c.png"]
 
 
-def test_a_disk_mounted_among_the_pictures_hides_nothing_when_it_is_not_there(rig: Rig) -> None:
+def test_unmounting_a_disk_below_the_root_hides_nothing(rig: Rig) -> None:
     rig.ingest(rig.photos / "trip")
     rig.ingest()
     (rig.photos / "trip").rename(rig.folder / "away")
@@ -743,7 +743,7 @@ def test_a_disk_mounted_among_the_pictures_hides_nothing_when_it_is_not_there(ri
         assert len(rig.shown()) == 4
 
 
-def test_the_same_folder_by_other_names_is_the_same_root(
+def test_the_same_folder_under_another_path_is_the_same_root(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig.ingest()

@@ -87,7 +87,7 @@ def test_heic_webp_and_avif_come_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_twelve_megapixels_are_cut_within_three_gigabytes(tmp_path: Path) -> None:
+def test_twelve_megapixels_are_segmented_within_three_gigabytes(tmp_path: Path) -> None:
     photo = tmp_path / "12mp.jpg"
     with Image.open(real_data("coco", "images", "000000000009.jpg")) as image:
         image.resize((4000, 3000), Image.Resampling.BICUBIC).save(photo, quality=90)

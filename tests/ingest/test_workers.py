@@ -71,7 +71,7 @@ def ingest_on(rig: Rig, segmenters: list[Noting], **settings: Any) -> IngestSumm
     return pipeline.ingest((rig.photos,), context, Quiet())
 
 
-def test_two_lanes_share_the_photos_and_end_with_the_library_of_one(rig: Rig) -> None:
+def test_two_devices_give_the_library_of_one(rig: Rig) -> None:
     (rig.photos / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     write(rig.photos / "3-again.png", 3)
     two = [Noting(seconds=0.05), Noting(seconds=0.05)]
@@ -87,7 +87,7 @@ def test_two_lanes_share_the_photos_and_end_with_the_library_of_one(rig: Rig) ->
         assert snapshot(one).segments == snapshot(rig).segments
 
 
-def test_a_lane_that_fails_ends_the_run_and_the_next_completes_it(rig: Rig) -> None:
+def test_a_failing_device_ends_the_run_and_the_next_run_completes_it(rig: Rig) -> None:
     with pytest.raises(RuntimeError, match="the device is gone"):
         ingest_on(rig, [Noting(seconds=0.02), Noting(fails_at=2)])
     with rig.ledger() as ledger:
@@ -96,7 +96,7 @@ def test_a_lane_that_fails_ends_the_run_and_the_next_completes_it(rig: Rig) -> N
     assert rig.ingest().photos_ingested == PHOTOS - finished
 
 
-def test_a_store_that_fails_behind_a_lane_ends_the_run(
+def test_a_failing_store_ends_the_run_of_all_devices(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -108,7 +108,7 @@ def test_a_store_that_fails_behind_a_lane_ends_the_run(
         ingest_on(rig, segmenters)
 
 
-def test_a_library_has_a_workshop_with_models_of_its_own_for_each_device(tmp_path: Path) -> None:
+def test_each_device_has_a_context_with_its_own_models(tmp_path: Path) -> None:
     with make_library(tmp_path, device="cpu,cpu,cpu") as library:
         context = library.ingest_context()
         assert len(context.other_devices) == 2
@@ -144,7 +144,7 @@ def test_photos_are_not_decoded_far_ahead_of_a_slow_segmenter(rig: Rig, lanes: i
 # what the stages took
 
 
-def test_a_summary_says_what_each_stage_could_do_and_which_one_the_others_waited_for(
+def test_a_summary_has_stage_throughputs_and_the_bottleneck(
     rig: Rig,
 ) -> None:
     summary = ingest_on(rig, [Noting(seconds=0.05), Noting(seconds=0.05)], whole_first_from=2)
@@ -160,7 +160,7 @@ def test_a_summary_says_what_each_stage_could_do_and_which_one_the_others_waited
     assert rig.ingest().slowest is None
 
 
-def test_embedding_and_writing_count_together_since_they_take_turns() -> None:
+def test_embedding_and_writing_count_as_one_stage_for_the_bottleneck() -> None:
     def stage(name: Any, photos_per_s: float) -> StageTime:
         return StageTime(
             stage=name, photos=10, busy_s=10 / photos_per_s, workers=1, photos_per_s=photos_per_s

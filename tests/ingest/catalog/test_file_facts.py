@@ -58,7 +58,7 @@ def test_a_date_corrected_in_all_files_is_the_date(rig: Rig, both_at_once: bool)
 
 
 @pytest.mark.parametrize("whole_first_from", [0, 1])
-def test_a_copy_without_exif_that_was_met_first_does_not_win(
+def test_a_copy_without_exif_does_not_win_although_it_was_ingested_first(
     rig: Rig, whole_first_from: int
 ) -> None:
     bare(rig.photos / "0-copy.png")
@@ -77,7 +77,7 @@ def test_the_original_that_comes_later_gives_the_facts(rig: Rig) -> None:
     assert (facts(rig).year_month, facts(rig).camera) == ("2001-01", "Test One")
 
 
-def test_what_only_a_deleted_original_said_is_kept(rig: Rig) -> None:
+def test_facts_of_a_deleted_original_are_kept(rig: Rig) -> None:
     write(rig.photos / "original.png", 0, taken_at=OLD)
     bare(rig.photos / "copy.png")
     rig.ingest()
@@ -89,7 +89,7 @@ def test_what_only_a_deleted_original_said_is_kept(rig: Rig) -> None:
     assert facts(rig).year_month == "2001-01"
 
 
-def test_of_two_dates_that_of_the_file_that_stays_counts(rig: Rig) -> None:
+def test_the_date_of_the_remaining_file_counts(rig: Rig) -> None:
     write(rig.photos / "a.png", 0, taken_at=OLD)
     write(rig.photos / "b.png", 0, taken_at=NEW)
     rig.ingest()
@@ -128,7 +128,7 @@ def test_an_edit_that_keeps_size_and_time_is_noticed(rig: Rig) -> None:
     assert facts(rig).camera == "Test Two"
 
 
-def test_a_file_noted_without_ctime_takes_it_silently(
+def test_a_row_without_ctime_gets_it_without_reading_the_file(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(rig.photos / "a.png", 0)
@@ -146,7 +146,7 @@ def test_a_file_noted_without_ctime_takes_it_silently(
     assert ctime_ns == path.stat().st_ctime_ns
 
 
-def test_all_is_read_again_when_asked_for_and_nothing_cut(
+def test_reread_decodes_all_files_and_segments_none(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare(rig.photos / "0-copy.png")
@@ -175,7 +175,7 @@ def test_files_with_impossible_times_are_taken_and_known_again(rig: Rig) -> None
     assert (summary.photos_unchanged, summary.skipped_new) == (2, 0)
 
 
-def test_a_copy_of_a_photo_in_another_folder_counts_its_own_time(rig: Rig) -> None:
+def test_a_copy_in_another_folder_keeps_its_own_time(rig: Rig) -> None:
     path = bare(rig.photos / "a.png")
     rig.ingest()
     first = facts(rig).sort_at

@@ -68,7 +68,7 @@ def browsed(ledger: Ledger, **where: object) -> list[str | None]:
 # the file itself
 
 
-def test_a_ledger_is_found_as_it_was_left(tmp_path: Path) -> None:
+def test_a_reopened_ledger_has_the_same_content(tmp_path: Path) -> None:
     with closing(Ledger(tmp_path)) as ledger:
         root = ledger.add_root(tmp_path / "photos")
         photo = finish(ledger, root, "a.jpg", make_photo("a", camera="X", location=MUNICH))
@@ -78,7 +78,7 @@ def test_a_ledger_is_found_as_it_was_left(tmp_path: Path) -> None:
         assert (row.path, row.root_id, row.below) == (root.path / "a.jpg", root.root_id, "a.jpg")
 
 
-def test_a_file_that_is_no_ledger_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_ledger_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / LEDGER_NAME).write_bytes(b"this is not a database, but long enough to be read" * 99)
     with pytest.raises(LibraryError, match="Restore it from a backup"):
         Ledger(tmp_path)
@@ -92,14 +92,14 @@ def test_a_ledger_of_another_format_is_refused(tmp_path: Path) -> None:
         Ledger(tmp_path)
 
 
-def test_damage_met_later_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_damage_found_later_is_one_clear_error(tmp_path: Path) -> None:
     with closing(Ledger(tmp_path)) as ledger:
         ledger._db.execute("DROP TABLE photos")
         with pytest.raises(LibraryError, match="can't be used: no such table"):
             ledger.counts()
 
 
-def test_a_ledger_that_kept_less_of_files_opens_and_follows_them(tmp_path: Path) -> None:
+def test_a_ledger_of_an_old_format_is_migrated_and_updated(tmp_path: Path) -> None:
     """As format 2 left it: without ctime, without what files say, without devices."""
     with closing(sqlite3.connect(tmp_path / LEDGER_NAME)) as db:
         for script in STEPS[:2]:
@@ -279,9 +279,7 @@ def test_vanished_files_hide_a_photo_once_none_is_left(ledger: Ledger, root: Roo
     assert ledger.knows_of(root, b"copy.jpg")
 
 
-def test_known_content_leads_to_its_photo_also_when_its_file_is_gone(
-    ledger: Ledger, root: Root
-) -> None:
+def test_known_content_is_linked_although_its_file_is_gone(ledger: Ledger, root: Root) -> None:
     photo = finish(ledger, root, "a.jpg")
     ledger.mark_vanished(root, [b"a.jpg"])
     assert ledger.photo_of_content("sha of a.jpg") == photo.photo_id
@@ -319,7 +317,7 @@ def test_an_unfinished_photo_cannot_be_called_finished(ledger: Ledger, root: Roo
         ledger.finish_photo(photo, FileKey(root, b"a"), STAMP, "sha")
 
 
-def test_an_unknown_photo_is_told_apart(ledger: Ledger) -> None:
+def test_an_unknown_photo_id_is_an_error(ledger: Ledger) -> None:
     with pytest.raises(UnknownIdError, match="there is no photo"):
         ledger.photo(make_photo("nobody").photo_id)
     assert ledger.paths([make_photo("nobody").photo_id]) == {}
@@ -477,14 +475,14 @@ def test_all_folders_around_a_file_are_named() -> None:
     assert folders_around(Root("r", Path("/")), "r") == ("r",)
 
 
-def test_below_means_whole_names() -> None:
+def test_is_below_compares_whole_names() -> None:
     assert is_below(b"a/b", b"a")
     assert is_below(b"a", b"a")
     assert is_below(b"a", b"")
     assert not is_below(b"ab", b"a")
 
 
-def test_only_what_is_certainly_not_there_is_gone(tmp_path: Path) -> None:
+def test_is_gone_only_if_certain(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert is_gone(tmp_path / "no")
@@ -493,7 +491,7 @@ def test_only_what_is_certainly_not_there_is_gone(tmp_path: Path) -> None:
     assert not is_gone(tmp_path / "loop")  # the system can't tell
 
 
-def test_a_ledger_that_knows_files_and_no_photo_yet_is_not_one_that_was_lost(
+def test_a_ledger_with_files_and_no_photo_is_not_empty(
     tmp_path: Path,
 ) -> None:
     with closing(Ledger(tmp_path)) as ledger:

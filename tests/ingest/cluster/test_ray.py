@@ -147,7 +147,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterato
 
 @slow
 @quiet
-def test_a_worker_that_is_killed_costs_nothing_but_time(place: Place) -> None:
+def test_photos_of_a_killed_worker_are_processed_again(place: Place) -> None:
     (place.notes / "kill").touch()
     summary = place.ingest_on_ray()
     assert not (place.notes / "kill").exists()  # a worker died of it
@@ -162,7 +162,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(place: Place) -> None:
 
 @slow
 @quiet
-def test_a_second_run_cuts_nothing_even_if_the_first_did_not_come_to_note_most(
+def test_photos_written_by_a_killed_run_are_not_segmented_again(
     place: Place,
 ) -> None:
     place.ingest_on_ray("noted")
@@ -179,7 +179,7 @@ def test_a_second_run_cuts_nothing_even_if_the_first_did_not_come_to_note_most(
 
 @slow
 @quiet
-def test_what_a_worker_says_of_its_model_reaches_the_person(place: Place) -> None:
+def test_a_workers_model_error_is_raised(place: Place) -> None:
     (place.notes / "fail").touch()
     with pytest.raises(ModelError, match="the model is not well"):
         place.ingest_on_ray("failing")
@@ -207,7 +207,7 @@ def test_without_ray_it_says_how_to_install_it(
     assert "pip install 'segsearch[ray]'" in said
 
 
-def test_where_nothing_listens_it_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_listener_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", _Ray(RuntimeError("not to be asked")))
     with pytest.raises(UsageError, match=r"no Ray cluster answers at '127.0.0.1:1'.*ray start"):
         _enter("127.0.0.1:1")
@@ -220,7 +220,7 @@ def test_where_nothing_listens_it_is_told_at_once(monkeypatch: pytest.MonkeyPatc
         ("Failed to connect to Ray cluster", "W gcs_client.cc: Unauthenticated: InvalidAuthToken"),
     ],
 )
-def test_a_cluster_that_asks_for_a_token_is_told_with_what_to_set(
+def test_a_missing_token_is_an_error_that_names_the_variables_to_set(
     monkeypatch: pytest.MonkeyPatch, error: str, written: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", _Ray(RuntimeError(error), written))
@@ -231,7 +231,7 @@ def test_a_cluster_that_asks_for_a_token_is_told_with_what_to_set(
         _enter("auto")
 
 
-def test_what_a_native_library_writes_stays_off_the_terminal() -> None:
+def test_native_output_does_not_reach_the_terminal() -> None:
     script = (
         "import os, sys\n"
         "from ingest.cluster.stderr import redirected_stderr\n"
@@ -274,7 +274,9 @@ def test_watching_is_for_one_machine(run: Commands, tmp_path: Path) -> None:
     ("cpus", "gpus", "decoders", "segmenters"),
     [(2, 0, 1, 1), (3, 0, 1, 2), (12, 0, 4, 8), (16, 1, 4, 1), (64, 8, 32, 8), (8, 8, 1, 8)],
 )
-def test_workers_are_shared_out(cpus: int, gpus: int, decoders: int, segmenters: int) -> None:
+def test_workers_are_divided_into_decoders_and_segmenters(
+    cpus: int, gpus: int, decoders: int, segmenters: int
+) -> None:
     found = Cluster(cpus, gpus)
     assert (found.decoders, found.segmenters) == (decoders, segmenters)
 

@@ -72,13 +72,13 @@ def test_the_reference_white_of_hdr_is_nearly_white_and_brighter_light_is_bright
         assert converted((0, 0, 0), transfer=transfer) == [0, 0, 0]
 
 
-def test_half_the_light_is_half_the_light() -> None:
+def test_half_the_linear_light_converts_exactly() -> None:
     assert converted((128, 128, 128), transfer=1.0) == [188] * 3
     assert converted((16, 235, 126), is_full_range=False) == pytest.approx([0, 255, 128], abs=1)
 
 
 @given(st.tuples(*[st.floats(0, 1)] * 8), st.sampled_from(["PQ", "HLG", "sRGB", 2.2]))
-def test_no_numbers_can_make_it_fail(primaries: Any, transfer: Any) -> None:
+def test_no_color_numbers_raise(primaries: Any, transfer: Any) -> None:
     image = Image.new("RGB", (2, 2), ORANGE)
     assert srgb_from_space(image, ColorSpace(primaries, transfer)).size == (2, 2)
 
@@ -131,7 +131,7 @@ def test_a_png_s_color_numbers_are_used() -> None:
     assert pixel(png(cicp(VIDEO, 13, full=0))) == converted(ORANGE, is_full_range=False)
 
 
-def test_what_says_more_goes_first() -> None:
+def test_profiles_and_cicp_have_priority_over_gamma() -> None:
     as_p3 = converted(ORANGE, primaries=PRIMARIES[P3])
     assert pixel(png(cicp(P3, 13), PROFILE, gamma(1.0))) == as_p3
     assert pixel(png(PROFILE, gamma(1.0))) == list(ORANGE)
@@ -151,7 +151,7 @@ def test_what_says_more_goes_first() -> None:
         [(b"cHRM", struct.pack(">8I", *(round(v * 100_000) for v in PRIMARIES[1])))],
     ],
 )
-def test_numbers_that_mean_srgb_or_nothing_change_no_pixel(
+def test_srgb_and_unknown_color_numbers_change_no_pixel(
     chunks: list[tuple[bytes, bytes]],
 ) -> None:
     assert pixel(png(*chunks)) == list(ORANGE)
@@ -174,7 +174,7 @@ def test_the_numbers_of_heif_and_avif_are_used(
     assert pixel(marked) == pytest.approx(expected, abs=6)
 
 
-def test_a_heif_s_profile_says_more_than_its_numbers_unless_they_say_hdr() -> None:
+def test_a_heif_profile_has_priority_over_nclx_unless_that_is_hdr() -> None:
     nclx = {"color_primaries": P3, "transfer_characteristics": 13}
     assert color_space_from_info({"nclx_profile": nclx, "icc_profile": b"x"}) is None
     nclx["transfer_characteristics"] = PQ

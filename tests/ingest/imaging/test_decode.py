@@ -91,14 +91,14 @@ def test_every_format_gives_its_pixels_back(image_format: str, options: dict[str
     assert np.abs(photo.rgb.astype(int) - pixels).mean() < 3
 
 
-def test_a_file_is_known_by_its_content_not_by_its_name(tmp_path: Path) -> None:
+def test_the_format_is_recognized_by_content_not_by_name(tmp_path: Path) -> None:
     path = tmp_path / "really-a-png.jpg"
     path.write_bytes(saved(Image.new("RGB", (3, 2), RED)))
     assert decode_photo(path, max_pixels=100, max_bytes=1000).rgb.tolist() == [[list(RED)] * 3] * 2
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP", "TIFF", "PNG", "MPO", "AVIF", "HEIF"])
-def test_of_several_frames_or_pages_the_first_counts(image_format: str) -> None:
+def test_the_first_frame_or_page_is_used(image_format: str) -> None:
     frames = [Image.new("RGB", (32, 32), color) for color in (RED, BLUE)]
     data = saved(frames[0], image_format, save_all=True, append_images=frames[1:])
     assert decode(data).rgb.mean(axis=(0, 1)) == pytest.approx(RED, abs=12)
@@ -106,7 +106,7 @@ def test_of_several_frames_or_pages_the_first_counts(image_format: str) -> None:
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (1, 300), (300, 1)])
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "AVIF", "BMP"])
-def test_the_narrowest_pictures_are_pictures(size_wh: tuple[int, int], image_format: str) -> None:
+def test_one_pixel_wide_pictures_are_decoded(size_wh: tuple[int, int], image_format: str) -> None:
     assert decode(saved(Image.new("RGB", size_wh), image_format)).size_wh == size_wh
 
 
@@ -115,7 +115,7 @@ def test_the_narrowest_pictures_are_pictures(size_wh: tuple[int, int], image_for
 
 @pytest.mark.parametrize("orientation", STORED_FROM_UPRIGHT)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_jpeg_to_be_shown_may_come_smaller_and_says_how_large_it_is(
+def test_a_jpeg_for_display_is_downscaled_and_keeps_its_full_size(
     tmp_path: Path, orientation: int, mode: str
 ) -> None:
     pixels = np.kron(noise(6, 4), np.ones((64, 64, 1), np.uint8))  # 256 x 384
@@ -141,7 +141,7 @@ def test_limits_hold_for_what_is_shown_small(tmp_path: Path) -> None:
         decode_pixels(path, max_pixels=100_000, max_bytes=10**6, at_least_px=40)
 
 
-def test_other_formats_are_shown_whole(tmp_path: Path) -> None:
+def test_other_formats_are_decoded_at_full_size(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     Image.fromarray(noise(64, 96)).save(path)
     shown = decode_pixels(path, max_pixels=10**6, max_bytes=10**6, at_least_px=10)
@@ -168,7 +168,7 @@ def test_every_orientation_comes_out_upright_to_the_pixel(
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 @pytest.mark.parametrize("image_format", ["JPEG", "HEIF", "AVIF"])
-def test_lossy_formats_are_turned_once_and_not_twice(orientation: int, image_format: str) -> None:
+def test_lossy_formats_are_rotated_once(orientation: int, image_format: str) -> None:
     upright = np.kron(noise(2, 3), np.ones((32, 32, 1), np.uint8))
     stored = Image.fromarray(np.ascontiguousarray(STORED_FROM_UPRIGHT[orientation](upright)))
     exif = Image.Exif()
@@ -234,12 +234,12 @@ def test_lab_becomes_rgb() -> None:
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_wide_grey_is_stretched_and_not_clipped(mode: str) -> None:
+def test_32_bit_gray_is_stretched_not_clipped(mode: str) -> None:
     wide = Image.fromarray(np.array([[-1000, 0, 1000, 99000]], np.int32)).convert(mode)
     assert decode(saved(wide, "TIFF")).rgb[0, :, 0].tolist() == [0, 3, 5, 255]
 
 
-def test_wide_grey_of_one_value_is_black() -> None:
+def test_32_bit_gray_of_one_value_is_black() -> None:
     assert decoded_pixel(Image.new("F", (2, 2), 7.5), "TIFF") == [0, 0, 0]
 
 
@@ -248,7 +248,7 @@ def test_floats_that_are_not_finite_are_black() -> None:
     assert decode(saved(odd, "TIFF")).rgb[0, :, 0].tolist() == [0, 0, 128, 255, 0]
 
 
-def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
+def test_16_bit_gray_is_scaled_not_clipped() -> None:
     ramp = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
     for image_format in ("PNG", "TIFF"):
         data = saved(Image.fromarray(ramp), image_format)
@@ -256,7 +256,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "GIF"])
-def test_a_transparent_palette_colour_is_white(image_format: str) -> None:
+def test_a_transparent_palette_color_is_white(image_format: str) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([*RED, *BLUE])
     image.putpixel((1, 0), 1)
@@ -287,7 +287,7 @@ def test_an_embedded_profile_is_converted_to_srgb() -> None:
     ],
     ids=["sRGB itself", "of another space", "garbage", "cut short"],
 )
-def test_a_profile_that_says_nothing_useful_changes_no_pixel(profile: bytes) -> None:
+def test_an_unusable_profile_changes_no_pixel(profile: bytes) -> None:
     data = saved(Image.fromarray(noise()), icc_profile=profile)
     assert np.array_equal(decode(data).rgb, noise())
 
@@ -334,7 +334,7 @@ BESIDE = {
 
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE.keys())
-def test_what_is_beside_a_png_s_pixels_can_not_spoil_them(beside: bytes, last: bool) -> None:
+def test_invalid_png_metadata_does_not_affect_the_pixels(beside: bytes, last: bool) -> None:
     data = png_with(beside, last=last)
     photo = decode_bytes(data, max_pixels=10**6, max_bytes=10**9, name="a.png")
     assert np.array_equal(photo.rgb, noise())
@@ -350,7 +350,7 @@ def test_a_profile_of_more_than_a_megabyte_is_converted() -> None:
     )
 
 
-def test_a_wrong_checksum_of_what_makes_the_pixels_is_damage() -> None:
+def test_a_wrong_checksum_of_a_pixel_chunk_is_damage() -> None:
     data = bytearray(saved(Image.fromarray(noise())))
     data[29] ^= 1  # of the header
     with pytest.raises(UndecodableError, match="is damaged"):
@@ -388,17 +388,17 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 4) + b"IDATxxxx"
 
 
-def test_a_bomb_is_refused_by_its_header_with_the_limit_in_words() -> None:
+def test_too_many_pixels_are_refused_by_the_header_and_the_message_has_the_limit() -> None:
     with pytest.raises(TooLargeError, match=r"60,000 x 60,000 pixels.*limit is 1\.0 million"):
         decode(png_header(60_000, 60_000))
 
 
-def test_our_own_limit_holds_and_not_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_limit_applies_and_not_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert decode(saved(Image.new("RGB", (50, 50)))).size_wh == (50, 50)
 
 
-def test_where_pillows_own_limit_cannot_be_avoided_it_is_put_in_words(
+def test_pillows_decompression_bomb_error_becomes_a_photo_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -431,7 +431,7 @@ def test_too_many_bytes_are_refused_before_they_are_read(tmp_path: Path) -> None
         (b"\xff\xd8\xff\xe0" + bytes(400), "is damaged"),
     ],
 )
-def test_what_is_no_photo_is_refused_in_words(data: bytes, words: str) -> None:
+def test_a_file_that_is_not_a_photo_is_an_error_with_a_remedy(data: bytes, words: str) -> None:
     with pytest.raises(UndecodableError, match=words) as caught:
         decode(data)
     assert str(caught.value).startswith("a.jpg ")
@@ -443,9 +443,7 @@ ONE_SCAN_AND_SEVERAL = pytest.mark.parametrize("options", [{}, {"progressive": T
 
 @pytest.mark.parametrize("missing", [3, 5, 100, 1500])
 @ONE_SCAN_AND_SEVERAL
-def test_a_jpeg_whose_picture_is_not_all_there_is_cut_short(
-    missing: int, options: dict[str, Any]
-) -> None:
+def test_a_jpeg_that_lacks_picture_data_is_truncated(missing: int, options: dict[str, Any]) -> None:
     data = saved(Image.fromarray(noise(64, 64)), "JPEG", **options)
     with pytest.raises(UndecodableError, match="cut short: the end of the picture is missing"):
         decode(data[:-missing])
@@ -454,7 +452,7 @@ def test_a_jpeg_whose_picture_is_not_all_there_is_cut_short(
 @pytest.mark.parametrize("missing", [1, 2])
 @pytest.mark.parametrize("padding", [b"", bytes(100)])
 @ONE_SCAN_AND_SEVERAL
-def test_a_jpeg_that_lacks_its_end_marker_alone_is_whole(
+def test_a_jpeg_that_lacks_only_its_end_marker_is_decoded(
     tmp_path: Path, missing: int, padding: bytes, options: dict[str, Any]
 ) -> None:
     data = saved(Image.fromarray(noise(64, 64)), "JPEG", **options)
@@ -489,7 +487,7 @@ def test_a_file_that_cannot_be_opened_is_refused_with_the_systems_reason(tmp_pat
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(PhotoError, match="is not a file"):
         decode_photo(tmp_path / "pipe.jpg", max_pixels=100, max_bytes=100)
@@ -497,7 +495,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         bytes_sha256(tmp_path / "pipe.jpg")
 
 
-def test_damaged_exif_spoils_neither_the_photo_nor_the_terminal() -> None:
+def test_damaged_exif_is_ignored_silently() -> None:
     broken = b"Exif\0\0II*\0\x08\0\0\0\x09\0\x0f\x01\x02\0\xff\xff\0\0\xff\xff"
     data = saved(Image.fromarray(noise()), exif=broken)
     with ThreadPoolExecutor(4) as threads:  # warnings are errors here, in threads too

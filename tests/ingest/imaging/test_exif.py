@@ -67,7 +67,7 @@ def test_a_date_has_its_own_offset_or_utc(offset: Any, expected: Any) -> None:
     "date", ["0000:00:00 00:00:00", "2021:02:30 10:00:00", "    :  :     :  :  ", "", "0001:01:01",
              "9999:12:31 23:59:59", b"\x00\xff\xfe", 20210704, (1, 2), None],
 )  # fmt: skip
-def test_a_date_that_makes_no_sense_gives_way_to_the_files(date: Any) -> None:
+def test_an_invalid_date_is_replaced_by_the_file_time(date: Any) -> None:
     assert taken_at(date) == FILE_TIME
 
 
@@ -106,7 +106,7 @@ def test_a_camera_is_make_and_model_once(make: Any, model: Any, expected: str | 
     assert camera(make, model) == expected
 
 
-def test_a_name_without_end_is_cut() -> None:
+def test_a_long_camera_name_is_truncated() -> None:
     assert camera("x" * 10_000, None) == "x" * 100
 
 
@@ -140,7 +140,7 @@ def test_seconds_of_nothing_over_nothing_are_none() -> None:
         {"lat": (0.0, 0.0, 0.0), "lon": (0.0, 0.0, 0.0)},
     ],
 )
-def test_a_place_that_makes_no_sense_is_none(changed: dict[str, Any]) -> None:
+def test_an_invalid_location_is_none(changed: dict[str, Any]) -> None:
     assert place(**changed) is None
 
 
@@ -150,7 +150,7 @@ ANY_VALUE = st.one_of(
 
 
 @given(st.dictionaries(st.sampled_from([*range(1, 5), 271, 272, 306, 36867, 36881]), ANY_VALUE))
-def test_no_tag_can_make_it_fail(tags: dict[int, Any]) -> None:
+def test_no_exif_tag_raises(tags: dict[int, Any]) -> None:
     assert facts_from_exif(tags).sort_at.tzinfo is not None
 
 
@@ -210,7 +210,7 @@ def test_a_name_in_utf8_or_latin_1_is_read_from_a_file_as_it_was_written() -> No
     [("25", 250_000), ("007", 7_000), ("1234567", 123_456), ("9   ", 900_000), ("", 0), ("x", 0),
      ("²", 0), (None, 0), (5, 0)],
 )  # fmt: skip
-def test_a_burst_is_sorted_by_fractions_of_a_second(fraction: Any, microsecond: int) -> None:
+def test_photos_of_one_second_are_sorted_by_its_fractions(fraction: Any, microsecond: int) -> None:
     tags = {Base.DateTimeOriginal: "2021:07:04 18:30:05", Base.SubsecTimeOriginal: fraction}
     assert facts_from_exif(tags).sort_at.microsecond == microsecond
 
@@ -274,7 +274,7 @@ def test_every_format_keeps_its_xmp(image_format: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg.xmp", "a.xmp", "a.XMP"])
-def test_a_sidecar_says_when_where_the_file_does_not(tmp_path: Path, name: str) -> None:
+def test_a_sidecar_date_is_used_if_the_file_has_none(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.jpg"
     Image.new("RGB", (2, 2)).save(path)
     (tmp_path / name).write_bytes(DATED)
@@ -302,7 +302,7 @@ def test_sidecars_that_can_not_be_read_say_nothing(tmp_path: Path) -> None:
         ("date:modify", "2009-08-07T06:05:04Z", None),
     ],
 )
-def test_a_png_says_when_in_its_texts(key: str, text: str, expected: str | None) -> None:
+def test_png_texts_have_dates(key: str, text: str, expected: str | None) -> None:
     file, info = io.BytesIO(), PngInfo()
     info.add_text(key, text)
     Image.new("RGB", (2, 2)).save(file, "PNG", pnginfo=info)
@@ -324,6 +324,6 @@ def test_dates_of_taking_go_before_dates_of_saving_and_exif_before_xmp() -> None
 
 
 @given(st.text())
-def test_no_text_can_make_a_date_fail(text: str) -> None:
+def test_no_date_text_raises(text: str) -> None:
     date = date_from_any_text(text)
     assert date is None or date.tzinfo is not None

@@ -50,7 +50,7 @@ def test_the_preview_is_turned_as_the_camera_was(tmp_path: Path) -> None:
     assert right[..., 0].mean() > 200
 
 
-def test_an_upload_is_read_by_its_name(tmp_path: Path) -> None:
+def test_a_raw_upload_is_recognized_by_its_name(tmp_path: Path) -> None:
     pytest.importorskip("rawpy")
     data = save_dng(tmp_path / "a.dng", two_halves()).read_bytes()
     photo = decode_bytes(data, max_pixels=10**7, max_bytes=10**7, name="a.dng")
@@ -117,7 +117,7 @@ def test_a_raw_file_beside_its_jpeg_is_left_out_and_comes_back_without_it(tmp_pa
     ],
     ids=["empty", "no picture", "another shot", "the same shot", "without a date"],
 )
-def test_only_a_picture_of_the_same_shot_takes_a_raw_files_place(
+def test_only_a_picture_of_the_same_shot_replaces_a_raw_file(
     tmp_path: Path, beside: bytes, is_taken: bool
 ) -> None:
     raw_file = save_dng(tmp_path / "IMG_1.DNG", two_halves())

@@ -55,7 +55,7 @@ def worker() -> Iterator[DecodeWorker]:
         yield worker
 
 
-def test_a_photo_comes_back_as_it_is_decoded_here(worker: DecodeWorker, tmp_path: Path) -> None:
+def test_a_child_process_decodes_the_same_photo(worker: DecodeWorker, tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", 1)
     there = worker.decode(path)
     here = decode_photo(path, max_pixels=10**6, max_bytes=10**7)
@@ -71,7 +71,9 @@ def test_a_photo_comes_back_as_it_is_decoded_here(worker: DecodeWorker, tmp_path
     )
 
 
-def test_what_is_wrong_with_a_file_is_told_as_ever(worker: DecodeWorker, tmp_path: Path) -> None:
+def test_errors_in_a_child_process_are_those_of_decode_photo(
+    worker: DecodeWorker, tmp_path: Path
+) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(UndecodableError, match=r"bad\.jpg"):
         worker.decode(tmp_path / "bad.jpg")
@@ -86,7 +88,7 @@ def test_what_is_wrong_with_a_file_is_told_as_ever(worker: DecodeWorker, tmp_pat
         ("leave", r"crashes the decoder \(exit code 7\)"),
     ],
 )
-def test_a_file_that_takes_the_decoder_down_is_refused_and_the_next_is_decoded(
+def test_after_a_decoder_crash_the_next_file_is_decoded(
     worker: DecodeWorker, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, said: str
 ) -> None:
     bad, good = write(tmp_path / f"{name}.png", 1), write(tmp_path / "good.png", 2)
@@ -97,7 +99,7 @@ def test_a_file_that_takes_the_decoder_down_is_refused_and_the_next_is_decoded(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_keeps_the_decoder_busy_is_given_up_and_the_next_is_decoded(
+def test_after_a_decoding_timeout_the_next_file_is_decoded(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with closing(DecodeWorker(replace(LIMITS, timeout_s=0.5), treacherous)) as worker:
@@ -107,7 +109,7 @@ def test_a_file_that_keeps_the_decoder_busy_is_given_up_and_the_next_is_decoded(
     assert capfd.readouterr() == ("", "")
 
 
-def test_waiting_for_a_disk_takes_no_time_of_the_decoder_but_ends_as_well(tmp_path: Path) -> None:
+def test_waiting_for_a_disk_counts_for_elapsed_but_not_cpu_time(tmp_path: Path) -> None:
     with closing(DecodeWorker(replace(LIMITS, timeout_s=0.1), treacherous)) as worker:
         started = time.monotonic()
         with pytest.raises(TooSlowError):
@@ -116,7 +118,7 @@ def test_waiting_for_a_disk_takes_no_time_of_the_decoder_but_ends_as_well(tmp_pa
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no signals there")
-def test_a_decoder_that_was_stopped_for_longer_than_it_may_compute_goes_on(tmp_path: Path) -> None:
+def test_time_in_which_the_decoder_is_suspended_does_not_count(tmp_path: Path) -> None:
     """Ctrl-Z and fg, or a container that is paused."""
     script = (
         "import sys; from pathlib import Path; from ingest.imaging.sandbox import *\n"
@@ -201,9 +203,7 @@ def test_a_worker_that_is_closed_while_it_starts_decodes_nothing(tmp_path: Path)
             worker.decode(write(tmp_path / "hang.png", 1))
 
 
-def test_a_mistake_in_the_program_is_not_blamed_on_the_photo(
-    worker: DecodeWorker, tmp_path: Path
-) -> None:
+def test_a_bug_is_not_reported_as_a_photo_error(worker: DecodeWorker, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a mistake in the program"):
         worker.decode(tmp_path / "mistake.png")
 
@@ -226,7 +226,7 @@ def test_ingest_goes_on_beside_files_that_crash_and_hang(tmp_path: Path) -> None
             assert ledger.skipped() == []
 
 
-def test_a_photo_that_took_too_long_is_tried_once_more_and_then_left(tmp_path: Path) -> None:
+def test_a_decoding_timeout_is_retried_once(tmp_path: Path) -> None:
     tried = tmp_path / "tried"
     with closing(Rig(tmp_path, decode=partial(treacherous_and_counted, tried))) as rig:
         write(rig.photos / "hang.png", 1)

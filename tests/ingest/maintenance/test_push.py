@@ -90,7 +90,7 @@ def test_only_what_is_new_or_changed_is_copied_again(
     assert (said["photos"], said["photos_there"], said["differences"]) == (2, len(PHOTOS) - 1, [])
 
 
-def test_photos_cut_anew_leave_no_old_segments_there(
+def test_pushing_resegmented_photos_deletes_old_segments(
     library: Commands, server: QdrantServer
 ) -> None:
     library("push", "--qdrant", server.url)
@@ -100,7 +100,7 @@ def test_photos_cut_anew_leave_no_old_segments_there(
     assert server.points("segsearch_segments").keys() == vectored().segments.keys()
 
 
-def test_photos_that_the_library_forgot_are_told_and_deleted_only_on_request(
+def test_removed_photos_are_reported_and_deleted_only_with_prune(
     library: Commands, server: QdrantServer
 ) -> None:
     library("push", "--qdrant", server.url)
@@ -127,7 +127,7 @@ def test_after_a_reembed_the_new_vectors_follow(library: Commands, server: Qdran
     assert vectored().photos
 
 
-def test_a_server_that_goes_away_is_waited_for_or_the_next_run_goes_on(
+def test_a_lost_server_is_retried_or_the_next_run_continues(
     library: Commands, server: QdrantServer
 ) -> None:
     flags = ("--qdrant", server.url, "--qdrant-timeout-s", 1)
@@ -150,7 +150,7 @@ def test_a_server_that_goes_away_is_waited_for_or_the_next_run_goes_on(
     assert not said["differences"]
 
 
-def test_a_key_is_sent_and_a_wrong_one_is_told(library: Commands) -> None:
+def test_a_wrong_api_key_is_reported(library: Commands) -> None:
     with qdrant_server(api_key="right") as server:
         flags = ("push", "--qdrant", server.url, "--qdrant-api-key")
         assert "--qdrant-api-key" in library.refused(*flags, "wrong", code=1)
@@ -179,7 +179,7 @@ def test_without_a_server_it_asks_for_one(library: Commands) -> None:
     assert "--qdrant http://localhost:6333" in library.refused("push")
 
 
-def test_what_differs_is_found(tmp_path: Path) -> None:
+def test_differences_are_found(tmp_path: Path) -> None:
     """A photo whose vector is another one there, and one that is not there at all."""
     sample = make_sample(photo_count=3)
     client = QdrantClient(":memory:")

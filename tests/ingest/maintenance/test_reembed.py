@@ -51,7 +51,7 @@ def fresh(run: Commands, *flags: object) -> Any:  # noqa: F811
     return vectored("fresh")
 
 
-def test_it_ends_with_what_an_ingest_with_the_other_encoder_would_have_made(
+def test_reembed_gives_the_vectors_of_an_ingest_with_the_new_encoder(
     run: Commands,  # noqa: F811
 ) -> None:
     run("ingest", "photos")
@@ -74,7 +74,7 @@ def test_another_recipe_is_enough_and_the_encoder_stays(run: Commands) -> None: 
     assert any(not np.allclose(after.segments[key], each) for key, each in before.segments.items())
 
 
-def test_what_is_there_is_not_made_twice(run: Commands) -> None:  # noqa: F811
+def test_existing_vectors_are_not_computed_again(run: Commands) -> None:  # noqa: F811
     run("ingest", "photos")
     assert run("reembed", "--json").json["photos"] == 0  # the library's own
     run(*TO_OTHER)
@@ -100,7 +100,7 @@ def test_rolling_back_and_forth_changes_no_vector(run: Commands) -> None:  # noq
     assert listed[0].endswith("in use")
 
 
-def test_photos_that_came_in_since_are_made_before_going_back(run: Commands) -> None:  # noqa: F811
+def test_rolling_back_embeds_photos_ingested_since(run: Commands) -> None:  # noqa: F811
     run("ingest", "photos")
     run(*TO_OTHER)
     write(Path("photos/new.png"), 41)
@@ -160,7 +160,7 @@ def test_photos_whose_files_are_missing_or_changed_are_named_and_the_old_vectors
     assert_alike(vectored(), first)
 
 
-def test_one_photo_that_cannot_be_reached_does_not_hold_back_the_others(
+def test_one_unreadable_photo_does_not_block_the_switch(
     run: Commands,  # noqa: F811
 ) -> None:
     run("ingest", "photos")
@@ -175,7 +175,7 @@ def test_one_photo_that_cannot_be_reached_does_not_hold_back_the_others(
     assert_alike(vectored(), fresh(run, "--encoder", "other"))
 
 
-def test_hidden_photos_hold_back_nothing_and_those_left_out_get_vectors(
+def test_hidden_photos_do_not_block_the_switch_and_excluded_ones_are_embedded(
     run: Commands,  # noqa: F811
 ) -> None:
     run("ingest", "photos")
@@ -187,7 +187,7 @@ def test_hidden_photos_hold_back_nothing_and_those_left_out_get_vectors(
     assert (said["photos"], len(said["left_out"]), said["in_use"]) == (3, 2, True)
 
 
-def test_a_photo_with_a_damaged_mask_is_named_and_the_others_are_made(
+def test_a_photo_with_a_damaged_mask_is_reported_and_the_others_are_embedded(
     run: Commands,  # noqa: F811
 ) -> None:
     run("ingest", "photos")
@@ -224,7 +224,7 @@ class _Interrupting(ColorEncoder):
         return OTHER.encode_crops(crops)
 
 
-def test_ctrl_c_keeps_what_is_made_and_the_next_run_goes_on(
+def test_ctrl_c_keeps_written_vectors_and_the_next_run_continues(
     run: Commands,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -240,7 +240,7 @@ def test_ctrl_c_keeps_what_is_made_and_the_next_run_goes_on(
     assert_alike(vectored(), fresh(run, "--encoder", "other"))
 
 
-def test_killed_anywhere_and_run_again_it_ends_as_if_left_alone(run: Commands) -> None:  # noqa: F811
+def test_reembed_survives_kills(run: Commands) -> None:  # noqa: F811
     run("ingest", "photos")
     wanted = fresh(run, "--encoder", "other")
     kills = random.Random(os.getpid())
@@ -279,7 +279,7 @@ def served_here() -> Iterator[str]:
             yield address
 
 
-def test_while_the_library_is_served_the_server_goes_on_and_follows(
+def test_a_serving_process_continues_and_switches_to_the_new_vectors(
     run: Commands,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -367,7 +367,7 @@ def test_on_a_server_the_vectors_are_beside_each_other_in_the_same_collections(
     assert_alike(second, fresh(run, "--encoder", "other"))
 
 
-def test_a_server_that_goes_away_meanwhile_is_waited_for(run: Commands) -> None:  # noqa: F811
+def test_a_lost_server_is_retried(run: Commands) -> None:  # noqa: F811
     with qdrant_server() as server:
         run("ingest", "photos", "--qdrant", server.url)
 

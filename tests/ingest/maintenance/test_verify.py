@@ -99,7 +99,7 @@ def thin_segment(mask_hw: NDArray[np.bool_]) -> Segment:
 
 
 @pytest.mark.parametrize("size_wh", [(3000, 4), (4, 3000), (6000, 40), (1, 1200), (2500, 120)])
-def test_masks_of_long_thin_photos_are_whole_however_thin_their_things_are(
+def test_masks_of_photos_with_an_extreme_aspect_ratio_are_valid(
     size_wh: tuple[int, int],
 ) -> None:
     rng = np.random.default_rng(0)
@@ -193,7 +193,7 @@ def damage(rig: Rig, kind: str, key: str) -> None:
         (lambda rig: put_strange_mask(rig, "04", (4, 4)), "does not have the photo's aspect ratio"),
     ],
 )
-def test_a_broken_photo_is_told_of_and_the_next_ingest_makes_it_whole(
+def test_repair_lets_the_next_ingest_segment_a_broken_photo(
     rig: Rig, broken: Callable[[Rig], None], said: str
 ) -> None:
     before = snapshot(rig)
@@ -213,7 +213,7 @@ def test_a_broken_photo_is_told_of_and_the_next_ingest_makes_it_whole(
 @pytest.mark.parametrize(
     ("lost", "asked"), [("bbox_xywh", "nearest_segments"), ("photo_id", "ranked_segments")]
 )
-def test_a_search_that_meets_a_damaged_segment_says_which_and_what_to_do(
+def test_a_search_that_finds_a_damaged_segment_names_it_and_the_remedy(
     rig: Rig, lost: str, asked: str
 ) -> None:
     segment_id = segments_of(rig, photo_of(rig, "1.png"))[0].segment_id
@@ -223,7 +223,7 @@ def test_a_search_that_meets_a_damaged_segment_says_which_and_what_to_do(
         getattr(rig.index, asked)(vector, SearchFilter(), limit=100)
 
 
-def test_a_broken_photo_whose_file_is_gone_stays_as_it_is_and_is_told_of(rig: Rig) -> None:
+def test_a_broken_photo_without_a_file_is_reported_and_not_changed(rig: Rig) -> None:
     lose_segments(rig)
     (rig.photos / "1.png").unlink()
     health = checked(rig)
@@ -232,7 +232,7 @@ def test_a_broken_photo_whose_file_is_gone_stays_as_it_is_and_is_told_of(rig: Ri
     assert checked(rig).faults == health.faults
 
 
-def test_a_broken_photo_with_another_copy_is_done_again(rig: Rig) -> None:
+def test_a_broken_photo_with_another_copy_is_segmented_again(rig: Rig) -> None:
     photo = photo_of(rig, "0.png")
     rig.index.delete_segments(sorted(rig.index.segment_ids_of(photo.photo_id)))
     (rig.photos / "0.png").unlink()
@@ -241,7 +241,7 @@ def test_a_broken_photo_with_another_copy_is_done_again(rig: Rig) -> None:
     assert checked(rig).is_whole
 
 
-def test_what_belongs_to_no_photo_is_deleted(rig: Rig) -> None:
+def test_orphans_are_deleted(rig: Rig) -> None:
     photo, other = photo_of(rig, "1.png"), photo_of(rig, "2.png")
     segments = rig.index.count("segments")
     with rig.ledger() as ledger:
@@ -262,7 +262,7 @@ def test_what_belongs_to_no_photo_is_deleted(rig: Rig) -> None:
     assert rig.ingest().photos_ingested == 2
 
 
-def test_facts_that_search_does_not_know_are_told_to_it(rig: Rig) -> None:
+def test_repair_updates_outdated_facts_in_the_index(rig: Rig) -> None:
     photo = photo_of(rig, "1.png")
     rig.index.update_facts(photo.photo_id, photo.facts.model_copy(update={"camera": "Other"}))
     assert [fault.kind for fault in checked(rig).faults] == ["outdated"]
@@ -290,7 +290,7 @@ def test_a_ledger_whose_rows_contradict_each_other_is_a_fault_that_stays(rig: Ri
     assert [fault.kind for fault in mended(rig).beyond_repair] == ["ledger"]
 
 
-def test_the_command_tells_in_words_and_by_its_exit_code(run: Commands, own: Path) -> None:
+def test_the_verify_command_reports_faults_with_its_exit_code(run: Commands, own: Path) -> None:
     flags = ("--library", own)
     assert run("verify", *flags).out.endswith("all is well\n")
     from api.library.library import Library

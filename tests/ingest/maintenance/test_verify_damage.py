@@ -31,7 +31,7 @@ def overwrite(name: str, offset: int, content: bytes) -> None:
         file.write(content)
 
 
-def test_an_id_map_that_ends_the_process_is_told_and_ends_nothing_else(library: Commands) -> None:
+def test_an_id_map_that_crashes_the_reader_is_a_fault(library: Commands) -> None:
     overwrite("mutable_id_tracker.mappings", 17, b"\xff" * 8)
     ran = library("verify", code=1)
     assert "opening it crashes the process (SIGABRT)" in ran.out
@@ -45,7 +45,7 @@ def test_an_id_map_that_ends_the_process_is_told_and_ends_nothing_else(library: 
     assert library("verify").out.splitlines()[-1] == "all is well"
 
 
-def test_an_index_that_can_not_be_opened_is_told_in_a_sentence(library: Commands) -> None:
+def test_an_index_that_can_not_be_opened_is_one_clear_error(library: Commands) -> None:
     overwrite("segment.json", 0, b"\0" * 40)
     said = library.refused("verify", code=1)
     assert "move that folder away" in said
@@ -66,7 +66,7 @@ def test_records_that_can_not_be_read_are_named_one_by_one(library: Commands) ->
     assert {fault["kind"] for fault in health["faults"]} == {"broken"}
 
 
-def test_a_photo_whose_reading_ends_the_process_is_broken_and_the_others_are_checked(
+def test_a_photo_that_crashes_the_reader_is_broken_and_the_others_are_checked(
     library: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path("crashing").absolute()
@@ -96,7 +96,7 @@ points.PointIndex.photos = photos
 """
 
 
-def test_many_orphans_are_deleted_only_when_that_is_said(library: Commands) -> None:
+def test_many_orphans_are_deleted_only_on_request(library: Commands) -> None:
     for seed in range(20, 32):
         write(Path(f"more/{seed}.png"), seed)
     library("ingest", "more", "--whole-first-from", "0")

@@ -116,7 +116,7 @@ def test_names_match_in_either_normal_form(tmp_path: Path, written: str, named: 
     assert taken(tmp_path) == ["b.jpg"]
 
 
-def test_a_file_in_the_encoding_of_windows_leaves_out_what_it_names(tmp_path: Path) -> None:
+def test_an_ignore_file_in_windows_1252_is_applied(tmp_path: Path) -> None:
     private(tmp_path, "privé").write_bytes("privé/\r\n".encode("cp1252"))
     assert taken(tmp_path) == ["b.jpg"]
 
@@ -130,7 +130,7 @@ def test_a_file_in_the_encoding_of_windows_leaves_out_what_it_names(tmp_path: Pa
         (b"[z-a]\n", "no pattern"),
     ],
 )
-def test_a_file_that_cannot_be_understood_keeps_its_folder_out(
+def test_an_invalid_ignore_file_excludes_its_folder(
     tmp_path: Path, content: bytes, said: str
 ) -> None:
     private(tmp_path / "in").write_bytes(content)
@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_understood_keeps_its_folder_out(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes and devices with names")
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link to nowhere", "link to itself"])
-def test_what_is_no_file_keeps_its_folder_out_and_ends_no_run(tmp_path: Path, kind: str) -> None:
+def test_an_ignore_file_that_is_not_a_file_excludes_its_folder(tmp_path: Path, kind: str) -> None:
     ignore = private(tmp_path / "in")
     (tmp_path / "c.jpg").touch()
     match kind:
@@ -163,7 +163,7 @@ def test_what_is_no_file_keeps_its_folder_out_and_ends_no_run(tmp_path: Path, ki
     assert len(told) == 1
 
 
-def test_a_file_that_may_not_be_read_keeps_its_folder_out(
+def test_an_unreadable_ignore_file_excludes_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private(tmp_path / "in").write_text("private/\n")

@@ -87,7 +87,7 @@ def test_a_mount_point_without_its_disk_hides_nothing_and_is_named(
         assert missing_photos(ledger).photo_ids == ()
 
 
-def test_a_disk_that_is_back_under_another_number_is_the_same_disk(rig: Rig, disks: Disks) -> None:
+def test_a_disk_with_a_new_device_number_is_recognized(rig: Rig, disks: Disks) -> None:
     unmount(rig, disks)
     rig.ingest()
     for name in ("NOT-MOUNTED.txt",):
@@ -112,7 +112,7 @@ def test_another_disk_at_the_same_place_hides_nothing(rig: Rig, disks: Disks) ->
     assert rig.shown() == sorted([*ALL, "photos/nas/new.png"])
 
 
-def test_a_disk_that_is_mounted_over_a_folder_hides_nothing_of_it(rig: Rig, disks: Disks) -> None:
+def test_mounting_a_disk_over_a_folder_hides_no_photo(rig: Rig, disks: Disks) -> None:
     write(rig.photos / "trip/d.png", 5)
     rig.ingest()
     (rig.photos / "trip").rename(rig.folder / "covered")
@@ -123,13 +123,13 @@ def test_a_disk_that_is_mounted_over_a_folder_hides_nothing_of_it(rig: Rig, disk
     assert len(rig.shown()) == 4
 
 
-def test_what_is_deleted_on_a_disk_that_is_there_is_hidden(rig: Rig) -> None:
+def test_deleted_photos_of_a_mounted_disk_are_hidden(rig: Rig) -> None:
     (rig.photos / "nas/b.png").unlink()
     assert rig.ingest().photos_vanished == 1
     assert rig.shown() == [ALL[0], ALL[2]]
 
 
-def test_a_disk_without_any_of_its_photos_may_be_another_one(rig: Rig) -> None:
+def test_a_disk_without_any_known_photo_counts_as_another_disk(rig: Rig) -> None:
     for name in ("nas/b.png", "nas/s/c.png"):
         (rig.photos / name).unlink()
     write(rig.photos / "nas/new.png", 9)  # numbers are given again, to cards and sticks
@@ -140,9 +140,7 @@ def test_a_disk_without_any_of_its_photos_may_be_another_one(rig: Rig) -> None:
         assert missing_photos(ledger).photo_ids == ()
 
 
-def test_a_folder_that_was_a_disk_and_holds_the_photos_itself_now_is_a_folder(
-    rig: Rig, disks: Disks
-) -> None:
+def test_photos_copied_to_the_former_mount_point_are_found(rig: Rig, disks: Disks) -> None:
     del disks.at[rig.photos / "nas"]
     assert rig.ingest().photos_vanished == 0
     (rig.photos / "nas/b.png").unlink()
@@ -151,7 +149,7 @@ def test_a_folder_that_was_a_disk_and_holds_the_photos_itself_now_is_a_folder(
         assert ledger.devices(ledger.roots()[0]) == {b"": 1}
 
 
-def test_the_mount_point_of_a_root_may_hold_a_reminder(rig: Rig, disks: Disks) -> None:
+def test_a_mount_point_may_contain_a_placeholder_file(rig: Rig, disks: Disks) -> None:
     rig.photos.rename(rig.folder / "away")
     rig.photos.mkdir()
     disks.at = {}
@@ -162,7 +160,7 @@ def test_the_mount_point_of_a_root_may_hold_a_reminder(rig: Rig, disks: Disks) -
     assert len(rig.shown()) == 4
 
 
-def test_a_root_that_holds_files_and_no_photo_any_more_hides_nothing(tmp_path: Path) -> None:
+def test_a_root_without_any_photo_left_hides_nothing(tmp_path: Path) -> None:
     with closing(Rig(tmp_path)) as rig:
         write(rig.photos / "s/a.png", 1)
         rig.ingest()
@@ -173,7 +171,7 @@ def test_a_root_that_holds_files_and_no_photo_any_more_hides_nothing(tmp_path: P
         assert "empty of photos" in summary.notices[0]
 
 
-def test_a_folder_that_is_merely_empty_is_hidden_and_named(tmp_path: Path) -> None:
+def test_photos_of_an_emptied_folder_are_hidden_and_the_folder_is_reported(tmp_path: Path) -> None:
     with closing(Rig(tmp_path)) as rig:
         for seed, name in enumerate(("a.png", "trip/b.png", "trip/day/c.png", "other/d.png")):
             write(rig.photos / name, seed)
@@ -188,7 +186,9 @@ def test_a_folder_that_is_merely_empty_is_hidden_and_named(tmp_path: Path) -> No
         assert rig.shown() == ["photos/a.png", "photos/other/d.png"]
 
 
-def test_photos_whose_disk_or_file_is_back_or_away_are_not_missing(rig: Rig, disks: Disks) -> None:
+def test_photos_with_an_unmounted_disk_or_a_restored_file_are_not_missing(
+    rig: Rig, disks: Disks
+) -> None:
     (rig.photos / "nas/b.png").rename(rig.folder / "b.png")
     write(rig.photos / "gone.png", 8)
     rig.ingest()
@@ -218,7 +218,7 @@ def test_a_folder_in_a_root_can_be_forgotten(rig: Rig, disks: Disks) -> None:
     assert rig.ingest().notices == ()
 
 
-def test_devices_are_noted_where_they_begin() -> None:
+def test_a_device_map_has_mount_points_only() -> None:
     seen = DeviceMap()
     for below, device in ((b"", 1), (b"a", 1), (b"a/b", 2), (b"a/b/c", 2), (b"d", 1), (b"e/f", 1)):
         seen.note(below, device)

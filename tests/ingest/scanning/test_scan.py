@@ -107,7 +107,7 @@ def test_changed_content_is_new_and_the_same_content_elsewhere_is_not(scan: Scan
     assert (scan.tally.updated, scan.tally.unchanged, scan.tally.vanished) == (1, 1, 0)
 
 
-def test_photos_cut_otherwise_are_new_when_asked_for(scan: Scan) -> None:
+def test_photos_segmented_with_other_settings_are_new_on_request(scan: Scan) -> None:
     finished(scan)
     assert scan.new(policy=RescanPolicy("f00d")) == []
     assert len(scan.new(policy=RescanPolicy("beef"))) == 3
@@ -163,13 +163,13 @@ def test_roots_in_a_folder_are_looked_through_on_their_own(scan: Scan) -> None:
     ]
 
 
-def test_what_is_neither_there_nor_known_is_refused_before_anything_is_noted(scan: Scan) -> None:
+def test_an_unknown_missing_path_is_refused_before_anything_is_written(scan: Scan) -> None:
     with pytest.raises(UsageError, match="typo is not there"):
         scopes_from_paths([scan.folder, scan.folder / "typo"], scan.ledger)
     assert scan.ledger.roots() == []
 
 
-def test_a_known_folder_that_is_gone_is_no_mistake(scan: Scan) -> None:
+def test_a_deleted_known_folder_is_not_an_error(scan: Scan) -> None:
     finished(scan)
     for name in ("s/t/c.jpg", "s/b.jpg"):
         (scan.folder / name).unlink()
@@ -180,13 +180,13 @@ def test_a_known_folder_that_is_gone_is_no_mistake(scan: Scan) -> None:
     assert scan.tally.vanished == 0
 
 
-def test_a_link_to_nowhere_is_no_photo_and_no_bad_file(scan: Scan) -> None:
+def test_a_broken_link_is_neither_a_photo_nor_reported(scan: Scan) -> None:
     (scan.folder / "dangling.jpg").symlink_to(scan.folder / "nowhere.jpg")
     assert "dangling.jpg" not in scan.new()
     assert scan.tally.skipped == []
 
 
-def test_a_dead_mount_is_absent_and_no_crash(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_mount_counts_as_absent(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
     finished(scan)
     stat = Path.stat
 
@@ -205,7 +205,7 @@ def test_a_dead_mount_is_absent_and_no_crash(scan: Scan, monkeypatch: pytest.Mon
     assert "not there" in scan.tally.notices[0]
 
 
-def test_what_an_ignore_file_names_later_is_gone_until_it_no_longer_does(scan: Scan) -> None:
+def test_a_new_ignore_file_hides_photos_until_it_is_removed(scan: Scan) -> None:
     finished(scan)
     ignore = scan.folder / ".segsearchignore"
     ignore.write_text("t/\n")
@@ -218,7 +218,7 @@ def test_what_an_ignore_file_names_later_is_gone_until_it_no_longer_does(scan: S
     assert (scan.tally.unchanged, scan.tally.updated) == (2, 1)
 
 
-def test_patterns_count_from_the_outermost_root_whatever_is_named(scan: Scan) -> None:
+def test_patterns_are_relative_to_the_outermost_root(scan: Scan) -> None:
     finished(scan)
     (scan.folder / ".segsearchignore").write_text("/s/t/\n")
     assert scan.new(scan.folder / "s") == []
@@ -227,7 +227,7 @@ def test_patterns_count_from_the_outermost_root_whatever_is_named(scan: Scan) ->
     assert "is left out by a pattern" in scan.tally.notices[0]
 
 
-def test_an_inner_root_obeys_the_patterns_of_the_folders_around_it(scan: Scan) -> None:
+def test_patterns_of_parent_folders_apply_to_nested_roots(scan: Scan) -> None:
     for name in scan.new(scan.folder / "s/t"):
         scan.finish(name)
     scan.new()
@@ -236,13 +236,13 @@ def test_an_inner_root_obeys_the_patterns_of_the_folders_around_it(scan: Scan) -
     assert scan.tally.excluded == 1
 
 
-def test_a_file_that_is_named_is_taken_although_a_pattern_leaves_it_out(scan: Scan) -> None:
+def test_a_given_file_is_ingested_although_a_pattern_excludes_it(scan: Scan) -> None:
     scan.ledger.add_root(scan.folder)
     assert scan.new(scan.folder / "a.jpg", exclude=("*.jpg",)) == ["a.jpg"]
     assert scan.new(exclude=("*.jpg",)) == []
 
 
-def test_a_folder_whose_ignore_file_is_wrong_keeps_what_was_known_and_is_told_of(
+def test_a_folder_with_an_invalid_ignore_file_keeps_its_photos_and_is_reported(
     scan: Scan,
 ) -> None:
     finished(scan)
@@ -254,7 +254,7 @@ def test_a_folder_whose_ignore_file_is_wrong_keeps_what_was_known_and_is_told_of
     assert "line that is not a pattern" in reason
 
 
-def test_a_pattern_that_is_none_is_wrong_usage(scan: Scan) -> None:
+def test_an_invalid_pattern_is_a_usage_error(scan: Scan) -> None:
     with pytest.raises(UsageError, match="exclude"):
         scan.new(exclude=("!",))
 
@@ -278,7 +278,7 @@ def test_a_name_that_is_not_utf_8_is_known_again(scan: Scan) -> None:
     assert scan.tally.vanished == 1
 
 
-def test_a_name_in_other_case_is_a_move_and_costs_nothing(scan: Scan) -> None:
+def test_renaming_a_file_to_another_case_needs_no_inference(scan: Scan) -> None:
     finished(scan)
     (scan.folder / "a.jpg").rename(scan.folder / "A.JPG")
     assert scan.new() == []
@@ -286,7 +286,7 @@ def test_a_name_in_other_case_is_a_move_and_costs_nothing(scan: Scan) -> None:
     assert len(list(scan.ledger.present_files())) == 3
 
 
-def test_where_both_spellings_name_one_file_only_the_one_that_is_listed_counts(
+def test_of_two_spellings_of_one_file_the_listed_one_counts(
     scan: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on the disks of macOS and Windows, where the old spelling still answers."""
@@ -310,7 +310,7 @@ def test_where_both_spellings_name_one_file_only_the_one_that_is_listed_counts(
 
 
 @pytest.mark.parametrize("how", ["gone", "left out", "other spelling"])
-def test_much_that_is_gone_or_left_out_costs_steps_in_proportion(
+def test_vanished_and_excluded_files_take_linear_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Counted, not timed: statements that SQLite runs, and files that are looked at."""
@@ -363,7 +363,7 @@ def steps_for(folder: Path, files: int, how: str, patch: pytest.MonkeyPatch) -> 
     return counted
 
 
-def test_a_file_of_unknown_content_that_went_away_is_no_photo_lost(scan: Scan) -> None:
+def test_a_vanished_file_without_a_photo_hides_nothing(scan: Scan) -> None:
     (scan.folder / "bad.jpg").write_text("bad")
     scan.new()
     assert scan.ledger.counts()["files_waiting"] == 0

@@ -37,7 +37,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
-def test_pictures_in_them_are_not_looked_at(rig: Rig) -> None:
+def test_pictures_in_system_folders_are_ignored(rig: Rig) -> None:
     for seed, folder in enumerate(KEPT_BY_SYSTEMS, start=1):
         write(rig.photos / "trip" / folder / "x.png", seed)
     write(rig.photos / "recycle/b.png", 90)
@@ -47,7 +47,7 @@ def test_pictures_in_them_are_not_looked_at(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("folder", ["@eaDir", "old/Photos.photoslibrary/originals", "quiet/deep"])
-def test_one_that_is_named_is_taken_and_followed_from_then_on(rig: Rig, folder: str) -> None:
+def test_a_given_system_folder_is_ingested_and_stays_a_root(rig: Rig, folder: str) -> None:
     write(rig.photos / folder / "b.png", 1)
     (rig.photos / "quiet").mkdir(exist_ok=True)
     (rig.photos / "quiet/.nomedia").touch()
@@ -75,19 +75,19 @@ def test_a_folder_with_nomedia_is_left_out_as_long_as_it_has_it(rig: Rig) -> Non
     assert (rig.segmenter.photos_segmented, len(rig.shown())) == (0, 3)
 
 
-def test_a_root_with_nomedia_is_taken_since_it_was_named(rig: Rig) -> None:
+def test_a_given_root_with_nomedia_is_ingested(rig: Rig) -> None:
     (rig.photos / ".nomedia").touch()
     assert rig.ingest().photos_ingested == 1
 
 
-def test_a_root_below_such_a_folder_is_a_root_like_others(tmp_path: Path) -> None:
+def test_a_root_below_a_system_folder_is_ingested(tmp_path: Path) -> None:
     root = tmp_path / "#recycle" / "photos"
     assert not is_in_system_folder(root, root)
     assert not is_in_system_folder(root / "trip", root)
     assert is_in_system_folder(root / "@eaDir/x", root)
 
 
-def test_a_watch_looks_at_none_of_them(rig: Rig) -> None:
+def test_a_watch_ignores_system_folders(rig: Rig) -> None:
     write(rig.photos / "@eaDir/b.png", 1)
     (rig.photos / "s").mkdir()
     rig.ingest()
@@ -97,7 +97,7 @@ def test_a_watch_looks_at_none_of_them(rig: Rig) -> None:
         assert found.deep == [rig.photos]
 
 
-def test_links_lead_to_places_in_roots_and_elsewhere_only_if_asked(rig: Rig) -> None:
+def test_links_outside_the_roots_are_followed_only_on_request(rig: Rig) -> None:
     write(rig.folder / "elsewhere/b.png", 1)
     (rig.photos / "link").symlink_to(rig.folder / "elsewhere")
     summary = rig.ingest()

@@ -40,18 +40,18 @@ def test_hidden_files_and_hidden_folders_are_left_out(tmp_path: Path) -> None:
     assert walked(tmp_path) == ["a.jpg"]
 
 
-def test_a_library_folder_hides_none_of_the_photos_around_or_in_it(tmp_path: Path) -> None:
+def test_photos_beside_or_inside_the_library_folder_are_ingested(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "segsearch.json", "index/segment.dat", "pictures/ab/cd.val")
     touch(tmp_path, "other/segsearch.json", "other/b.jpg")
     assert walked(tmp_path) == ["a.jpg", "other/b.jpg"]
 
 
-def test_a_hidden_folder_that_is_named_is_walked(tmp_path: Path) -> None:
+def test_a_given_hidden_folder_is_walked(tmp_path: Path) -> None:
     touch(tmp_path, ".photos/a.jpg")
     assert walked(tmp_path / ".photos") == ["a.jpg"]
 
 
-def test_a_file_that_is_named_is_taken_whatever_its_extension(tmp_path: Path) -> None:
+def test_a_given_file_is_taken_whatever_its_extension(tmp_path: Path) -> None:
     touch(tmp_path, "photo.backup")
     assert list(iter_photo_files(tmp_path / "photo.backup")) == [tmp_path / "photo.backup"]
 
@@ -81,7 +81,7 @@ def test_links_are_followed_once_and_real_paths_win(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere paths end at 1,024 bytes or less")
-def test_folders_may_nest_deeper_than_the_interpreter_recurses(tmp_path: Path) -> None:
+def test_folders_may_be_nested_deeper_than_the_recursion_limit(tmp_path: Path) -> None:
     depths = range(1, sys.getrecursionlimit() + 100)
     folders = [tmp_path / "/".join("d" * depth) for depth in depths]
     for folder in folders:
@@ -94,7 +94,7 @@ def test_folders_may_nest_deeper_than_the_interpreter_recurses(tmp_path: Path) -
         folder.rmdir()
 
 
-def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(
+def test_unreadable_folders_are_reported_and_the_walk_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(tmp_path, "a.jpg", "locked/b.jpg", "z.jpg")
@@ -130,13 +130,13 @@ UNUSUAL = ("Screenshot at 3.45.12\u202fPM.png", "v\u00a013.png", "\u3000.png", "
 @pytest.mark.parametrize(
     "name", [*UNUSUAL, "a\x1b[2J\nb.jpg", r"caf\xe9.jpg", "100%.jpg", "été.jpg"]
 )
-def test_programs_are_told_the_name_itself(tmp_path: Path, name: str) -> None:
+def test_path_text_keeps_utf8_names(tmp_path: Path, name: str) -> None:
     assert path_text(tmp_path / name) == f"{tmp_path}/{name}"
     assert json.loads(json.dumps(path_text(tmp_path / name))) == f"{tmp_path}/{name}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only here file names are any bytes")
-def test_a_name_that_is_no_text_is_spelled_as_a_url_that_leads_back_to_it(tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf8_is_written_as_a_file_url(tmp_path: Path) -> None:
     names = [b"caf\xe9.jpg", b"caf\xe8.jpg", b"caf%E9.jpg", rb"caf\xe9.jpg", b"\xff\\100%.jpg"]
     texts = []
     for name in names:
@@ -159,7 +159,7 @@ def test_an_ignore_file_leaves_out_what_git_would_leave_out(tmp_path: Path) -> N
     assert walked(tmp_path) == ["2024/d.png", "2024/e.jpg", "a.jpg", "top.png"]
 
 
-def test_patterns_that_are_given_count_from_the_folder_and_files_may_take_back(
+def test_ignore_files_override_given_patterns(
     tmp_path: Path,
 ) -> None:
     touch(tmp_path, "a.jpg", "s/a.jpg", "s/b.jpg", "t/b.jpg")

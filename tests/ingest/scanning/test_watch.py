@@ -44,7 +44,7 @@ WITHIN_S = 60.0
 BOTH_START_WITHIN_S = 240.0  # two processes load models, the server and the one that watches
 
 
-def test_a_file_that_is_still_written_waits_until_it_no_longer_changes(tmp_path: Path) -> None:
+def test_a_file_being_written_waits_until_it_no_longer_changes(tmp_path: Path) -> None:
     path, settling = tmp_path / "a.jpg", Debouncer()
     path.write_bytes(b"1")
     settling.note([path], 0.0)
@@ -65,7 +65,7 @@ def test_many_changes_are_one_batch_and_what_is_gone_settles_too(tmp_path: Path)
     assert settling.settled(2.0 + SETTLED_S) == set(paths)
 
 
-def test_a_burst_without_an_end_is_looked_at_but_for_what_is_being_written(tmp_path: Path) -> None:
+def test_an_endless_burst_is_scanned_except_for_files_being_written(tmp_path: Path) -> None:
     settling, done, busy = Debouncer(), tmp_path / "done.jpg", tmp_path / "busy.jpg"
     done.touch()
     settling.note([done], 0.0)
@@ -89,11 +89,11 @@ def where(rig: Rig, *changed: str) -> ScanTargets:
         return scan_targets([rig.photos / name for name in changed], ledger)
 
 
-def test_of_a_changed_file_its_folder_is_looked_at_and_not_those_in_it(rig: Rig) -> None:
+def test_a_changed_file_causes_a_shallow_scan_of_its_folder(rig: Rig) -> None:
     assert where(rig, "s/b.png", "s/new.jpg", "s/IMG.DNG") == ScanTargets([], [rig.photos / "s"])
 
 
-def test_a_new_folder_is_looked_through_and_a_known_one_that_is_gone(rig: Rig) -> None:
+def test_new_folders_and_deleted_known_folders_are_scanned(rig: Rig) -> None:
     (rig.photos / "new").mkdir()
     shutil.rmtree(rig.photos / "s/t")
     assert where(rig, "new", "s/t", "s/t/c.png", "never") == ScanTargets(
@@ -105,7 +105,7 @@ def test_an_ignore_file_changes_all_that_lies_below(rig: Rig) -> None:
     assert where(rig, "s/.segsearchignore", "s/b.png") == ScanTargets([rig.photos / "s"], [])
 
 
-def test_what_is_no_photo_is_nothing_to_look_at(rig: Rig) -> None:
+def test_changes_of_other_files_cause_no_scan(rig: Rig) -> None:
     (rig.photos / "notes.txt").touch()
     assert not where(rig, "notes.txt", "gone.tmp")
 
@@ -126,7 +126,7 @@ def look_at(rig: Rig, *deep: Path, **how: Any) -> IngestSummary:
     return ingest(deep, rig.ingest_context(), Quiet(), watch=WatchScope(**how))
 
 
-def test_a_shallow_look_sees_one_folder_and_leaves_what_lies_deeper(rig: Rig) -> None:
+def test_a_shallow_scan_covers_one_folder_without_subfolders(rig: Rig) -> None:
     write(rig.photos / "s/new.png", 7)
     write(rig.photos / "s/t/newer.png", 8)
     for name in ("s/b.png", "s/t/c.png"):
@@ -136,14 +136,14 @@ def test_a_shallow_look_sees_one_folder_and_leaves_what_lies_deeper(rig: Rig) ->
     assert rig.shown() == ["photos/a.png", "photos/s/new.png", "photos/s/t/c.png"]
 
 
-def test_a_file_that_is_busy_is_left_as_it_was(rig: Rig) -> None:
+def test_a_file_being_written_is_left_unchanged(rig: Rig) -> None:
     new, changed = write(rig.photos / "new.png", 7), write(rig.photos / "a.png", 8)
     summary = look_at(rig, rig.photos, busy=frozenset((new, changed)))
     assert (summary.photos_ingested, summary.photos_vanished) == (0, 0)
     assert look_at(rig, rig.photos).photos_ingested == 2
 
 
-def test_much_that_is_gone_at_once_is_asked_about_and_a_move_is_not(tmp_path: Path) -> None:
+def test_the_guard_stops_large_deletions_but_not_moves(tmp_path: Path) -> None:
     with closing(Rig(tmp_path)) as rig:
         for seed in range(30):
             write(rig.photos / f"{seed % 2}/{seed}.png", seed)
@@ -161,7 +161,7 @@ def test_much_that_is_gone_at_once_is_asked_about_and_a_move_is_not(tmp_path: Pa
         assert look_at(rig, rig.photos, guard=DeletionGuard()).photos_vanished == 10
 
 
-def test_what_goes_bit_by_bit_is_asked_about_like_what_goes_at_once(tmp_path: Path) -> None:
+def test_gradual_deletions_count_like_one_large_deletion(tmp_path: Path) -> None:
     passed_s = 0.0
     caution = DeletionGuard(lambda: passed_s)
     with closing(Rig(tmp_path)) as rig:
@@ -228,7 +228,7 @@ def watcher(tmp_path: Path) -> Iterator[Watcher]:
         yield watcher
 
 
-def test_what_comes_changes_moves_and_goes_is_followed(watcher: Watcher) -> None:
+def test_added_changed_moved_and_deleted_files_are_followed(watcher: Watcher) -> None:
     write(watcher.photos / "a.png", 1)
     write(watcher.photos / "s/b.png", 2)
     watcher.wait_until_shown("first.png", "a.png", "s/b.png")
@@ -268,7 +268,7 @@ def test_a_root_that_is_unmounted_keeps_its_photos_and_is_watched_again(tmp_path
         watcher.wait_until_shown("first.png", "a.png", "b.png", "c.png")
 
 
-def test_when_a_root_comes_or_goes_the_others_are_looked_through_too(tmp_path: Path) -> None:
+def test_when_a_root_appears_or_disappears_all_roots_are_scanned(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
@@ -283,7 +283,7 @@ def test_when_a_root_comes_or_goes_the_others_are_looked_through_too(tmp_path: P
         changes.close()
 
 
-def test_where_the_system_has_no_watch_left_folders_are_looked_through_again_and_again(
+def test_watching_falls_back_to_polling_without_free_watches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(watching, "POLL_S", 0.2)
@@ -303,7 +303,7 @@ def test_where_the_system_has_no_watch_left_folders_are_looked_through_again_and
     assert "max_user_watches" in said
 
 
-def test_a_system_that_cannot_watch_at_all_is_no_end_of_the_watch(
+def test_watching_falls_back_to_polling_where_inotify_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "POLL_S", 0.2)
@@ -324,7 +324,7 @@ def test_a_system_that_cannot_watch_at_all_is_no_end_of_the_watch(
         changes.close()
 
 
-def test_this_machine_can_watch_a_folder_more() -> None:
+def test_can_watch_more_adds_a_watch() -> None:
     assert can_watch_more()
 
 
@@ -364,7 +364,7 @@ def test_a_server_watches_a_disk_that_is_away_and_no_folder_that_never_was(tmp_p
         assert set(told.read_text().split("\n")) == {str(here), str(away)}
 
 
-def test_who_watches_for_a_server_ends_with_it_however_it_ends() -> None:
+def test_the_watcher_ends_with_its_server() -> None:
     wait = "from api.services.watch import end_with_parent as e; import time; e(); time.sleep(600)"
     with subprocess.Popen(
         [sys.executable, "-c", wait], stdin=subprocess.PIPE, stderr=subprocess.PIPE
@@ -379,7 +379,7 @@ def test_who_watches_for_a_server_ends_with_it_however_it_ends() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no list of open files")
-def test_many_looks_leave_nothing_open(watcher: Watcher) -> None:
+def test_repeated_checks_leave_no_descriptor_open(watcher: Watcher) -> None:
     def left_open() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 

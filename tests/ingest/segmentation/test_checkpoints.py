@@ -58,7 +58,7 @@ def test_a_config_may_be_named_as_sam2_names_it(tiny: Path, config: str) -> None
         "facebook/sam2.1-hiera-large",
     ],
 )
-def test_every_size_is_told_by_its_shapes(name: str) -> None:
+def test_the_config_is_determined_by_the_shapes(name: str) -> None:
     from ingest.segmentation.checkpoints import _config_name
 
     config, _ = HF_MODEL_ID_TO_FILENAMES[name]
@@ -81,7 +81,7 @@ def test_a_hub_name_is_taken_from_the_cache_without_a_network(
     assert found.fingerprint == load_segmenter(str(tiny)).fingerprint
 
 
-def test_a_hub_out_of_reach_is_one_error_that_names_ways_on(
+def test_an_unreachable_hub_is_an_error_with_remedies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -129,7 +129,7 @@ class Trap:
         return (pytest.fail, ("code in a checkpoint was run",))
 
 
-def test_a_checkpoint_is_data_and_never_code(tmp_path: Path) -> None:
+def test_loading_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     path = tmp_path / "trap.pt"
     torch.save({"model": Trap()}, path)
     with pytest.raises(ModelError, match="not a SAM 2 checkpoint"):
@@ -137,21 +137,21 @@ def test_a_checkpoint_is_data_and_never_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps([1, 2])])
-def test_a_file_that_is_no_checkpoint_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_a_model_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.pt"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"bad\.pt is not a SAM 2 checkpoint"):
         load_segmenter(str(path))
 
 
-def test_weights_without_the_wrapping_dict_are_refused_in_words(tmp_path: Path) -> None:
+def test_weights_without_the_model_key_are_a_model_error(tmp_path: Path) -> None:
     path = tmp_path / "bare.pt"
     torch.save({"weight": torch.zeros(2)}, path)
     with pytest.raises(ModelError, match='the weights under "model"'):
         load_segmenter(str(path))
 
 
-def test_a_config_of_another_size_is_refused_in_words(tiny: Path) -> None:
+def test_a_config_of_another_size_is_a_model_error(tiny: Path) -> None:
     with pytest.raises(ModelError, match=r"does not fit the config sam2\.1_hiera_l"):
         load_segmenter(str(tiny), config="sam2.1_hiera_l")
 
@@ -162,6 +162,6 @@ def test_only_configs_that_ship_with_sam2_are_used(tiny: Path, config: str) -> N
         load_segmenter(str(tiny), config=config)
 
 
-def test_a_name_that_is_neither_file_nor_model_is_refused_with_the_known_names() -> None:
+def test_an_unknown_model_name_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(ModelError, match=r"facebook/sam2\.1-hiera-small"):
         load_segmenter("facebook/sam9")

@@ -48,7 +48,7 @@ def masks(seed: int) -> NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_pixels_are_those_of_which_half_is_covered(seed: int) -> None:
+def test_half_covered_pixels_are_inside(seed: int) -> None:
     mask_hw = masks(seed)
     rng = np.random.default_rng(seed)
     height, width = mask_hw.shape
@@ -58,12 +58,12 @@ def test_pixels_are_those_of_which_half_is_covered(seed: int) -> None:
     assert np.array_equal(array_from_mask(small), by_area(mask_hw, small_wh))
 
 
-def test_a_mask_of_nothing_stays_one() -> None:
+def test_an_empty_mask_stays_empty() -> None:
     nothing = mask_from_array(np.zeros((9, 12), np.bool_))
     assert not array_from_mask(downsampled(nothing, (4, 3))).any()
 
 
-def test_a_large_mask_is_shrunk_as_pillow_does_but_for_its_edge() -> None:
+def test_downsampling_agrees_with_pillow_except_at_edges() -> None:
     y, x = np.mgrid[:1500, :2000]
     mask_hw = (y - 700) ** 2 + (x - 900) ** 2 < 500**2
     size_wh = fitted_size((2000, 1500), 1024)
@@ -78,7 +78,7 @@ def test_a_large_mask_is_shrunk_as_pillow_does_but_for_its_edge() -> None:
         (mask_from_array(np.ones((8, 8), np.bool_)), (9, 8), "can't be shrunk"),
     ],
 )
-def test_damaged_masks_and_growing_are_errors(
+def test_damaged_masks_and_upsampling_are_errors(
     mask: Mask, size_wh: tuple[int, int], why: str
 ) -> None:
     with pytest.raises(ValueError, match=why):

@@ -96,7 +96,7 @@ def test_the_tile_size_does_not_change_masks(
     np.testing.assert_allclose(tiled, whole, atol=float(whole.abs().max()) * 1e-5)
 
 
-def test_tiles_leave_what_the_photo_shares_as_it_was(predictor: SAM2ImagePredictor) -> None:
+def test_tiled_decoding_does_not_change_shared_tensors(predictor: SAM2ImagePredictor) -> None:
     with torch.inference_mode():
         decoder = TiledDecoder(predictor.model)
         photo = decoder.photo_tokens(predictor._features)

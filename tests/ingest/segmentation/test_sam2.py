@@ -88,9 +88,7 @@ def test_automatic_masks_are_those_of_sam2_on_real_photos(segmenter: Sam2Segment
 
 
 @pytest.mark.parametrize("min_area_px", [20, 400])
-def test_small_regions_go_as_in_sam2s_opencv_step(
-    segmenter: Sam2Segmenter, min_area_px: int
-) -> None:
+def test_small_regions_are_removed_as_by_sam2(segmenter: Sam2Segmenter, min_area_px: int) -> None:
     parameters = replace(GRID, min_mask_region_area=min_area_px)
     rgb = draw_scene(8, (300, 260)).image
     ours = segmenter.automatic(rgb, parameters)
@@ -142,7 +140,7 @@ def test_threads_that_others_start_keep_all_of_torchs_threads() -> None:
     assert ran.stdout.split("\n")[0] == "[1, 3, 3]"
 
 
-def test_adaptive_points_leave_out_what_is_found_and_nothing_else(
+def test_adaptive_points_skip_points_in_found_masks_only(
     segmenter: Sam2Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rgb = draw_scene(5, (320, 240)).image
@@ -170,7 +168,7 @@ def test_adaptive_points_leave_out_what_is_found_and_nothing_else(
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5, 16, 33])
-def test_the_stages_of_adaptive_points_are_the_grid(side: int) -> None:
+def test_the_passes_of_adaptive_points_are_the_grid(side: int) -> None:
     passes = _grid_passes(side**2)
     assert sorted(np.concatenate(passes)) == list(range(side**2))
     assert len(passes[0]) <= max(1, (side + 2) // 4) ** 2
@@ -181,7 +179,7 @@ def test_a_photo_without_masks_gives_none_even_with_crop_layers(segmenter: Sam2S
     assert segmenter.automatic(np.full((64, 80, 3), 120, np.uint8), parameters) == []
 
 
-def test_crop_layers_that_a_thin_photo_cannot_have_are_left_out(segmenter: Sam2Segmenter) -> None:
+def test_crop_layers_with_empty_crops_are_dropped(segmenter: Sam2Segmenter) -> None:
     rgb = _noise((50, 1))
     with_layers = segmenter.automatic(rgb, replace(GRID, crop_n_layers=2))
     assert with_layers == segmenter.automatic(rgb, GRID)
@@ -299,7 +297,7 @@ def test_masks_without_pixels_are_left_out(
     assert (only.area_px, only.predicted_iou) == (1, 0.5)
 
 
-def test_a_box_that_reaches_beyond_the_photo_means_the_part_within(
+def test_a_box_is_clipped_to_the_photo(
     segmenter: Sam2Segmenter,
 ) -> None:
     photo = segmenter.encode(draw_scene(11, (320, 240)).image)
@@ -322,7 +320,7 @@ def test_one_encoding_answers_many_prompts_and_others_in_between(
     assert before == segmenter.encode(first).masks(click)
 
 
-def test_a_click_cuts_what_was_clicked(segmenter: Sam2Segmenter) -> None:
+def test_a_click_selects_the_clicked_segment(segmenter: Sam2Segmenter) -> None:
     best = []
     for seed in range(12):
         scene = draw_scene(seed, (320, 240))
@@ -350,7 +348,7 @@ def test_a_click_cuts_what_was_clicked(segmenter: Sam2Segmenter) -> None:
         (Prompt(box_xywh=Box(-9, -9, 9, 9)), "covers nothing"),
     ],
 )
-def test_a_prompt_that_makes_no_sense_is_refused_in_words(
+def test_an_invalid_prompt_is_a_usage_error(
     segmenter: Sam2Segmenter, prompt: Prompt, told: str
 ) -> None:
     photo = segmenter.encode(_noise((64, 48)))
@@ -396,7 +394,7 @@ def test_float16_finds_the_exact_masks(segmenter: Sam2Segmenter) -> None:
         ("output_hypernetworks_mlps.2.layers.2", 1e7),  # logits
     ],
 )
-def test_weights_that_exceed_the_range_of_float16_go_on_in_bfloat16(
+def test_float16_overflow_switches_to_bfloat16(
     segmenter: Sam2Segmenter, caplog: pytest.LogCaptureFixture, name: str, factor: float
 ) -> None:
     rgb = draw_scene(3, (120, 90)).image
@@ -412,7 +410,7 @@ def test_weights_that_exceed_the_range_of_float16_go_on_in_bfloat16(
     assert half._sam.decoder.dtype == torch.bfloat16  # from now on
 
 
-def test_a_photo_for_prompts_is_encoded_anew_beyond_the_range_of_float16(
+def test_encoding_for_prompts_switches_to_bfloat16_when_float16_overflows(
     segmenter: Sam2Segmenter, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = copy.deepcopy(segmenter.model)
@@ -425,7 +423,7 @@ def test_a_photo_for_prompts_is_encoded_anew_beyond_the_range_of_float16(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_weights_that_are_damaged_are_told(segmenter: Sam2Segmenter, dtype: torch.dtype) -> None:
+def test_damaged_weights_are_a_model_error(segmenter: Sam2Segmenter, dtype: torch.dtype) -> None:
     model = copy.deepcopy(segmenter.model)
     with torch.no_grad():
         model.sam_mask_decoder.conv_s0.weight[0] = torch.nan

@@ -55,7 +55,7 @@ def test_the_kernel_for_gpus_measures_as_the_processor_does() -> None:
     subprocess.run(run, env={**os.environ, "TRITON_INTERPRET": "1"}, check=True, timeout=300)
 
 
-def test_where_the_kernel_does_not_compile_torch_measures(
+def test_torch_measures_if_the_kernel_does_not_compile(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_: object) -> None:
