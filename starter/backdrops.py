@@ -1,4 +1,4 @@
-"""What lies behind the things: skies and hills, seas, tables, sheets of paper, patterned ground."""
+"""Backgrounds of drawn scenes: skies and hills, seas, tables, sheets of paper, patterned ground."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ RIDGE_POINTS = 80
 
 @dataclass(frozen=True)
 class PlacementArea:
-    """Where things may go: below `top` (a share of the height), smaller when far if standing."""
+    """Where things are placed: below `top`, a height fraction; if standing, in perspective."""
 
     top: float = 0.0
     standing: bool = False
 
 
 def paint_landscape(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
-    """Paint a graded sky, perhaps a sun and clouds, and hills that pale with distance."""
+    """Paint a sky, sometimes with a sun and clouds, and hills that get paler with distance."""
     haze = _paint_sky(rng, canvas)
     ridges = int(rng.integers(1, 5))
     near = shaded(canvas.palette.ground(rng), rng.uniform(0.6, 1.0))
@@ -41,7 +41,7 @@ def paint_landscape(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
 
 
 def paint_seaside(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
-    """Paint a sky, a level sea and perhaps a beach in front."""
+    """Paint a sky, a sea and sometimes a beach."""
     _paint_sky(rng, canvas)
     horizon = rng.uniform(0.35, 0.6)
     lightness = rng.uniform(0.4, 0.75)
@@ -60,7 +60,7 @@ def paint_seaside(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
 
 
 def paint_table(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
-    """Paint a wall and the top of a table or a cloth before it."""
+    """Paint a wall and a table top, sometimes with a cloth."""
     wall_pattern = str(rng.choice(["plain", "gradient", "striped", "mottled", "dotted", "grid"]))
     wall = _ground_style(rng, canvas.palette.ground(rng), wall_pattern, DOWNWARDS)
     if wall_pattern == "striped":
@@ -81,7 +81,7 @@ def paint_table(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
 
 
 def paint_sheet(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
-    """Paint one even or gently graded sheet, as in a studio."""
+    """Paint a uniform background or a soft gradient, as in a studio."""
     color = canvas.palette.ground(rng)
     style = _ground_style(rng, color, str(rng.choice(["plain", "gradient", "gradient"])))
     canvas.paint(full_stamp(canvas.size_wh), style, casts_shadow=False)
@@ -185,7 +185,7 @@ def _land_color(rng: np.random.Generator) -> Rgb:
 def _ridge(
     rng: np.random.Generator, canvas: Canvas, at: float, roughness: float, *, sideways: bool = False
 ) -> Stamp:
-    """Return all that lies below a line at a share of the height, or right of one, if sideways.
+    """Return the region below a line at a fraction of the height, or right of one, if sideways.
 
     `roughness` is how far the line wanders, as a share of the height; 0 is straight and level.
     """

@@ -1,4 +1,4 @@
-"""How many things a picture holds and where they go, from an empty area to a crowd."""
+"""Layouts: how many things a scene has and where they are placed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,32 +9,32 @@ from starter.backdrops import PlacementArea
 from starter.drawing.canvas import Canvas
 from starter.things import Pose, draw_style, draw_thing, paint_thing
 
-TRIES_FOR_ROOM = 7  # of so many random poses the one furthest from the others is taken
-FAR_SCALE = 0.6  # a standing thing at the horizon against 1.25 at the bottom
+POSE_TRIES = 7  # random poses, of which the one furthest from the others is taken
+FAR_SCALE = 0.6  # size of a standing thing at the horizon; 1.25 at the bottom
 
 
 def lay_out_nothing(rng: np.random.Generator, canvas: Canvas, area: PlacementArea) -> None:
-    """Leave the area empty, or put one thing on it."""
+    """Place nothing or one thing."""
     if rng.random() < 0.6:
         _paint_spread(rng, canvas, area, 1, (0.12, 0.34))
 
 
 def lay_out_bare(_rng: np.random.Generator, _canvas: Canvas, _area: PlacementArea) -> None:
-    """Leave the area to a cast that is painted afterwards."""
+    """Place nothing; given things are painted afterwards."""
 
 
 def lay_out_few(rng: np.random.Generator, canvas: Canvas, area: PlacementArea) -> None:
-    """Put two to six things well apart."""
+    """Place two to six things well apart."""
     _paint_spread(rng, canvas, area, int(rng.integers(2, 7)), (0.1, 0.28))
 
 
 def lay_out_many(rng: np.random.Generator, canvas: Canvas, area: PlacementArea) -> None:
-    """Put six to fourteen things, some before others."""
+    """Place six to fourteen things, some overlapping."""
     _paint_spread(rng, canvas, area, int(rng.integers(6, 15)), (0.075, 0.2))
 
 
 def lay_out_pile(rng: np.random.Generator, canvas: Canvas, _area: PlacementArea) -> None:
-    """Cover everything with things, the large ones below."""
+    """Cover the scene with things, the large ones below."""
     count = int(rng.integers(12, 34))
     largest = rng.uniform(0.16, 0.34)
     radii = np.sort(np.exp(rng.uniform(np.log(0.035), np.log(largest), count)))[::-1]
@@ -46,7 +46,7 @@ def lay_out_pile(rng: np.random.Generator, canvas: Canvas, _area: PlacementArea)
 
 
 def lay_out_flock(rng: np.random.Generator, canvas: Canvas, area: PlacementArea) -> None:
-    """Put many of a kind around one spot, in variations of one style, and a few others."""
+    """Place many variations of one thing around a point, and a few others."""
     model = draw_thing(rng, canvas.palette)
     middle = rng.uniform(0.3, 0.7, 2) * canvas.size_wh
     reach = rng.uniform(0.14, 0.34) * canvas.unit_px
@@ -60,7 +60,7 @@ def lay_out_flock(rng: np.random.Generator, canvas: Canvas, area: PlacementArea)
 
 
 def lay_out_row(rng: np.random.Generator, canvas: Canvas, area: PlacementArea) -> None:
-    """Line up things of one kind, each in its own colors."""
+    """Place things of one kind in a row, each in its own colors."""
     count = int(rng.integers(3, 8))
     model = draw_thing(rng, canvas.palette, assembly_share=0.4)
     width, height = canvas.size_wh
@@ -78,7 +78,7 @@ def lay_out_row(rng: np.random.Generator, canvas: Canvas, area: PlacementArea) -
 
 
 def lay_out_clusters(rng: np.random.Generator, canvas: Canvas, area: PlacementArea) -> None:
-    """Put one to five groups of shapes that touch, each group a thing of its own."""
+    """Place one to five clusters of touching shapes, each cluster a group."""
     poses = _spread(rng, canvas, area, int(rng.integers(1, 6)), (0.08, 0.2))
     for pose in poses:
         group = canvas.open_group()
@@ -104,7 +104,7 @@ def _paint_spread(
     count: int,
     sizes: tuple[float, float],
 ) -> None:
-    """Paint random things at poses with room between them, far ones first."""
+    """Paint random things at spread poses, far ones first."""
     for pose in _spread(rng, canvas, area, count, sizes):
         paint_thing(canvas, draw_thing(rng, canvas.palette), pose)
 
@@ -116,11 +116,11 @@ def _spread(
     count: int,
     sizes: tuple[float, float],
 ) -> list[Pose]:
-    """Return poses with room between them, from the top of the picture to the bottom."""
+    """Return spread poses, sorted from top to bottom."""
     low, high = np.array([0.06, max(0.1, area.top)]), np.array([0.94, 0.92])
     spots: list[tuple[float, float]] = []
     for _ in range(count):
-        tries = rng.uniform(low, high, (TRIES_FOR_ROOM, 2)) * canvas.size_wh
+        tries = rng.uniform(low, high, (POSE_TRIES, 2)) * canvas.size_wh
         if spots:
             room = np.linalg.norm(tries[:, None] - np.array(spots), axis=2).min(axis=1)
             tries = tries[[room.argmax()]]

@@ -1,7 +1,7 @@
-"""A folder of drawn photos that reads like a person's: albums, dates, cameras, places.
+"""A folder of drawn photos like a real photo library: albums, dates, cameras, locations.
 
-Half of the shots show things with a clear answer to a search ("green circle", "red boat"), and
-four of those things appear in several photos, so that a search by example can find its twin.
+Half of the photos show things that a search should find ("green circle", "red boat"), and four of
+those things appear in several photos, so that search by example can be tested.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,12 +26,12 @@ POMELO = Camera("Pomelo", "Phone 7", utc_offset="+02:00")
 SIZES_WH = ((1200, 800), (1024, 768), (800, 1200), (1200, 800), (1280, 720), (900, 900))
 SUFFIXES = {3: ".png", 7: ".webp", 10: ".heic", 15: ".webp", 19: ".png", 22: ".heic"}
 ORIENTATIONS = {1: 6, 5: 8, 9: 3, 13: 6, 17: 8, 21: 3}  # by position, JPEG only
-CYCLE = 24  # after so many photos the formats and orientations repeat
-DEGRADATION = 0.12  # photos to look at: little noise, hardly any blur
+CYCLE = 24  # photos after which formats and orientations repeat
+DEGRADATION = 0.12  # little noise, hardly any blur
 
 
 class ThingBox(NamedTuple):
-    """Where in which photo a thing is seen, in pixels of the upright photo."""
+    """The visible box of a thing in a photo, in pixels of the upright photo."""
 
     path: Path
     box_xywh: tuple[int, int, int, int]
@@ -39,9 +39,9 @@ class ThingBox(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleLibrary:
-    """The photos written, and where the things are that a search should find.
+    """The photos written, and the boxes of things that a search should find.
 
-    `answers` maps words to what they describe; each of `twins` is one thing in two photos or more.
+    `answers` maps words to the things they describe; each of `twins` is one thing in photos.
     """
 
     paths: list[Path]
@@ -51,7 +51,7 @@ class SampleLibrary:
 
 @dataclass(frozen=True)
 class Album:
-    """A day out: the folder, when and with what it was photographed, and what it looks like."""
+    """An album: its folder, date, camera and the look of its scenes."""
 
     folder: str
     starts_at: datetime
@@ -64,7 +64,7 @@ class Album:
 
 @dataclass(frozen=True)
 class Shot:
-    """One photo to be: its album and who is in it, by the words of THINGS."""
+    """A photo to draw: its album, and the things in it, as keys of THINGS."""
 
     album: str
     things: tuple[tuple[str, tuple[float, float], float], ...] = ()  # words, center, radius
@@ -91,7 +91,7 @@ ALBUMS = {
 
 
 def _style(pattern: str, color: str, second: str = "white", *, shading: str = "round") -> Style:
-    """Return a style in two named colors; its seed is that of the words, the same every time."""
+    """Return a style in two named colors; its seed is derived from the arguments."""
     seed = sum(ord(letter) * 31**place for place, letter in enumerate(pattern + color + second))
     return Style(pattern, SAMPLE_COLORS[color], SAMPLE_COLORS[second], seed % 2**31, shading)
 
@@ -166,9 +166,9 @@ SHOTS = (
 
 
 def draw_sample_library(folder: Path, *, photos: int = 24, seed: int = 0) -> SampleLibrary:
-    """Write so many photos below the folder; the first dozen are the ones with clear answers.
+    """Write photos below a folder; the first dozen have things that a search should find.
 
-    The same seed writes the same photos; another one changes what surrounds the things.
+    The same seed gives the same photos; another one changes the surroundings of those things.
     """
     paths: list[Path] = []
     sightings: dict[str, list[ThingBox]] = {}
@@ -185,7 +185,7 @@ def draw_sample_library(folder: Path, *, photos: int = 24, seed: int = 0) -> Sam
 
 
 def _iter_shots() -> Iterator[Shot]:
-    """Yield the shots with a cast, then free ones, album after album, without end."""
+    """Yield the shots with given things, then random ones for each album in turn, forever."""
     yield from SHOTS
     folders = list(ALBUMS)
     for number in count():
@@ -193,7 +193,7 @@ def _iter_shots() -> Iterator[Shot]:
 
 
 def _plan(shot: Shot, folder: Path, number: int, rng: np.random.Generator) -> tuple[Path, Capture]:
-    """Return where a photo goes and what its EXIF says."""
+    """Return a photo's path and EXIF data."""
     album = ALBUMS[shot.album]
     suffix = SUFFIXES.get(number % CYCLE, ".jpg")
     orientation = ORIENTATIONS.get(number % CYCLE, 1) if suffix == ".jpg" else 1
@@ -207,14 +207,14 @@ def _plan(shot: Shot, folder: Path, number: int, rng: np.random.Generator) -> tu
 
 
 def _file_stem(album: Album, taken_at: datetime, number: int) -> str:
-    """Return a name as the camera would give it."""
+    """Return a file name in the style of the camera."""
     if album.camera is POMELO:
         return f"{taken_at:%Y%m%d_%H%M%S}"
     return f"DSC{2040 + number:05}" if album.camera is NORRVIK else f"HCO_{310 + number:04}"
 
 
 def _draw(shot: Shot, number: int, rng: np.random.Generator) -> Scene:
-    """Draw the scene of a shot; one with a cast has nobody else in it."""
+    """Draw the scene of a shot; one with given things has no others."""
     album = ALBUMS[shot.album]
     mood = shot.mood or album.moods[int(rng.integers(len(album.moods)))]
     layout = album.layouts[int(rng.integers(len(album.layouts)))]
@@ -225,7 +225,7 @@ def _draw(shot: Shot, number: int, rng: np.random.Generator) -> Scene:
 
 
 def _seen(shot: Shot, scene: Scene) -> Sequence[tuple[str, tuple[int, int, int, int]]]:
-    """Return the words and the visible box of each thing of the cast."""
+    """Return the key and the visible box of each given thing in view."""
     return [
         (words, _box_xywh(subtree_mask(scene, node)))
         for (words, _, _), node in zip(shot.things, scene.placed_nodes, strict=True)

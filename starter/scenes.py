@@ -1,8 +1,8 @@
-"""Procedurally drawn pictures with exact, nested masks and what they show.
+"""Procedurally drawn pictures with exact, nested masks and labels.
 
-A scene is a tree of painted nodes: grounds, things, their parts, and groups that own no pixels.
-The mask of a node is all that is visible of its subtree. The same seed and size give the same
-scene. At 256 px one core draws 44 scenes a second (26 nodes each on average).
+A scene is a tree of painted nodes: grounds, things, their parts, and groups without pixels of their
+own. The mask of a node is the visible part of its subtree. The same seed and size give the same
+scene. At 256 px one core draws 44 scenes per second (26 nodes each on average).
 """
 
 from collections.abc import Sequence
@@ -41,27 +41,27 @@ Mask = NDArray[np.bool]
 
 SIDE_RANGE_PX = (64, 4096)
 MODIFIER_MAJORITY = 0.6  # below it a color is neither dark nor light
-NAMED_SHARE = 0.3  # a color with this share of a segment belongs to its description
-VISIBLE_SHARE = 0.85  # of its drawn area: a shape that is more hidden has no shape name
-VISIBLE_SPREAD = 0.035 * 255  # below it no pattern can be made out
+NAMED_SHARE = 0.3  # a color with this fraction of a segment's pixels is a main color
+VISIBLE_SHARE = 0.85  # visible fraction of the drawn area from which a shape has a name
+VISIBLE_SPREAD = 0.035 * 255  # minimum contrast of a visible pattern
 CLICK_MIN_FRACTION = 0.0012
-CLICK_GROWTH = 1.25  # a click's next larger mask is at least so much larger
+CLICK_GROWTH = 1.25  # minimum ratio of areas between a click's nested masks
 MAX_CLICK_TARGETS = 3
 
 
 @dataclass(frozen=True)
 class Theme:
-    """What a scene is to be like; what is None is drawn from the seed."""
+    """Choices for a scene; None: random."""
 
     backdrop: str | None = None
     layout: str | None = None
     mood: str | None = None
-    degradation: float | None = None  # 0 a clean photo, 1 a poor one
+    degradation: float | None = None  # 0: clean, 1: blurred and noisy
 
 
 @dataclass(frozen=True)
 class PlacedThing:
-    """A given thing at a given place: center and radius as shares of the picture, radians."""
+    """A thing at a given position: center and radius as fractions of the picture, in radians."""
 
     thing: Thing
     center: tuple[float, float]
@@ -71,9 +71,9 @@ class PlacedThing:
 
 @dataclass(frozen=True)
 class SceneNode:
-    """A node of the tree; color and modifier are those of its visible pixels as rendered.
+    """A node of the tree, with the color and modifier of its visible rendered pixels.
 
-    A node of which nothing is visible keeps the color it was painted with.
+    A hidden node has the color it was painted with.
     """
 
     parent: int | None
@@ -87,24 +87,24 @@ class SceneNode:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture and its truth: labels_hw holds the index of the topmost node at each pixel."""
+    """A picture and its ground truth: labels_hw is the index of the topmost node at each pixel."""
 
     image: NDArray[np.uint8]  # (h, w, 3)
     labels_hw: NDArray[np.uint16]
     nodes: tuple[SceneNode, ...]
-    placed_nodes: tuple[int | None, ...] = ()  # the node of each Cast; None if out of view
+    placed_nodes: tuple[int | None, ...] = ()  # node of each given thing; None if out of view
 
 
 @dataclass(frozen=True)
 class SegmentTruth:
-    """What is true of a visible subtree: `color` is the most common, `colors` all main ones."""
+    """Labels of a visible subtree: `color` is the most common, `colors` are all main ones."""
 
     node: int
     color: str
     modifier: str
     colors: tuple[str, ...]
-    pattern: str | None  # None for composites, and where it can't be made out
-    shape: str | None  # None where much of it is hidden or cut off
+    pattern: str | None  # None for composites, or if not visible
+    shape: str | None  # None if much of it is hidden or cut off
     area_fraction: float
 
 
@@ -115,7 +115,7 @@ def draw_scene(
     theme: Theme | None = None,
     placed: Sequence[PlacedThing] = (),
 ) -> Scene:
-    """Return the scene of a seed, width and height; the cast is painted last, on top."""
+    """Draw the scene of a seed, width and height; given things are painted last, on top."""
     if not all(SIDE_RANGE_PX[0] <= side <= SIDE_RANGE_PX[1] for side in size_wh):
         low, high = SIDE_RANGE_PX
         raise ValueError(f"size_wh {size_wh}: each side must be {low} to {high} px")
@@ -137,7 +137,7 @@ def draw_scene(
 
 
 def subtree_mask(scene: Scene, node: int) -> Mask:
-    """Return the (h, w) mask of what is visible of a node and all below it."""
+    """Return the (h, w) mask of the visible part of a node's subtree."""
     mask: Mask = subtree_members(scene.nodes)[node][scene.labels_hw]
     return mask
 
@@ -160,7 +160,7 @@ def segments(scene: Scene, min_area_fraction: float = 0.001) -> list[tuple[Mask,
 
 
 def click_targets(scene: Scene, xy: tuple[int, int]) -> list[Mask]:
-    """Return the masks that a click may mean, smallest first, at most three, each in the next.
+    """Return up to three nested masks that contain a click, smallest first.
 
     Candidates are the connected piece under the click, then the node there and its ancestors.
     """
@@ -182,7 +182,7 @@ def click_targets(scene: Scene, xy: tuple[int, int]) -> list[Mask]:
 
 
 def _spaced(nested: list[Mask]) -> list[Mask]:
-    """Drop masks too small to be meant, and of two nearly equal ones the smaller."""
+    """Drop tiny masks, and of two nearly equal ones the smaller."""
     areas = [int(np.count_nonzero(mask)) for mask in nested]
     smallest = min(CLICK_MIN_FRACTION * nested[0].size, areas[-1])
     kept: list[int] = []
@@ -196,7 +196,7 @@ def _spaced(nested: list[Mask]) -> list[Mask]:
 
 
 def _draw_light(rng: np.random.Generator) -> Light:
-    """Return a light from above, mostly from one side; some scenes have hardly any shadow."""
+    """Return a random light from above, mostly from one side, with more or less shadow."""
     return Light(
         angle=float(-np.pi / 2 + rng.normal(0, 0.6)),
         shadow_strength=float(rng.choice([rng.uniform(0.0, 0.2), rng.uniform(0.25, 0.6)])),
@@ -288,7 +288,7 @@ def _segment_truth(
 
 
 def visible_pattern(pattern: str | None, pixels: NDArray[np.uint8]) -> str | None:
-    """Return the pattern unless blur or darkness has left nothing of it to see in (n, 3) pixels."""
+    """Return the pattern, or None if it is not visible in (n, 3) pixels after blur or darkening."""
     if pattern in ("plain", "gradient"):
         return pattern
     return pattern if float(pixels.std(axis=0).max()) >= VISIBLE_SPREAD else None

@@ -1,7 +1,7 @@
-"""Things to put into a picture: single shapes, shapes with parts, and small assemblies.
+"""Things in a scene: single shapes, shapes with parts, and assemblies of shapes.
 
-A Thing is fixed by its kind, styles and seed. Painted twice, anywhere, at any size, it looks the
-same: that is how two photos come to show the same object.
+A Thing is determined by its kind, styles and seed, so it looks the same at any position and size,
+also in several photos.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ SHAPE_SHARES = dict(
 )
 TINTED_PATTERNS = ("gradient", "mottled", "streaked")  # shades of one color look best here
 SHADING_SHARES = {"flat": 0.4, "sloped": 0.25, "round": 0.35}
-MIN_CONTRAST = 0.25  # below it, in every channel, a pattern can't be made out
+MIN_CONTRAST = 0.25  # in at least one channel, for a pattern to be visible
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Thing:
-    """An object: a shape, a shape "with parts", or one of ASSEMBLIES, in fixed styles."""
+    """A shape, a shape "with parts", or one of ASSEMBLIES, in fixed styles."""
 
     kind: str
     styles: tuple[Style, ...]
@@ -57,7 +57,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a thing goes: center and radius in pixels, and its rotation in radians."""
+    """Position of a thing: center and radius in pixels, rotation in radians."""
 
     center_xy: tuple[float, float]
     radius_px: float
@@ -159,7 +159,7 @@ STYLES_PER_ASSEMBLY = 4
 
 
 def draw_style(rng: np.random.Generator, palette: Palette, pattern: str | None = None) -> Style:
-    """Return a style in the palette's colors whose pattern, if any, can be made out."""
+    """Return a style in the palette's colors whose pattern, if any, is visible."""
     pattern = pattern or pick(rng, PATTERN_SHARES)
     color = palette.thing(rng)
     if pattern in TINTED_PATTERNS:

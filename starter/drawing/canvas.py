@@ -1,4 +1,4 @@
-"""A picture while it is drawn: pixels, the label map and the tree of what was painted."""
+"""The canvas of a scene: pixels, label map and the tree of painted nodes."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,16 +11,16 @@ from starter.drawing.patterns import Frame, noise_patch, pattern_map
 from starter.drawing.shapes import Stamp
 
 MAX_NODES = 65_535  # the label map is uint16
-MIN_AREA_FRACTION = 0.00025  # smaller marks could be neither clicked nor seen
-FAINT_SHADOW = 0.05  # weaker shadows can't be seen
-GRAIN_MIN_PX = 36  # grain on anything smaller would not be seen
-SMALL_BLUR_PX = 1.7  # shadows are shrunk until their blur is so small, then scaled up
-RELIEF_PX = 28  # shading is computed at this size and scaled up: it is smooth anyway
+MIN_AREA_FRACTION = 0.00025  # smaller marks are invisible
+FAINT_SHADOW = 0.05  # weaker shadows are invisible
+GRAIN_MIN_PX = 36  # grain on smaller things is invisible
+SMALL_BLUR_PX = 1.7  # shadows are computed at the size at which they have this blur
+RELIEF_PX = 28  # shading is smooth, so it is computed at this size and scaled up
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a surface looks; the seed fixes the pattern, so equal styles look the same anywhere."""
+    """The look of a surface; the seed determines the pattern, so equal styles look the same."""
 
     pattern: str
     color: Rgb
@@ -42,7 +42,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Light:
-    """Where the light comes from and what its shadows look like, the same all over a picture."""
+    """Direction of the light and look of its shadows, for the whole scene."""
 
     angle: float  # towards the light, radians, y down
     shadow_strength: float  # 0..1

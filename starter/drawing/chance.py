@@ -1,4 +1,4 @@
-"""Drawing lots: one of several names, some more likely than others."""
+"""Weighted random choice."""
 
 from bisect import bisect
 from collections.abc import Mapping

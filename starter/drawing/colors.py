@@ -1,7 +1,7 @@
-"""What a color is called, and palettes whose colors go together.
+"""Color names, and palettes of matching colors.
 
-Names follow a fixed rule on hue, saturation and value, so that the word for a segment can be
-read from its pixels. Palettes are chosen in OKLCH, where equal steps look equal.
+Names follow from hue, saturation and value, so that a segment's color name can be computed from its
+pixels. Palettes are chosen in OKLCH, which is perceptually uniform.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ COLOR_NAMES = (
 )
 MODIFIERS = ("", "dark", "light")
 
-# A clear example of each name, for pictures that must answer "red" without a doubt.
+# An unambiguous example of each name.
 SAMPLE_COLORS: dict[str, Rgb] = {
     "red": (0.83, 0.13, 0.12),
     "orange": (0.95, 0.50, 0.10),
@@ -75,7 +75,7 @@ def _name_table() -> tuple[Indices, Indices]:
 
 
 def _name_rows(rgb: Floats) -> tuple[Indices, Indices]:
-    """Apply the rule to (n, 3) rows of 0..1. The thresholds are those the models learnt with."""
+    """Apply the rule to (n, 3) rows of 0..1. The thresholds are those of the models' training."""
     hue, saturation, value = _hsv_from_rgb(np.clip(rgb, 0, 1))
     reddish = (hue >= 330) | (hue < 18)
     families = [
@@ -247,7 +247,7 @@ def mixed(first: Rgb, second: Rgb, share: float) -> Rgb:
 
 
 def _hues_by_name(positions_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return hues so that evenly spread positions on a circle give each color name its turn."""
+    """Map evenly spread positions on a circle to hues, so that all color names are as frequent."""
     even = np.linspace(0, 360, len(NAMED_HUES_DEG))
     return np.interp(positions_deg % 360, even, NAMED_HUES_DEG)
 
@@ -255,7 +255,7 @@ def _hues_by_name(positions_deg: NDArray[np.float64]) -> NDArray[np.float64]:
 def _settled_lightness(
     lightness: NDArray[np.float64], hues: NDArray[np.float64], bounds: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """Pull each lightness half way to where its hue shows best, so yellow doesn't turn to mud."""
+    """Move each lightness half way to its hue's best one, so that yellow does not become brown."""
     middle, reach = np.mean(bounds), (bounds[1] - bounds[0]) / 2
     best = middle + reach * np.cos(np.radians(hues - BRIGHTEST_HUE_DEG))
     settled: NDArray[np.float64] = (lightness + best) / 2

@@ -1,4 +1,4 @@
-"""From painted pixels to a photo: uneven light, exposure, lens, sensor, compression."""
+"""Photo effects on painted pixels: uneven light, exposure, lens, sensor noise, compression."""
 
 import io
 
@@ -15,7 +15,7 @@ REFERENCE_PX = 256  # blur is measured in pixels of a picture with this short si
 
 
 def develop(rng: np.random.Generator, canvas: Canvas, degradation: float) -> NDArray[np.uint8]:
-    """Return the picture as (h, w, 3) uint8; degradation 0 is a clean photo, 1 a poor one."""
+    """Return (h, w, 3) uint8; degradation 0 is a clean photo, 1 a blurred and noisy one."""
     pixels = canvas.pixels * _light_map(rng, canvas)[..., None]
     photo = _with_gamma(
         rng, Image.fromarray(_bytes(_exposed(rng, pixels, degradation))), degradation

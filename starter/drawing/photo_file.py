@@ -1,4 +1,4 @@
-"""Photos as cameras leave them: JPEG, PNG, WebP or HEIC, with EXIF, sometimes stored rotated."""
+"""Writing photos like a camera: JPEG, PNG, WebP or HEIC, with EXIF, sometimes stored rotated."""
 
 import os
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from PIL.ExifTags import GPS, IFD, Base
 JPEG_QUALITY = 88
 HEIC_QUALITY = 75
 
-# How to turn upright pixels so that a reader who applies the EXIF orientation sees them upright.
+# Transposes of upright pixels that the EXIF orientation reverses.
 STORED_BY_ORIENTATION = {
     3: Image.Transpose.ROTATE_180,
     6: Image.Transpose.ROTATE_90,
@@ -25,7 +25,7 @@ STORED_BY_ORIENTATION = {
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera that doesn't exist; `utc_offset` is None for those that don't note it."""
+    """A fictional camera; `utc_offset` is None if it does not write one."""
 
     make: str
     model: str
@@ -34,7 +34,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Capture:
-    """What EXIF tells of a photo; orientation 1, 3, 6 or 8, position in degrees north and east."""
+    """A photo's EXIF data; orientation 1, 3, 6 or 8, location in degrees north and east."""
 
     taken_at: datetime
     camera: Camera
