@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -266,9 +267,12 @@ def _mended(cut: SegmentedMask, min_area_px: int) -> tuple[SegmentedMask, bool]:
     return cut.model_copy(update=facts), True
 
 
+_SCRIPTING = threading.Lock()  # neither torch.jit.script nor catch_warnings is thread-safe
+
+
 def _predictor(model: SAM2Base) -> SAM2ImagePredictor:
     """Return sam2's predictor, set to the feature sizes of this model."""
-    with warnings.catch_warnings():
+    with _SCRIPTING, warnings.catch_warnings():
         # sam2 scripts its transforms with torch.jit.script, which new torch calls deprecated
         warnings.simplefilter("ignore", FutureWarning)
         predictor = SAM2ImagePredictor(model)
