@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip
 LIBRARY ?= segsearch-library
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install serve test lint types layers unit coverage test-crash browser train-starter wheel clean
+.PHONY: help demo install serve test lint types layers page unit coverage test-crash browser \
+	train-starter wheel clean
 
 help: ## list what there is to make
 	@echo "make TARGET, where TARGET is one of"
@@ -24,7 +25,7 @@ install: .venv/installed ## install into .venv; the command is then .venv/bin/se
 serve: .venv/installed ## serve a library: make serve LIBRARY=demo/library
 	$(BIN)/segsearch serve --library "$(LIBRARY)"
 
-test: lint types layers unit ## install what tests need; then lint, types, layers and unit
+test: lint types layers page unit ## install what tests need; then lint, types, layers, page, unit
 
 lint: .venv/installed-dev ## ruff: style and format
 	$(BIN)/ruff check .
@@ -35,6 +36,15 @@ types: .venv/installed-dev ## mypy, strict
 
 layers: .venv/installed-dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
+
+# Node.js only checks the page, which has no build step. What can't be checked here is said.
+page: ## tsc and unit tests of the page's scripts; needs Node.js 18 or newer, else it is skipped
+	@if ! node -e 'process.exit(+(parseInt(process.versions.node) < 18))' 2> /dev/null; then \
+		echo "skipped: the page's scripts (Node.js 18 or newer is not installed)" >&2; exit 0; \
+	fi; \
+	if $(MAKE) -s node_modules/.installed; then echo tsc; node_modules/.bin/tsc || exit 1; \
+	else echo "skipped: types of the page's scripts (npm can't install TypeScript here)" >&2; fi; \
+	echo node --test; node --test --test-reporter=spec tests/web/*.test.js
 
 # Three processes of one thread each for two cores: a third of the time is waiting. Each loads the
 # models, and more would want more memory. Memory that malloc keeps need not be had anew.
@@ -58,9 +68,9 @@ $(BENCHES): bench-%: .venv/installed-dev
 	$(BIN)/python -m bench.$* $(ARGS)
 
 # Each stage goes on from its last checkpoint, so this can be stopped and called again.
-TRAINING ?= training
+TRAINING ?= build/training
 SEGMENTER := $(BIN)/python -m training.segmenter.train
-train-starter: .venv/installed-dev ## train the starter models into training/ (hours; resumes)
+train-starter: .venv/installed-dev ## train the starter models into build/training (hours; resumes)
 	$(SEGMENTER) --out $(TRAINING)/small --size-px 128 --pictures 16 --clicks 12 --steps 4000 \
 		--two-way-from 1
 	$(SEGMENTER) --out $(TRAINING)/large --start-from $(TRAINING)/small/checkpoint.pt --seed 2 \
@@ -75,9 +85,9 @@ wheel: .venv/installed-dev ## build wheel and source archive into dist/
 	$(PIP) wheel -q --no-deps --no-build-isolation -w dist .
 	$(BIN)/python -m hatchling build -t sdist
 
-clean: ## remove what was built here: .venv, demo, dist, caches (never a library of yours)
-	rm -rf .venv demo dist build training .coverage .hypothesis .import_linter_cache .mypy_cache \
-		.pytest_cache .ruff_cache
+clean: ## remove what was built here: .venv, node_modules, demo, dist, caches (no library of yours)
+	rm -rf .venv node_modules demo dist build .coverage .hypothesis .import_linter_cache \
+		.mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is installed. The stamps are older than pyproject.toml or constraints.txt once those change.
@@ -99,3 +109,7 @@ clean: ## remove what was built here: .venv, demo, dist, caches (never a library
 	@echo "installing segsearch and what its tests need into .venv: some minutes the first time"
 	$(PIP) install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ .venv/installed
+
+node_modules/.installed: package.json
+	npm install --silent --no-package-lock --no-audit --no-fund --ignore-scripts
+	@touch $@

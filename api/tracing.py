@@ -1,6 +1,6 @@
-"""The current request: its id, its deadline, and how long its stages took.
+"""Id, deadline and stage timings of the current request.
 
-It is a context variable, which the worker threads of a request inherit.
+They are in a context variable, which threads of a request inherit, so functions need no argument.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Literal, get_args
 
 from search.errors import BusyError
 
-# CLIP on texts or crops; vector search; SAM's image encoder; a prompt on SAM; photo decoding.
+# CLIP on texts or crops; the index; SAM image encoder; SAM prompt; decoding a photo.
 Stage = Literal["encode", "find", "encode_photo", "segment", "picture"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass
 class Trace:
-    """A request while it runs."""
+    """One request."""
 
     request_id: str
     observe: Callable[[Stage, float], None] = lambda stage, seconds: None
@@ -29,7 +29,7 @@ class Trace:
     seconds: dict[Stage, float] = field(default_factory=dict)
 
     def took(self, stage: Stage, seconds: float) -> None:
-        """Record the duration of a stage."""
+        """Add the duration of a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         self.observe(stage, seconds)
 
@@ -47,7 +47,7 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin(trace: Trace) -> Token[Trace | None]:
-    """Make this the current request, until `end`."""
+    """Set the current request, until `end`."""
     return _current.set(trace)
 
 
@@ -66,7 +66,7 @@ def stage(name: Stage) -> Iterator[None]:
     """Time a stage of the current request.
 
     Raises:
-        BusyError: the request's deadline has passed.
+        BusyError: the deadline of the request has passed.
     """
     trace = current()
     if trace is None:

@@ -115,7 +115,7 @@ def _ours(library: Path, photos: Path, segmenter: Any, encoder: Any, stages: Cou
         encoder=Timed(encoder, "embed", stages),
     ) as opened:
         context = opened.ingest_context()
-        index = Timed(opened.index(), "write", stages)
+        index: Any = Timed(opened.index(), "write", stages)
         context.index = lambda: index
         return ingest([photos], context, Quiet()).segments
 

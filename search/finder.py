@@ -31,6 +31,7 @@ from search.query import (
     cursor_from_offset,
     offset_from_cursor,
 )
+from search.ranking.diversity import diverse_order
 from search.records import Hit, PhotoHit, SearchFilter, Segment, Vectors
 from search.settings import CropRecipe
 
@@ -376,27 +377,6 @@ class Finder:
         rows = self._index.segment_vectors([hit.segment.segment_id for hit in pool])
         scores = np.array([hit.score for hit in pool], np.float32)
         return [pool[i] for i in diverse_order(scores, rows, query.limit, query.diversity)]
-
-
-def diverse_order(scores: Vectors, rows: Vectors, limit: int, diversity: float) -> list[int]:
-    """Up to `limit` indexes by maximal marginal relevance (Carbonell and Goldstein, 1998).
-
-    Args:
-        scores: (n,), best first.
-        rows: (n, dim) unit vectors.
-        limit: how many.
-        diversity: from 0, order by score, to 1, order by difference alone (after the best one).
-    """
-    relevance = (1 - diversity) * scores
-    similarity = np.zeros(len(scores), np.float32)  # to the most similar chosen one
-    chosen: list[int] = []
-    while len(chosen) < min(limit, len(scores)):
-        gain = relevance - diversity * similarity
-        gain[chosen] = -np.inf
-        best = int(np.argmax(gain))
-        similarity = np.maximum(similarity, rows @ rows[best]) if chosen else rows @ rows[best]
-        chosen.append(best)
-    return chosen
 
 
 def _check(query: Query) -> None:

@@ -1,4 +1,4 @@
-"""Functions over arrays, compiled to machine code by numba."""
+"""Functions on arrays, compiled by numba."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import numba
 
 Function = TypeVar("Function")
 
-# Sums may be taken in any order, so that they take eight numbers at once. NaN stays NaN.
+# Allows sums in any order, and thus SIMD. NaN stays NaN.
 _REORDERED = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def compiled(*, reordered: bool = False) -> Callable[[Function], Function]:
-    """Compile a function: machine code is kept beside the file, other threads run meanwhile.
+    """Compile a function that releases the GIL; the machine code is cached next to its file.
 
-    Where neither that place nor the user's cache can be written to, each process compiles anew.
+    If neither that place nor the user's cache is writable, each process compiles again.
 
     Args:
-        reordered: arithmetic may be taken in another order, which rounds differently; otherwise it
-            is that of the source, operation for operation.
+        reordered: allow another order of operations, which rounds differently.
     """
     fastmath = _REORDERED if reordered else False
     jit = partial(numba.njit, nogil=True, fastmath=fastmath, error_model="numpy")
@@ -29,7 +28,7 @@ def compiled(*, reordered: bool = False) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         try:
             return cast(Function, jit(function, cache=True))
-        except RuntimeError:  # no place to keep it
+        except RuntimeError:  # no writable cache
             return cast(Function, jit(function))
 
     return decorate

@@ -1,4 +1,4 @@
-"""What is looked for, and what comes back: examples, queries, pages and their cursors."""
+"""Queries, their examples, pages of results and cursors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CURSOR_PREFIX = "after-"
 
 @dataclass(frozen=True)
 class TextExample:
-    """Words."""
+    """Text to search for."""
 
     text: str
     weight: float = 1.0
@@ -22,7 +22,7 @@ class TextExample:
 
 @dataclass(frozen=True)
 class SegmentExample:
-    """A segment of the library."""
+    """A segment of the library to search for."""
 
     segment_id: str
     weight: float = 1.0
@@ -30,7 +30,7 @@ class SegmentExample:
 
 @dataclass(frozen=True)
 class PhotoExample:
-    """A whole photo of the library."""
+    """A whole photo of the library to search for."""
 
     photo_id: str
     weight: float = 1.0
@@ -38,7 +38,7 @@ class PhotoExample:
 
 @dataclass(frozen=True, eq=False)
 class PictureExample:
-    """Any picture: the segment under `mask`, or without one the whole of it."""
+    """Any image to search for: the segment under `mask`, or without a mask the whole image."""
 
     rgb: RgbImage
     mask: Mask | None = None
@@ -51,10 +51,10 @@ Example = TextExample | SegmentExample | PhotoExample | PictureExample
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for, where, and how much of it.
+    """What to search for, filters and paging.
 
-    A negative weight means: less like this. Scores are cosines of the mixed vector; those of words
-    and of pictures differ in scale (words score lower), so choose `min_score` by kind of query.
+    A negative weight means less similar to this. Scores are cosines to the combined vector; those
+    of text are lower than those of images, so `min_score` depends on the kind of query.
     """
 
     examples: Sequence[Example]
@@ -62,15 +62,15 @@ class Query:
     limit: int = 20
     cursor: str | None = None
     min_score: float | None = None
-    distinct: bool = False  # leave out what overlaps a better hit of the same photo
-    diversity: float = 0.0  # 0: by similarity alone; towards 1: the more unlike each other
+    distinct: bool = False  # leave out segments that overlap a better hit of the same photo
+    diversity: float = 0.0  # 0: by similarity; towards 1: more different from each other
     with_masks: bool = False
-    with_uncut: bool = False  # whole photos, too, that have no segments yet
+    with_uncut: bool = False  # also whole photos that have no segments yet
 
 
 @dataclass(frozen=True)
 class Page:
-    """Hits, best first, and where the next page begins (None: that was all)."""
+    """Hits, best first, and the cursor of the next page; None at the end."""
 
     hits: list[Hit]
     cursor: str | None
@@ -79,7 +79,7 @@ class Page:
 
 @dataclass(frozen=True)
 class PhotoGroup:
-    """The hits within one photo, best first."""
+    """The hits in one photo, best first."""
 
     photo_id: str
     hits: list[Hit]
@@ -87,7 +87,7 @@ class PhotoGroup:
 
 @dataclass(frozen=True)
 class GroupPage:
-    """Photos with their hits, the photo of the best hit first."""
+    """Photos with their hits, the photo with the best hit first."""
 
     groups: list[PhotoGroup]
     cursor: str | None
@@ -95,19 +95,19 @@ class GroupPage:
 
 
 def offset_from_cursor(cursor: str | None) -> int:
-    """Return how many ranks a cursor skips; None skips none.
+    """Number of ranks that a cursor skips; None skips none.
 
     Raises:
-        UsageError: it is not a cursor of ours.
+        UsageError: not a valid cursor.
     """
     if cursor is None:
         return 0
     number = cursor.removeprefix(CURSOR_PREFIX)
     if number == cursor or not number.isdecimal():
-        raise UsageError(f"{cursor!r} is not a cursor; pass on the one of the page before")
+        raise UsageError(f"{cursor!r} is not a cursor; use the one of the previous page")
     return int(number)
 
 
 def cursor_from_offset(offset: int) -> str:
-    """Return the cursor of the page that begins after `offset` results."""
+    """Cursor of the page after `offset` results."""
     return f"{CURSOR_PREFIX}{offset}"

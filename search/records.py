@@ -1,4 +1,4 @@
-"""The records that everything else speaks of: frozen, and checked when they are made.
+"""The records of segsearch: frozen, and validated on construction.
 
 Coordinates are pixels of the upright photo (EXIF orientation applied), x to the right and y down.
 A box's format is part of its name.
@@ -15,21 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-NAMESPACE = uuid.UUID("5e95ea7c-4000-5000-8000-7365677365a7")  # fixed for ever: ids derive from it
+NAMESPACE = uuid.UUID("5e95ea7c-4000-5000-8000-7365677365a7")  # never changes: ids derive from it
 
-UNIT_TOLERANCE = 1e-3  # a vector's length may be so far from 1
+UNIT_TOLERANCE = 1e-3  # how far the length of a vector may be from 1
 CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 RgbImage = NDArray[np.uint8]  # (h, w, 3)
 MaskArray = NDArray[np.bool_]  # (h, w)
 Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
-# Who says when a photo was taken. file: nobody, so it is the file's time; unknown: nobody knows.
+# Where the date of a photo comes from. file: its modification time; unknown: an old library.
 DateSource = Literal["exif", "xmp", "png text", "file", "unknown"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _checked_uuid(text: str) -> str:
-    if CANONICAL.fullmatch(text):  # as all stored ones are, of which a search reads thousands
+    if CANONICAL.fullmatch(text):  # the fast path: a search reads thousands
         return text
     try:
         return str(uuid.UUID(text))
@@ -41,7 +41,7 @@ Id = Annotated[str, AfterValidator(_checked_uuid), Field(json_schema_extra={"for
 
 
 class Record(BaseModel):
-    """A frozen value that refuses unknown fields and values that are not finite."""
+    """A frozen model without unknown fields, NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -75,14 +75,14 @@ class Mask(Record):
 
 
 class PhotoFacts(Record):
-    """What a filter needs to know of a photo; it may change without segmenting anew."""
+    """Metadata of a photo for filters; it can change without a new segmentation."""
 
     sort_at: datetime
     date_source: DateSource = "unknown"
     camera: str | None = None
     location: Place | None = None
     folders: tuple[str, ...] = ()  # "ROOT_ID/sub/folder", one entry per folder and its parents
-    hidden: bool = False  # its file is gone from a root that is present
+    hidden: bool = False  # its file is gone, though its root folder exists
 
     @model_validator(mode="after")
     def _has_offset(self) -> PhotoFacts:
@@ -92,12 +92,12 @@ class PhotoFacts(Record):
 
     @property
     def taken_at(self) -> datetime | None:
-        """When the photo was taken; None if nothing says so."""
+        """When the photo was taken; None if unknown."""
         return None if self.date_source == "file" else self.sort_at
 
     @property
     def local_at(self) -> datetime | None:
-        """The same by the photo's own clock, without an offset: what days and months are."""
+        """The same in local time of the photo, without an offset, for filters by day and month."""
         return self.taken_at and self.taken_at.replace(tzinfo=None)
 
     @property
@@ -107,17 +107,17 @@ class PhotoFacts(Record):
 
 
 class Photo(Record):
-    """A photo whose segments are in the library."""
+    """A photo in the index."""
 
     photo_id: Id
     size_wh: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
     facts: PhotoFacts
-    segmented_with: str | None = None  # fingerprint of models and recipe; None: not finished
+    segmented_with: str | None = None  # fingerprint; None: not segmented yet
     segment_count: Annotated[int, Field(ge=0)] = 0
 
 
 class Segment(Record):
-    """One mask of one photo, in SAM's own words."""
+    """A mask of a photo, with SAM's own metadata."""
 
     segment_id: Id
     photo_id: Id
@@ -127,35 +127,35 @@ class Segment(Record):
     predicted_iou: float
     stability_score: float
     point_xy: tuple[float, float]
-    mask: Mask | None = None  # left out of search results unless asked for
+    mask: Mask | None = None  # None unless requested
 
 
 class Hit(Record):
-    """A segment that was found, and how similar it is (cosine, -1..1)."""
+    """A segment and its cosine similarity to the query, -1..1."""
 
     score: float
     segment: Segment
 
 
 class PhotoHit(Record):
-    """A whole photo that was found, and how similar it is (cosine, -1..1)."""
+    """A whole photo and its cosine similarity to the query, -1..1."""
 
     score: float
     photo: Photo
 
 
 class GeoCircle(Record):
-    """Everything within `radius_m` metres of a place."""
+    """Everything within `radius_m` meters of a place."""
 
     center: Place
     radius_m: Annotated[float, Field(gt=0)]
 
 
 def moment_from_text(text: str) -> datetime:
-    """Read a year, month, day or moment; without a UTC offset it is the photos' own wall time.
+    """Parse a year, month, day or moment; without a UTC offset it is local time of the photos.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: another format.
     """
     if re.fullmatch(r"\d{4}(-\d\d)?", text):
         text = f"{text}-01" if "-" in text else f"{text}-01-01"
@@ -166,7 +166,7 @@ def moment_from_text(text: str) -> datetime:
 
 
 def _moment_from_json(value: object) -> object:
-    """Read a date as text; a number, which might be a year or seconds, is none."""
+    """Parse a date; numbers are refused, as they might be years or seconds."""
     if isinstance(value, str):
         return moment_from_text(value)
     if isinstance(value, int | float):
@@ -178,15 +178,14 @@ Moment = Annotated[datetime, BeforeValidator(_moment_from_json)]
 
 
 class SearchFilter(Record):
-    """Which segments count. Every part that is given must hold."""
+    """A filter for segments and photos; all given conditions must hold."""
 
     photo_ids: tuple[Id, ...] | None = None
-    folder: str | None = None  # "ROOT_ID" or "ROOT_ID/sub/folder"; what lies below counts too
-    # Without a UTC offset: by the photo's own clock, as days and months are. With one: moments.
-    # Undated photos are within no span.
+    folder: str | None = None  # "ROOT_ID" or "ROOT_ID/sub/folder", subfolders included
+    # Without a UTC offset: local time of the photo. With one: a moment. Undated photos never match.
     taken_from: Moment | None = None
     taken_before: Moment | None = None
-    undated: bool | None = None  # only photos of which nothing says when they were taken; or others
+    undated: bool | None = None  # True: only photos without a date; False: only others
     camera: str | None = None
     near: GeoCircle | None = None
     min_area_fraction: Fraction | None = None
@@ -199,7 +198,7 @@ class SearchFilter(Record):
         for name in ("folder", "camera"):
             text = getattr(self, name)
             if text is not None and not is_text(text):
-                raise ValueError(f"{name} holds what is no Unicode text")
+                raise ValueError(f"{name} is not valid Unicode")
         start, end = self.taken_from, self.taken_before
         if start and end and (start.tzinfo is None) == (end.tzinfo is None) and start >= end:
             raise ValueError("taken_from must be earlier than taken_before")
@@ -210,7 +209,7 @@ class SearchFilter(Record):
 
     @property
     def is_about_segments(self) -> bool:
-        """Say whether a part of it can't be answered for a photo that is not cut yet."""
+        """True if a condition applies to segments only, so no unsegmented photo can match."""
         return any(
             part is not None
             for part in (
@@ -223,7 +222,7 @@ class SearchFilter(Record):
 
 
 def is_text(text: str) -> bool:
-    """Say whether a text can be stored: one with half a surrogate pair can't."""
+    """True if a text can be encoded in UTF-8, that is, has no lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -232,40 +231,40 @@ def is_text(text: str) -> bool:
 
 
 def photo_id_from_digest(pixel_sha256: str) -> str:
-    """Return the id of the photo whose upright pixels have this SHA-256 (hex)."""
+    """Id of the photo whose upright pixels have this SHA-256 (hex)."""
     return str(uuid.uuid5(NAMESPACE, f"photo:{pixel_sha256}"))
 
 
 class MaskOrigin(NamedTuple):
-    """The question that a mask answers: which crop, which point and which of its candidates.
+    """The prompt that a mask comes from: crop, point and index of the candidate.
 
-    Unlike the mask's pixels it does not depend on how a processor rounds.
+    Unlike the pixels of the mask it does not depend on rounding.
     """
 
     crop_xyxy: tuple[int, int, int, int]  # in pixels of the photo
     point_xy: tuple[float, float]  # in pixels of the photo
-    candidate: int  # 0: the first mask that the decoder gave for the point
+    candidate: int  # index among the masks that the decoder gave for the point
 
 
 def segment_id_from_origin(photo_id: str, segmented_with: str, origin: MaskOrigin) -> str:
-    """Return the id of the segment that this question gave in this photo.
+    """Id of the segment that a prompt gave in a photo.
 
     Args:
         photo_id: the photo.
-        segmented_with: fingerprint of the segmenter and of all settings that change masks.
-        origin: which crop, point and candidate; the point counts to 1/100 pixel.
+        segmented_with: fingerprint of the segmenter and the mask settings.
+        origin: which crop, point and candidate; the point is rounded to 1/100 pixel.
     """
     crop = ",".join(map(str, origin.crop_xyxy))
     x, y = origin.point_xy
-    asked = f"{crop}:{x:.2f},{y:.2f}:{origin.candidate}"
-    return str(uuid.uuid5(NAMESPACE, f"segment:{photo_id}:{segmented_with}:{asked}"))
+    prompt = f"{crop}:{x:.2f},{y:.2f}:{origin.candidate}"
+    return str(uuid.uuid5(NAMESPACE, f"segment:{photo_id}:{segmented_with}:{prompt}"))
 
 
 def checked_vectors(vectors: NDArray[Any], count: int) -> Vectors:
-    """Return `vectors` as (count, dim) float32.
+    """Validate vectors and convert them to (count, dim) float32.
 
     Raises:
-        ValueError: another shape, a value that is not finite, or a row that is not of unit length.
+        ValueError: another shape, a value that is not finite, or a row not of unit length.
     """
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     if rows.ndim != 2 or rows.shape[0] != count:
@@ -280,6 +279,6 @@ def checked_vectors(vectors: NDArray[Any], count: int) -> Vectors:
 
 
 def folder_chain(folder: str) -> tuple[str, ...]:
-    """Return a folder and all its parents, outermost first: a/b/c -> a, a/b, a/b/c."""
+    """A folder and its parents, outermost first: a/b/c -> a, a/b, a/b/c."""
     parts = folder.split("/")
     return tuple("/".join(parts[: i + 1]) for i in range(len(parts)))

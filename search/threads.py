@@ -1,10 +1,12 @@
-"""Threads that share one computation on a CPU: each takes a part, in a cache of its own."""
+"""A thread pool for CPU inference, in which each thread computes one part alone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from threading import Barrier, Lock, local
 from typing import Any, TypeVar
@@ -13,21 +15,33 @@ MOST_WORKERS = 8  # each takes some 100 MB while it decodes points of SAM 2 at 1
 T = TypeVar("T")
 _here = local()
 _starting = Lock()
+_replacement: ContextVar[ThreadPoolExecutor | None] = ContextVar("workers", default=None)
 
 
 def shared_map(function: Callable[..., T], *parts: Iterable[Any]) -> list[T]:
-    """Do what `map` does by several threads, among which torch's own are divided.
+    """`map` on several threads, among which torch's own threads are divided.
 
-    Each computes its parts alone, without waiting for others after every product. In one of these
-    threads, it does all of it itself.
+    Each thread computes its part alone, without a barrier after each matrix product. Within one of
+    these threads it is the plain `map`.
     """
     if getattr(_here, "is_worker", False):
         return list(map(function, *parts))
-    return list(workers().map(function, *parts))
+    pool = _replacement.get() or workers()
+    return list(pool.map(function, *parts))
+
+
+@contextmanager
+def using_workers(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Use another pool in `shared_map`, in this context: a seam for tests."""
+    token = _replacement.set(pool)
+    try:
+        yield
+    finally:
+        _replacement.reset(token)
 
 
 def workers() -> ThreadPoolExecutor:
-    """Return the threads of `shared_map`; who asks first waits until they are there."""
+    """The thread pool of `shared_map`; the first caller waits until it has started."""
     with _starting:
         return _started_workers()
 
@@ -43,25 +57,25 @@ def _started_workers() -> ThreadPoolExecutor:
     def start(_: int) -> None:
         _here.is_worker = True
         torch.set_num_threads(threads // count)
-        torch.get_num_threads()  # or the first use in this thread would set what is set last
+        torch.get_num_threads()  # or its first use would set the number that is set last
         all_started.wait()
 
     try:
         list(pool.map(start, range(count)))
-    except BaseException:  # the system allows no more threads: those that wait are let go
+    except BaseException:  # no more threads allowed: release those that wait
         all_started.abort()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     finally:
-        torch.set_num_threads(threads)  # it is also what threads begin with that others start
+        torch.set_num_threads(threads)  # also the default of new threads
     return pool
 
 
 def _forget() -> None:
     global _starting
-    _starting = Lock()  # perhaps somebody holds it who was not copied
+    _starting = Lock()  # a thread that was not copied may hold it
     _started_workers.cache_clear()
 
 
-if hasattr(os, "register_at_fork"):  # a copy of the process has no threads
+if hasattr(os, "register_at_fork"):  # a forked process has no threads
     os.register_at_fork(after_in_child=_forget)

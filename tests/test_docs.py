@@ -1,10 +1,12 @@
-"""README and docs say what is so: commands parse, files and routes exist, settings are all there.
+"""The documentation matches the code: commands, routes, settings, modules, links, decisions.
 
-`python tests/test_docs.py` prints the tables of docs/settings.md as they should be.
+`python tests/test_docs.py` rewrites the generated parts: the tables of docs/settings.md and the
+tree of docs/architecture.md.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -22,10 +24,14 @@ from api.settings import Settings
 from search.settings import Group
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-IN_TREE = ("search", "ingest", "api", "starter", "bench")
+DOCS = ROOT / "docs"
+DECISIONS = sorted((DOCS / "decisions").iterdir())
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+IN_TREE = ("search", "ingest", "api", "starter", "training", "bench")
+TREE_PATTERN = re.compile(r"^```\nsearch/.*?^```", re.MULTILINE | re.DOTALL)
 MAX_IMAGE_BYTES = 300_000
+MAX_README_LINES = 150
+DECISION_SECTIONS = ["Context", "Decision", "Consequences"]
 GROUP_TITLES: dict[Group, str] = {
     "library": "Library",
     "models": "Models",
@@ -85,42 +91,75 @@ def shown_choices(field: FieldInfo) -> str:
     return " One of " + ", ".join(f"`{choice}`" for choice in get_args(field.annotation)) + "."
 
 
-def tree_of_readme() -> dict[str, str]:
-    """Return the paths of the README's tree and what is said of each; folders end in /."""
-    (block,) = re.findall(r"^```\n(search/.*?)^```", README, re.MULTILINE | re.DOTALL)
-    paths: dict[str, str] = {}
-    folders: list[str] = []
-    for line in block.splitlines():
-        indent, name, words = re.fullmatch(r"( *)(\S+)\s*(.*)", line).groups()  # type: ignore[union-attr]
-        del folders[len(indent) // 2 :]
-        paths["".join(folders) + name] = words
-        if name.endswith("/"):
-            folders.append(name)
-    return paths
+def code_tree() -> str:
+    """Return the tree of docs/architecture.md: each module with its docstring's first line."""
+    lines = [line for name in IN_TREE for line in iter_tree_lines(ROOT / name, depth=0)]
+    width = max(len(name) for name, _ in lines) + 2
+    return "\n".join(["```", *(f"{name:{width}}{words}".rstrip() for name, words in lines), "```"])
+
+
+def iter_tree_lines(folder: Path, *, depth: int) -> Iterator[tuple[str, str]]:
+    """Yield (indented name, first line of the docstring): a package, its modules, its packages."""
+    init = folder / "__init__.py"
+    yield f"{'  ' * depth}{folder.name}/", first_docstring_line(init) if init.exists() else ""
+    for path in sorted(folder.glob("*.py")):
+        if path != init:
+            yield f"{'  ' * (depth + 1)}{path.name}", first_docstring_line(path)
+    for below in sorted(path for path in folder.iterdir() if any(path.glob("*.py"))):
+        yield from iter_tree_lines(below, depth=depth + 1)
+
+
+def first_docstring_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert docstring, f"{path} has no docstring"
+    return docstring.splitlines()[0]
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def rewrite_generated_parts() -> None:
+    """Bring the tables of docs/settings.md and the tree of docs/architecture.md up to date."""
+    settings, architecture = DOCS / "settings.md", DOCS / "architecture.md"
+    text = settings.read_text()
+    for group, title in GROUP_TITLES.items():
+        table = settings_table(group) + "\n"
+        text = re.sub(
+            rf"^## {title}\n(?:\|.*\n)*", lambda _, new=table: new, text, flags=re.MULTILINE
+        )
+    settings.write_text(text)
+    architecture.write_text(TREE_PATTERN.sub(lambda _: code_tree(), architecture.read_text()))
 
 
 @pytest.mark.parametrize("group", get_args(Group))
 def test_every_setting_is_described(group: Group) -> None:
-    assert settings_table(group) in (ROOT / "docs/settings.md").read_text(), (
-        "docs/settings.md is behind: `python tests/test_docs.py` prints its tables"
+    assert settings_table(group) in (DOCS / "settings.md").read_text(), (
+        "docs/settings.md is behind: run `python tests/test_docs.py`"
     )
 
 
-def test_the_tree_names_every_python_file_of_the_packages() -> None:
-    there = {
-        path.relative_to(ROOT).as_posix()
-        for folder in IN_TREE
-        for path in (ROOT / folder).rglob("*.py")
-        if path.name != "__init__.py"
-    }
-    named = {path for path in tree_of_readme() if path.endswith(".py")}
-    assert named == there
+def test_the_architecture_page_lists_every_module_with_its_docstring() -> None:
+    assert code_tree() in (DOCS / "architecture.md").read_text(), (
+        "docs/architecture.md is behind: run `python tests/test_docs.py`"
+    )
 
 
-def test_all_that_the_tree_names_is_there_and_has_a_line() -> None:
-    for path, words in tree_of_readme().items():
-        assert (ROOT / path).exists(), path
-        assert words, path
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_decisions_follow_the_template(page: Path) -> None:
+    title, *sections = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    assert title.startswith(f"{int(page.name[:4])}. ")
+    assert sections == DECISION_SECTIONS
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -136,15 +175,19 @@ def test_commands_that_are_shown_can_be_given(page: Path) -> None:
             continue  # --help
 
 
-def test_the_readme_shows_every_command() -> None:
-    shown = {words[0] for words in commands_of(ROOT / "README.md")}
+def test_the_commands_page_shows_every_command() -> None:
+    shown = {words[0] for words in commands_of(DOCS / "commands.md")}
     assert set(cli.commands) <= shown
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+    for path, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
+        if path.startswith("https://"):
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors_of(target), f"{path}#{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -157,19 +200,19 @@ def test_make_targets_that_are_named_are_there(page: Path) -> None:
         assert f"\n{target}:" in makefile or bench.exists(), target
 
 
-def test_routes_that_the_readme_names_are_there(tmp_path: Path) -> None:
+def test_the_api_page_names_every_route(tmp_path: Path) -> None:
     with make_library(tmp_path / "library") as library:
         routes = set(create_app(library).openapi()["paths"])
-    named = set(re.findall(r"`(?:GET|POST|DELETE) (/[\w/{}.]*)", README))
-    assert named <= routes
-    assert routes <= named
+    page = (DOCS / "api.md").read_text()
+    assert set(re.findall(r"`(?:GET|POST|DELETE) (/[\w/{}.]*)", page)) == routes
 
 
-def test_pictures_are_small() -> None:
-    for path in (ROOT / "docs/images").iterdir():
+def test_pictures_are_small_and_shown() -> None:
+    pages = "".join(page.read_text() for page in PAGES)
+    for path in (DOCS / "images").iterdir():
         assert path.stat().st_size < MAX_IMAGE_BYTES, path
-        assert f"docs/images/{path.name}" in README, path
+        assert f"images/{path.name}" in pages, path
 
 
 if __name__ == "__main__":
-    print(*map(settings_table, GROUP_TITLES), sep="\n\n")
+    rewrite_generated_parts()

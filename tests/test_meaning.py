@@ -13,7 +13,7 @@ from support.real_data import real_data
 from support.sample import Sample
 
 from api.library.library import Library
-from api.library.pixels import photo_pixels
+from api.render.photo_pixels import photo_pixels
 from api.schemas.prompts import Point, PromptIn
 from api.services.prompts import prompt_from_request
 from api.settings import Settings

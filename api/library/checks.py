@@ -1,4 +1,4 @@
-"""Manifest, ledger and index have to belong together: what is compared when a library is opened."""
+"""Consistency checks of manifest, ledger and index when a library is opened."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from search.manifest import MANIFEST_NAME, Manifest
 
 LEDGER_PARTS = ("", "-wal", "-shm")
 REBUILD = (
-    "Restore it from a backup, or let `segsearch rebuild PHOTOS` make it anew from what the index "
-    "holds: no photo is segmented for it."
+    "Restore it from a backup, or run `segsearch rebuild PHOTOS`, which makes a new one from the "
+    "index without segmenting a photo."
 )
 
 
 def check_found(folder: Path) -> None:
-    """Refuse a library that was found in the working directory and is another user's.
+    """Check the owner of a library that was found in the working directory, not named.
 
     Raises:
-        LibraryError: it is; whoever made it decides where its searches are sent.
+        LibraryError: it is another user's, whose manifest could name any server.
     """
     if folder.exists() and not belongs_to_user(folder):
         raise LibraryError(
@@ -39,15 +39,15 @@ def check_found(folder: Path) -> None:
 
 
 def check_no_manifest_is_lost(folder: Path) -> None:
-    """Refuse a folder whose ledger knows photos, and that has no manifest.
+    """Check that a folder without a manifest has no ledger with photos.
 
     Raises:
-        LibraryError: it is so; a new manifest might name other models and another server.
+        LibraryError: it has; a new manifest might name other models and another server.
     """
     if not (folder / LEDGER_NAME).exists():
         return
     with closing(Ledger(folder)) as ledger:
-        if ledger.has_photos():  # files alone: a first run that failed before models were there
+        if ledger.has_photos():  # files alone: left by a first run whose models could not be loaded
             raise LibraryError(
                 f"{shown_path(folder / MANIFEST_NAME)} is missing, though the ledger beside it "
                 "knows photos. Restore it from a backup (it says which models made the library and "
@@ -56,10 +56,10 @@ def check_no_manifest_is_lost(folder: Path) -> None:
 
 
 def check_key(asked: Settings, address: str) -> None:
-    """Refuse to send a key to a server that only the library's manifest names.
+    """Never send an API key to a server that only the manifest names.
 
     Raises:
-        LibraryError: a key was given, and not the server that it is for.
+        LibraryError: a key was given without the server that it is for.
     """
     if asked.qdrant_api_key is not None and asked.qdrant is None:
         raise LibraryError(
@@ -70,12 +70,12 @@ def check_key(asked: Settings, address: str) -> None:
 
 
 def open_ledger_of(manifest: Manifest, folder: Path, save: Callable[[Manifest], None]) -> Ledger:
-    """Open the ledger of a library that was made before.
+    """Open the ledger of an existing library.
 
     Args:
         manifest: of the library.
         folder: where both are.
-        save: is handed the manifest with the library's id, if it was made before there were ids.
+        save: called with the manifest and the library id if the manifest has none yet.
 
     Raises:
         LibraryError: the ledger is missing, damaged or another library's.
@@ -101,10 +101,10 @@ def open_ledger_of(manifest: Manifest, folder: Path, save: Callable[[Manifest], 
 
 
 def check_ledger_is_lost(folder: Path) -> None:
-    """Refuse to make a ledger anew beside one that knows photos.
+    """Check that the ledger is missing, empty or damaged, before it is rebuilt.
 
     Raises:
-        LibraryError: it does.
+        LibraryError: it has photos.
     """
     if not (folder / LEDGER_NAME).exists():
         return
@@ -115,22 +115,22 @@ def check_ledger_is_lost(folder: Path) -> None:
         return
     if not is_lost:
         raise LibraryError(
-            f"the ledger {shown_path(folder / LEDGER_NAME)} knows photos: nothing has to be made "
-            "anew. `segsearch ingest PHOTOS` finds the files of photos that have none, and "
+            f"the ledger {shown_path(folder / LEDGER_NAME)} knows photos: nothing has to be "
+            "rebuilt. `segsearch ingest PHOTOS` finds the files of photos that have none, and "
             "segments only what the index does not hold. If it is another library's ledger, move "
             "it away first."
         )
 
 
 def claim_ledger(manifest: Manifest, ledger: Ledger) -> str:
-    """Let a new ledger belong to a library; return the library's id."""
+    """Set the library id of a new ledger; return it."""
     library_id = manifest.library_id or ledger.library_id()
     ledger.set_library_id(library_id)
     return library_id
 
 
 def place_ledger(draft: Path, folder: Path) -> None:
-    """Put a ledger that was made anew in place; one that is there is kept beside, as damaged."""
+    """Move a rebuilt ledger into place; an old one is renamed to `.damaged`."""
     for path in folder.glob(f"{LEDGER_NAME}*"):  # its write-ahead log, too
         if path.name.removeprefix(LEDGER_NAME) in LEDGER_PARTS:
             path.replace(path.with_name(f"{path.name}.damaged"))
@@ -139,7 +139,7 @@ def place_ledger(draft: Path, folder: Path) -> None:
 
 
 def missing_index(error: MissingIndexError, finished: tuple[int, int]) -> MissingIndexError:
-    """Return the error with what the ledger knows, and what to do."""
+    """The error, with the counts of the ledger and what to do."""
     photos, segments = finished
     return MissingIndexError(
         f"{error}, though the library knows {photos} photos with {segments} segments. If they are "
@@ -149,13 +149,13 @@ def missing_index(error: MissingIndexError, finished: tuple[int, int]) -> Missin
 
 
 def compare_index(index: SegmentIndex, ledger: Ledger, folder: Path, *, restoring: bool) -> None:
-    """Compare how much the index holds with how much the ledger knows.
+    """Compare the counts of index and ledger.
 
     Args:
-        index: was opened.
+        index: of the library.
         ledger: of the library.
         folder: of the library.
-        restoring: photos that the index lacks are about to be segmented again.
+        restoring: missing photos are about to be segmented again.
 
     Raises:
         LibraryError: the ledger is empty, and the index is not.

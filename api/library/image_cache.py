@@ -1,4 +1,4 @@
-"""Pictures that take long to make, kept in the library folder; they can be deleted at any time."""
+"""A disk cache of rendered images in the library folder; it can be deleted at any time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Any
 import diskcache
 
 FOLDER = "pictures"
-DIGEST_BYTES = 16  # before each picture: a damaged one is made anew
+DIGEST_BYTES = 16  # before each image, to detect damage
 _logger = logging.getLogger(__name__)
 
 
 class BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache comes without types
-    """Keeps bytes in its own folder, whatever someone may have put into its database."""
+    """Storage of bytes that never unpickles and never leaves its folder."""
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:  # noqa: ANN401
-        """Return what is kept; a pickle is no picture."""
+        """Read a value; pickles are refused."""
         if mode == diskcache.core.MODE_PICKLE:
-            raise OSError("a pickle is kept among the pictures")
+            raise OSError("a pickle is in the image cache")
         self._check_name(filename)
         return super().fetch(mode, filename, value, read)
 
@@ -34,21 +34,21 @@ class BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache comes withou
         super().remove(file_path)
 
     def _check_name(self, name: str | None) -> None:
-        """Refuse a file name that leads out of the cache's folder."""
+        """Refuse a file name outside of the folder of the cache."""
         folder = Path(self._directory).resolve()
         if name is not None and not (folder / name).resolve().is_relative_to(folder):
             raise OSError(f"its database names a file outside of it, {name!r}")
 
 
 class ImageCache:
-    """The pictures that were asked for last, up to so many bytes of them."""
+    """An LRU cache of images, limited by bytes."""
 
     def __init__(self, library: Path, max_bytes: int) -> None:
-        """Remember where pictures are kept; the folder is made for the first of them.
+        """Open nothing yet; the folder is created for the first image.
 
         Args:
             library: the library folder.
-            max_bytes: those not asked for longest go, so that no more is kept (about); 0: none is.
+            max_bytes: approximate limit; 0: no cache.
         """
         self._folder = library / FOLDER
         self._max_bytes = max_bytes
@@ -56,9 +56,9 @@ class ImageCache:
         self._cache: Any = None
 
     def get(self, name: str, photo_id: str, make: Callable[[], bytes]) -> bytes:
-        """Return the picture of this name, made now if it is not kept.
+        """The image of this name; `make` renders it if it is not cached.
 
-        What goes wrong with keeping it is logged and hurts nobody.
+        Errors of the cache are only logged.
         """
         if not self._max_bytes:
             return make()
@@ -70,13 +70,13 @@ class ImageCache:
         return made
 
     def forget(self, photo_ids: Iterable[str]) -> None:
-        """Delete every picture of these photos."""
+        """Delete all images of photos."""
         if self._folder.exists():
             for photo_id in photo_ids:
                 self._try(partial(_evict, photo_id))
 
     def size_bytes(self) -> int:
-        """Return how much is kept, by the cache's own count."""
+        """Bytes in the cache, by its own count."""
         return int(self._try(lambda cache: cache.volume()) or 0)
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ def _digest(picture: bytes) -> bytes:
 
 
 def _whole(kept: object) -> bytes | None:
-    """Return the picture that was kept; None if there is none, or it is damaged."""
+    """The cached image; None if it is missing or damaged."""
     if not isinstance(kept, bytes):
         return None
     digest, picture = kept[:DIGEST_BYTES], kept[DIGEST_BYTES:]

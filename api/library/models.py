@@ -1,4 +1,4 @@
-"""Which models a name means, and loading them once."""
+"""Model presets, and loading models by name on a device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 STARTER = "starter"
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"segmenter": DEFAULT_SEGMENTER, "encoder": DEFAULT_ENCODER},
-    # The starter's IoU head and logits are milder than SAM's: these keep what its card measured.
+    # The IoU head and logits of the starter have other scales: thresholds as in its model card.
     STARTER: {
         "segmenter": STARTER,
         "encoder": STARTER,
@@ -33,7 +33,7 @@ EFFORTS = {"quick": 0.5, "standard": 1.0, "thorough": 2.0}  # times as many poin
 
 
 def with_preset(settings: Settings) -> Settings:
-    """Return settings in which models and effort fill what was not set on purpose."""
+    """Settings in which `models` and `effort` replace defaults."""
     preset = PRESETS[settings.models]
     side = preset.get("points_per_side", Settings.model_fields["points_per_side"].default)
     points = round(side * EFFORTS[settings.effort])
@@ -41,7 +41,7 @@ def with_preset(settings: Settings) -> Settings:
 
 
 def settings_for_photo(settings: Settings) -> Settings:
-    """Return settings for work on a single photo: the library's, if there is one."""
+    """Settings for a single photo: those of the library, if there is one."""
     manifest = load_manifest(Path(settings.library).expanduser())
     asked = {"models", "segmenter"} & settings.model_fields_set
     known = manifest.defaults() if manifest and not asked else {}
@@ -52,7 +52,7 @@ def load_segmenter(settings: Settings) -> Segmenter:
     """Load the segmenter that the settings name.
 
     Raises:
-        ModelError: it can't be had (HubError) or is not a SAM 2 checkpoint.
+        ModelError: it can't be loaded (HubError) or is not a SAM 2 checkpoint.
     """
     from ingest.segmentation.sam2 import load_segmenter as load
     from starter import weights_dir
@@ -70,7 +70,7 @@ def load_encoder(settings: Settings) -> Encoder:
     """Load the encoder that the settings name.
 
     Raises:
-        ModelError: it can't be had (HubError) or is not a CLIP-like encoder.
+        ModelError: it can't be loaded (HubError) or is not a CLIP-like encoder.
     """
     from search.models.encoder import ClipEncoder
     from starter import weights_dir
@@ -87,12 +87,12 @@ def load_encoder(settings: Settings) -> Encoder:
 
 
 def devices(settings: Settings) -> tuple[str, ...]:
-    """Return the devices that were asked for; all but ingest use the first."""
+    """The requested devices; only ingest uses more than the first."""
     return tuple(settings.device.split(","))
 
 
 def torch_device(device: str) -> str:
-    """Return the device to run on: the first of several, the best there is for `auto`.
+    """The device to run on: the first of several; for `auto` the best that exists.
 
     Raises:
         UsageError: this machine lacks one of them.
@@ -126,19 +126,19 @@ def _check_device(name: str) -> None:
 
 
 def precision_on(device: str, settings: Settings) -> Precision:
-    """Return the precision for a device: float16 on CUDA unless told otherwise."""
+    """The precision on a device; `auto` is float16 on CUDA, else float32."""
     if settings.precision == "auto":
         return "float16" if device.startswith("cuda") else "float32"
     if not computes(device, settings.precision):
         _logger.warning(
-            f"precision {settings.precision}: this processor has no arithmetic for it, so it takes "
-            "many times as long as float32"
+            f"precision {settings.precision} is emulated on this processor and takes many times as "
+            "long as float32"
         )
     return settings.precision
 
 
 def computes(device: str, precision: Precision) -> bool:
-    """Return whether a device multiplies in a precision, as far as is known; else it emulates."""
+    """False if a device only emulates a precision, as far as is known."""
     import torch
 
     x86 = platform.machine().lower() in ("x86_64", "amd64")

@@ -1,4 +1,4 @@
-"""Who may read what segsearch writes: a library is private, what a person names is as usual."""
+"""File modes: a library is private to its user, other output follows the umask."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _umask_of_user: int | None = None  # before it was changed
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder that only this user may enter; one that is there stays as it is."""
+    """Create a folder that only this user can enter; an existing one is unchanged."""
     folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
 
 
 def write_like(folder: Path) -> None:
-    """Let every file that this process makes be readable for those who may enter a folder.
+    """Set the umask so that new files are readable by those who can enter a folder.
 
-    So files of a private library are private, and those of one that was opened to a group are not.
+    Files of a private library are then private, and those of one opened to a group are not.
     """
     global _umask_of_user
     allowed = stat.S_IMODE(folder.stat().st_mode) if folder.exists() else PRIVATE
@@ -28,7 +28,7 @@ def write_like(folder: Path) -> None:
 
 
 def mode_of_output() -> int:
-    """Return the mode of a file that a person asked for, as their umask has it."""
+    """File mode by the user's own umask, for output outside of a library."""
     umask = _umask_of_user
     if umask is None:
         umask = os.umask(0)

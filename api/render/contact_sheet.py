@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from api.library.library import Library
-from api.library.pixels import photo_pixels
+from api.render.photo_pixels import photo_pixels
 from api.schemas.search import HitOut, SearchResponse
 from search.errors import PhotoError, UnknownIdError, UsageError
 from search.masks.rle import array_from_mask

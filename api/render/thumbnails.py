@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from api.library.library import Library
-from api.library.pixels import photo_pixels
 from api.render.contact_sheet import highlight_tile, tile_region
 from api.render.draw import jpeg_bytes, thumbnail
+from api.render.photo_pixels import photo_pixels
 from ingest.catalog.records import PhotoRow
 from search.records import RgbImage, Segment
 

@@ -13,8 +13,8 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from api.library.library import Library
-from api.library.pixels import photo_pixels
 from api.render.draw import Background, Lossless, crop, lossless_bytes
+from api.render.photo_pixels import photo_pixels
 from api.schemas.search import HitOut
 from api.services.outputs import draft_folder, write_output
 from ingest.catalog.ledger import sort_key

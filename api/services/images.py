@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from api.library.library import Library
-from api.library.pixels import photo_pixels
 from api.render.draw import (
     Background,
     Lossless,
@@ -16,6 +15,7 @@ from api.render.draw import (
     png_bytes,
     thumbnail,
 )
+from api.render.photo_pixels import photo_pixels
 from api.schemas.segments import MaskPolygonsOut, MaskRleOut
 from ingest.catalog.records import PhotoRow
 from search.masks.rle import array_from_mask, coco_rle_from_mask, enlarged, polygons_from_array

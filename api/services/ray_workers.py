@@ -27,7 +27,7 @@ def process_on_ray(address: str | None, library: Library) -> Iterator[ProcessLis
     if address is None:
         yield None
         return
-    from ingest.ray import on_ray_cluster, ray_cluster
+    from ingest.cluster.ray import on_ray_cluster, ray_cluster
 
     with ray_cluster(address) as cluster:
         make_context = partial(context_on_worker, library.settings, library.checked_manifest())
@@ -45,7 +45,7 @@ def check_ray(library: Library) -> None:
             "with --ray many machines write, so the library needs a Qdrant server: name it "
             "with --qdrant. `segsearch push` moves an embedded library there."
         )
-    from ingest.ray import imported_ray
+    from ingest.cluster.ray import imported_ray
 
     imported_ray()
 

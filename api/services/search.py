@@ -8,7 +8,7 @@ from dataclasses import asdict
 from api.library.index.ownership import served_owner
 from api.library.index.remote_index import ask_owner
 from api.library.library import Library
-from api.library.pixels import bytes_from_base64, decode_upload, photo_pixels
+from api.render.photo_pixels import bytes_from_base64, decode_upload, photo_pixels
 from api.schemas.prompts import PromptIn
 from api.schemas.search import (
     CoverageOut,

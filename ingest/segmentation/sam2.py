@@ -31,7 +31,7 @@ from search.errors import ModelError
 from search.masks.rle import (
     array_from_mask,
     bbox_xywh_from_array,
-    inmost_points,
+    interior_points,
     mask_from_array,
     without_small_regions,
 )
@@ -225,7 +225,7 @@ def with_points_of_mask(prompt: Prompt, size_wh: tuple[int, int]) -> Prompt:
     if prompt.mask is None or prompt.box_xywh or 1 in prompt.labels:
         return prompt
     across, down = (photo / own for photo, own in zip(size_wh, prompt.mask.size_wh, strict=True))
-    inside = inmost_points(array_from_mask(prompt.mask), MASK_POINTS)
+    inside = interior_points(array_from_mask(prompt.mask), MASK_POINTS)
     points_xy = tuple(((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5) for x, y in inside)
     return prompt.model_copy(
         update={

@@ -5,7 +5,8 @@ An index has two collections: `photos` (a vector of each whole photo, with its m
 in and comes out are the records of `search.records`; no engine's own types leave its file.
 
 `EdgeIndex` (embedded) and `QdrantIndex` (a server) implement it on top of `PointIndex`;
-`api.library.index.remote_index.RemoteIndex` forwards it to the process that has the embedded one open.
+`api.library.index.remote_index.RemoteIndex` forwards it to the process that has the embedded one
+open.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from pycocotools import mask as coco_mask
 from search.records import Box, Mask, MaskArray
 
 Point = tuple[int, int]
-INMOST_LONG_SIDE = 512  # px at which inmost points are looked for: exact ones cost seconds
-INMOST_APART = 1.2  # in distances of an inmost point to the edge: how far the next one is
+INTERIOR_LONG_SIDE = 512  # px of the reduced mask for interior points: exact ones take seconds
+INTERIOR_SPACING = 1.2  # between points, in distances of the first one to the edge
 EIGHT_NEIGHBORS = np.ones((3, 3), dtype=np.uint8)
 
 
@@ -37,7 +37,7 @@ def array_from_mask(
     Not by pycocotools: its decoder leaves the rest of the array unset where runs are missing.
 
     Raises:
-        ValueError: the text is damaged, or its runs do not fill the mask's size.
+        ValueError: the text is damaged, or its runs do not fill the mask.
     """
     width, height = mask.size_wh
     runs = runs_from_mask(mask)
@@ -46,14 +46,14 @@ def array_from_mask(
     return np.ascontiguousarray(by_column[columns, rows].T)
 
 
-def inmost_points(mask_hw: MaskArray, count: int) -> list[Point]:
-    """Return up to `count` pixels (x, y) deep inside a mask, spread over it; none if it is empty.
+def interior_points(mask_hw: MaskArray, count: int) -> list[Point]:
+    """Up to `count` pixels (x, y) deep inside a mask, spread over it; none if it is empty.
 
-    The first lies farthest from all edges; each further one likewise, away from those before.
+    The first is the farthest from all edges; each next one likewise, away from the previous ones.
     """
-    from scipy import ndimage  # a seventh of a second, which most commands can do without
+    from scipy import ndimage  # takes 0.15 s, and most commands don't need it
 
-    every = max(1, max(mask_hw.shape) // INMOST_LONG_SIDE)
+    every = max(1, max(mask_hw.shape) // INTERIOR_LONG_SIDE)
     inside = mask_hw[::every, ::every]
     if not inside.any():  # it is thinner than the steps
         every, inside = 1, mask_hw
@@ -63,12 +63,12 @@ def inmost_points(mask_hw: MaskArray, count: int) -> list[Point]:
         depth = ndimage.distance_transform_edt(np.pad(rest, 1))[1:-1, 1:-1]
         y, x = np.unravel_index(depth.argmax(), depth.shape)
         found.append((int(x) * every, int(y) * every))
-        rest &= np.hypot(rows - y, columns - x) > INMOST_APART * depth[y, x]
+        rest &= np.hypot(rows - y, columns - x) > INTERIOR_SPACING * depth[y, x]
     return found
 
 
 def coco_rle_from_mask(mask: Mask) -> dict[str, object]:
-    """Return COCO's own form, {"size": [h, w], "counts": str}."""
+    """COCO's own form, {"size": [h, w], "counts": str}."""
     width, height = mask.size_wh
     return {"size": [height, width], "counts": mask.counts}
 
@@ -81,10 +81,10 @@ def mask_from_runs(runs: Sequence[int], size_hw: tuple[int, int]) -> Mask:
 
 
 def runs_from_mask(mask: Mask) -> NDArray[np.int64]:
-    """Return a mask's column-major run lengths, the first of background.
+    """Column-major run lengths of a mask, the first of background.
 
     Raises:
-        ValueError: the text is damaged, or its runs do not fill the mask's size.
+        ValueError: the text is damaged, or its runs do not fill the mask.
     """
     width, height = mask.size_wh
     runs = runs_from_counts(mask.counts)
@@ -96,8 +96,8 @@ def runs_from_mask(mask: Mask) -> NDArray[np.int64]:
 def runs_from_counts(counts: str) -> NDArray[np.int64]:
     """Decode COCO's compressed counts to run lengths.
 
-    A number is a few characters of six bits: five of value, lowest first, and one that says that
-    more follow; from the fourth on, each is a difference to the number two before.
+    A number is a few characters of six bits: five of value, lowest first, and a continuation bit;
+    from the fourth on, each number is the difference to the one two before.
     Source: rleFrString in pycocotools' maskApi.c.
 
     Raises:
@@ -121,7 +121,7 @@ def runs_from_counts(counts: str) -> NDArray[np.int64]:
 
 
 def bbox_xywh_from_array(mask_hw: NDArray[np.bool_]) -> Box:
-    """Return SAM's box of a mask; an empty mask gives (0, 0, 0, 0)."""
+    """SAM's box of a mask; an empty mask gives (0, 0, 0, 0)."""
     columns, rows = np.flatnonzero(mask_hw.any(axis=0)), np.flatnonzero(mask_hw.any(axis=1))
     if not len(columns):
         return Box(0, 0, 0, 0)
@@ -130,38 +130,38 @@ def bbox_xywh_from_array(mask_hw: NDArray[np.bool_]) -> Box:
 
 
 def iou(a_hw: NDArray[np.bool_], b_hw: NDArray[np.bool_]) -> float:
-    """Return intersection over union; two empty masks give 0."""
+    """Intersection over union; two empty masks give 0."""
     union = int(np.count_nonzero(a_hw | b_hw))
     return int(np.count_nonzero(a_hw & b_hw)) / union if union else 0.0
 
 
 def box_iou(a: Box, b: Box) -> float:
-    """Return intersection over union of two boxes; two empty boxes give 0."""
+    """Intersection over union of two boxes; two empty boxes give 0."""
     ax0, ay0, ax1, ay1 = a.xyxy
     bx0, by0, bx1, by1 = b.xyxy
     overlap = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
     union = a.w * a.h + b.w * b.h - overlap
-    return min(1.0, overlap / union) if union else 0.0  # a tiny box, far out: rounding
+    return min(1.0, overlap / union) if union else 0.0  # rounding can exceed 1 for tiny boxes
 
 
 def resized(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> MaskArray:
-    """Return the mask at another size.
+    """Resize a mask.
 
-    Shrinking keeps the pixels of which at least half is covered; growing takes the nearest pixel.
-    A mask that is not empty stays so: if nothing is half covered, the most covered pixel is kept.
+    Downscaling keeps pixels that are at least half covered; upscaling takes the nearest pixel. A
+    non-empty mask never becomes empty: then the most covered pixels are kept.
     """
     height, width = mask_hw.shape
     if (width, height) == size_wh:
         return mask_hw
     shrinks = size_wh[0] <= width and size_wh[1] <= height
     method = Image.Resampling.BOX if shrinks else Image.Resampling.NEAREST
-    grey = Image.fromarray(mask_hw.astype(np.uint8) * 255).resize(size_wh, method)
-    small: MaskArray = np.asarray(grey) >= 128
+    gray = Image.fromarray(mask_hw.astype(np.uint8) * 255).resize(size_wh, method)
+    small: MaskArray = np.asarray(gray) >= 128
     return small if small.any() or not mask_hw.any() else _most_covered(mask_hw, size_wh)
 
 
 def _most_covered(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> MaskArray:
-    """Return the pixels that are covered most; in floats, for a byte rounds 1 in 1,000 to none."""
+    """The most covered pixels; in floats, as bytes round 1 in 1,000 to zero."""
     shares = Image.fromarray(mask_hw.astype(np.float32)).resize(size_wh, Image.Resampling.BOX)
     covered = np.asarray(shares)
     most: MaskArray = covered == covered.max()
@@ -169,7 +169,7 @@ def _most_covered(mask_hw: NDArray[np.bool_], size_wh: tuple[int, int]) -> MaskA
 
 
 def enlarged(mask: Mask, size_wh: tuple[int, int]) -> Mask:
-    """Return the mask at a larger size: what `resized` gives, without painting all its pixels.
+    """Upscale a mask as `resized` does, but from its runs, without an array of its pixels.
 
     Raises:
         ValueError: the mask is damaged.
@@ -196,14 +196,14 @@ def enlarged(mask: Mask, size_wh: tuple[int, int]) -> Mask:
 
 
 def _nearest(small: int, large: int) -> NDArray[np.int32]:
-    """Return which of `small` pixels each of `large` shows, (large,)."""
+    """(large,) index of the nearest of `small` pixels."""
     numbers = Image.fromarray(np.arange(small, dtype=np.int32)[None])
     shown: NDArray[np.int32] = np.asarray(numbers.resize((large, 1), Image.Resampling.NEAREST))[0]
     return shown
 
 
 def fitted_size(size_wh: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """Return the size scaled down so that its long side is at most `long_side`."""
+    """The size, scaled down so that its long side is at most `long_side`."""
     scale = min(1.0, long_side / max(size_wh))
     return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
 
@@ -211,13 +211,13 @@ def fitted_size(size_wh: tuple[int, int], long_side: int) -> tuple[int, int]:
 def without_small_regions(
     mask_hw: NDArray[np.bool_], area_thresh: float, mode: Literal["holes", "islands"]
 ) -> tuple[MaskArray, bool]:
-    """Return the mask with small holes filled or small islands removed, and whether it changed.
+    """The mask with small holes filled or small islands removed, and whether it changed.
 
     Regions are 8-connected. If all islands are small, the largest stays; of several, opencv's
     first. This is `remove_small_regions` of segment-anything's utils/amg.py, by scipy instead of
     opencv.
     """
-    from scipy import ndimage  # a seventh of a second, which most commands can do without
+    from scipy import ndimage  # takes 0.15 s, and most commands don't need it
 
     working = ~mask_hw if mode == "holes" else mask_hw
     labels, count = ndimage.label(working, structure=EIGHT_NEIGHBORS)
@@ -234,7 +234,7 @@ def without_small_regions(
 
 
 def _first_by_blocks(labels: NDArray[np.int32], among: NDArray[np.int64]) -> int:
-    """Return the label that opencv meets first: it goes over an image by blocks of 2 x 2 pixels.
+    """The label that opencv numbers first: it scans an image by blocks of 2 x 2 pixels.
 
     A block belongs to one 8-connected region at most (Grana et al., 2010).
     """
@@ -244,9 +244,9 @@ def _first_by_blocks(labels: NDArray[np.int32], among: NDArray[np.int64]) -> int
 
 
 def polygons_from_array(mask_hw: NDArray[np.bool_]) -> list[list[Point]]:
-    """Return the outlines of a mask as closed polygons along pixel edges, holes among them.
+    """Outlines of a mask, and of its holes, as closed polygons along pixel edges.
 
-    Filling all of them by the even-odd rule gives the mask back, to the pixel.
+    Filling all of them by the even-odd rule gives exactly the mask.
     """
     padded = np.pad(mask_hw, 1).astype(np.int8)
     across = np.diff(padded, axis=0)[:, 1:-1]  # 1 where the inside begins going down
@@ -279,7 +279,7 @@ def _loops(steps: dict[Point, list[Point]]) -> list[list[Point]]:
 
 
 def _without_straight_corners(loop: list[Point]) -> list[Point]:
-    """Drop the points at which an outline does not turn."""
+    """Drop points at which an outline does not turn."""
     turns = []
     for i, (x, y) in enumerate(loop):
         (x0, y0), (x1, y1) = loop[i - 1], loop[(i + 1) % len(loop)]

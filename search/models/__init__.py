@@ -1,1 +1,1 @@
-"""The encoder: text and crops to vectors, and where its files come from."""
+"""The encoder, its preprocessing and its files."""

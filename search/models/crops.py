@@ -1,8 +1,8 @@
-"""A segment and its photo -> the views that the encoder sees.
+"""Crops of segments for the encoder.
 
-A view is a square of the encoder's own input size, so that the model's processor has nothing left
-to resize. The square is cut from the photo first; masks, blurs and resizing touch only what was
-cut, never a whole photo. Scale is the same in both directions: what leaves the photo is padding.
+A view is a square of the encoder's input size, so its image processor resizes nothing. The photo is
+cropped first; masking, blurring and resizing work on the crop only. The aspect ratio is kept, and
+what lies outside the photo is padding.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from search.settings import CropRecipe
 Background = Literal["kept", "filled", "blurred"]
 Rgb = tuple[int, int, int]
 
-VERSION = 1  # raise it whenever the same numbers give other pixels
+VERSION = 1  # increase it whenever the same numbers give other pixels
 CONTEXT = 1.35  # side of the square, in longer sides of the box
 WEIGHTS = (0.55, 0.45)  # of the context view and the masked view
 BLUR = 0.1  # sigma as part of the square's side; FGVP's code blurs photos of 640 px by 100 px
-SHARPNESS = 2  # what is cut keeps at least this many times the view's size
+SHARPNESS = 2  # a crop has at least this many times the size of the view
 
 
 class Recipe(NamedTuple):
-    """What is cut for a segment, and how it is shown: a weight and a background for each view."""
+    """How a segment is cropped; weight and background of each view."""
 
     side: float  # of the square, in longer sides of the box
-    surroundings: bool  # False: all beyond the box is padding
+    surroundings: bool  # False: everything outside the box is padding
     looks: tuple[tuple[float, Background], ...]
 
 
@@ -48,14 +48,14 @@ RECIPES: dict[CropRecipe, Recipe] = {
 
 
 class View(NamedTuple):
-    """One picture of a segment, and its weight in the segment's vector."""
+    """An image of a segment, and its weight in the vector of the segment."""
 
     weight: float
     rgb: RgbImage  # (size_px, size_px, 3)
 
 
 class Square(NamedTuple):
-    """A square in pixels of the photo; it may leave the photo."""
+    """A square in pixels of the photo; it may extend beyond it."""
 
     left: int
     top: int
@@ -63,7 +63,7 @@ class Square(NamedTuple):
 
 
 class Region(NamedTuple):
-    """The part of a square that is shown, in pixels of the photo; right and bottom are beyond."""
+    """The visible part of a square, in pixels of the photo; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -72,7 +72,7 @@ class Region(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """A region cut out, `shrink` times smaller, rounded up to whole pixels."""
+    """A crop, downscaled by `shrink`, rounded up to whole pixels."""
 
     image: Image.Image
     region: Region
@@ -80,7 +80,7 @@ class Patch(NamedTuple):
 
 
 def recipe_fingerprint(recipe: CropRecipe) -> str:
-    """Return a hash (hex) of every number of a recipe; fill and size are the encoder's."""
+    """SHA-256 (hex) of all numbers of a recipe; fill color and size are the encoder's."""
     return fingerprint(VERSION, RECIPES[recipe], BLUR, SHARPNESS)
 
 
@@ -93,16 +93,16 @@ def views(
     size_px: int,
     fill_rgb: Rgb,
 ) -> list[View]:
-    """Return what the encoder sees of a segment: one view, or two for `fusion`.
+    """Views of a segment: one, or two for `fusion`.
 
     Args:
-        photo: the upright photo, (h, w, 3), or the same as an RGB picture of Pillow's: with many
-            large segments it pays to convert once (36 ms at 12 megapixels) instead of for each.
+        photo: the upright photo, (h, w, 3), or as an RGB image of Pillow: with many large
+            segments it pays to convert once (36 ms at 12 megapixels) instead of for each.
         mask: the segment's mask over the whole photo, at any size; None: all of its box.
         bbox_xywh: SAM's box in pixels of the photo; 0 x 0 is a single pixel.
         recipe: a name of RECIPES.
         size_px: side of the views.
-        fill_rgb: colour of padding and of a filled background.
+        fill_rgb: color of padding and of a filled background.
 
     Raises:
         UsageError: the box lies outside the photo.
@@ -121,16 +121,16 @@ def views(
 
 
 def photo_view(photo: RgbImage | Image.Image, *, size_px: int, fill_rgb: Rgb) -> RgbImage:
-    """Return the whole photo, squared by padding, as (size_px, size_px, 3)."""
+    """(size_px, size_px, 3) view of a whole photo, padded to a square."""
     width, height = _size_wh(photo)
     whole = Box(0, 0, width - 1, height - 1)
     return views(photo, None, whole, "tight", size_px=size_px, fill_rgb=fill_rgb)[0].rgb
 
 
 def square_around(bbox_xywh: Box, scale: float) -> Square:
-    """Return the square around the middle of a SAM box; its side is at least one pixel.
+    """The square around the center of a SAM box; its side is at least one pixel.
 
-    SAM's width is right - left of the outermost pixels, so the pixels take one more.
+    SAM's width is right - left of the outermost pixels, one less than their number.
     """
     x, y, w, h = bbox_xywh
     side = max(1, round(scale * (max(w, h) + 1)))
@@ -144,7 +144,7 @@ def _size_wh(photo: RgbImage | Image.Image) -> tuple[int, int]:
 
 
 def _region(square: Square, bbox_xywh: Box | None, photo_wh: tuple[int, int]) -> Region:
-    """Return the visible part of the square, cut down to the box if one is given."""
+    """The part of the square inside the photo, and inside the box if one is given."""
     width, height = photo_wh
     left, top, right, bottom = *square[:2], square.left + square.side, square.top + square.side
     if bbox_xywh is not None:
@@ -158,7 +158,7 @@ def _region(square: Square, bbox_xywh: Box | None, photo_wh: tuple[int, int]) ->
 
 
 def _cut(photo: Image.Image | RgbImage, region: Region, shrink: int) -> Patch:
-    """Cut a region out, made smaller by averaging."""
+    """Crop a region, downscaled by averaging."""
     if isinstance(photo, Image.Image):
         return Patch(photo.reduce(shrink, box=region), region, shrink)
     left, top, right, bottom = region
@@ -172,7 +172,7 @@ def _alpha(
     bbox_xywh: Box,
     photo_wh: tuple[int, int],
 ) -> Image.Image:
-    """Return how much of each pixel of the patch belongs to the segment: "L", 0..255."""
+    """Coverage of each pixel of the patch by the segment, an "L" image."""
     if mask is None:
         return _box_alpha(patch, bbox_xywh)
     width, height = mask.size_wh if isinstance(mask, Mask) else mask.shape[::-1]
@@ -183,13 +183,13 @@ def _alpha(
     x0, y0 = int(left), int(top)
     rows, columns = slice(y0, math.ceil(bottom)), slice(x0, math.ceil(right))
     part = array_from_mask(mask, rows, columns) if isinstance(mask, Mask) else mask[rows, columns]
-    grey = Image.fromarray(part.astype(np.uint8) * 255)
-    box = (left - x0, top - y0, min(right - x0, grey.width), min(bottom - y0, grey.height))
-    return grey.resize(patch.image.size, Image.Resampling.BILINEAR, box=box)
+    gray = Image.fromarray(part.astype(np.uint8) * 255)
+    box = (left - x0, top - y0, min(right - x0, gray.width), min(bottom - y0, gray.height))
+    return gray.resize(patch.image.size, Image.Resampling.BILINEAR, box=box)
 
 
 def _box_alpha(patch: Patch, bbox_xywh: Box) -> Image.Image:
-    """Return 255 in the box and 0 around it."""
+    """255 in the box, 0 around it."""
     x0, y0, x1, y1 = bbox_xywh.xyxy
     left, top = patch.region[:2]
     inside = [(x0 - left, y0 - top), (x1 - left, y1 - top)]
@@ -201,7 +201,7 @@ def _box_alpha(patch: Patch, bbox_xywh: Box) -> Image.Image:
 def _shown(
     patch: Patch, alpha: Image.Image | None, look: Background, fill_rgb: Rgb, sigma_px: float
 ) -> Patch:
-    """Return the patch with its background kept, filled, or blurred by sigma_px of the photo."""
+    """The patch with its background kept, filled, or blurred by sigma_px of the photo."""
     image = patch.image
     if alpha is None or look == "kept":
         return patch
@@ -213,9 +213,9 @@ def _shown(
 
 
 def _framed(patch: Patch, square: Square, size_px: int, fill_rgb: Rgb) -> RgbImage:
-    """Return the patch where it lies in the square, the rest filled: (size_px, size_px, 3).
+    """(size_px, size_px, 3) view: the patch at its place in the square, the rest filled.
 
-    Its edges fall on whole pixels of the view, so its size is at most half a pixel off.
+    Its edges are rounded to whole pixels, so its size is off by half a pixel at most.
     """
     left, top, right, bottom = patch.region
     x0, x1 = _span(left - square.left, right - square.left, square.side, size_px)
@@ -224,16 +224,16 @@ def _framed(patch: Patch, square: Square, size_px: int, fill_rgb: Rgb) -> RgbIma
     bicubic = Image.Resampling.BICUBIC  # as CLIP's own processor
     inner = patch.image.resize((x1 - x0, y1 - y0), bicubic, box=covered)
     if inner.size == (size_px, size_px):
-        return np.array(inner)  # a copy can be written to, which torch asks for
+        return np.array(inner)  # a writable copy, as torch requires
     framed = Image.new("RGB", (size_px, size_px), fill_rgb)
     framed.paste(inner, (x0, y0))
     return np.array(framed)
 
 
 def _span(start: int, stop: int, side: int, size_px: int) -> tuple[int, int]:
-    """Return where start..stop of a square's side lies in the view: at least one pixel of it."""
+    """Position of start..stop of the side of a square in the view: at least one pixel."""
     length = max(1, round((stop - start) * size_px / side))
-    if stop == side:  # it reaches the view's edge, so no padding may show there
+    if stop == side:  # it reaches the edge of the view: no padding there
         return size_px - length, size_px
     first = min(round(start * size_px / side), size_px - length)
     return first, first + length

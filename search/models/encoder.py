@@ -1,4 +1,4 @@
-"""Words and crops -> vectors of unit length, in one space, by a CLIP-like model."""
+"""CLIP-like encoders: texts and crops to unit vectors in one space."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from search.errors import ModelError, UsageError
 from search.models.crops import Rgb, View
 from search.models.model_folder import folder_fingerprint, model_folder
-from search.models.preprocessing import OneStep, input_px, mean_rgb, one_step
+from search.models.preprocessing import Normalization, input_px, mean_rgb, normalization
 from search.records import RgbImage, Vectors, checked_vectors
 from search.settings import Precision
 from search.threads import shared_map
 
 _logger = logging.getLogger(__name__)
 
-# A query goes in as it stands and in the words that photos are captioned with; the mean of several
-# phrasings beats one by 3.5 points on ImageNet (Radford et al. 2021, section 3.1.4). "cropped" and
-# "close-up" are among the 80 phrasings of that paper, and segments are both.
+# Prompt ensembling: the mean over templates beats a single one by 3.5 points on ImageNet (Radford
+# et al. 2021, section 3.1.4). "cropped" and "close-up" are among the 80 templates of that paper,
+# and segments are both.
 TEMPLATES = (
     "{}",
     "a photo of {}.",
@@ -33,25 +33,24 @@ TEMPLATES = (
     "a cropped photo of a {}.",
     "a close-up photo of a {}.",
 )
-# SigLIP read texts padded to full length in training and attends to the padding.
+# SigLIP was trained on texts padded to full length and attends to the padding.
 PADDED_MODELS = ("siglip", "siglip2")
-# A person who refines, filters or pages asks for the same words each time; a query in its phrasings
-# is some 10 KB.
-QUERIES_KEPT = 256
-# On a CPU threads share crops by so few: what lies between two products then stays in the cache.
-CPU_CROPS = 8
+# Refining, filtering and paging repeat the same text; vectors of one query are some 10 KB.
+CACHED_QUERIES = 256
+# Crops per thread on a CPU: activations then fit into its cache.
+CPU_BATCH = 8
 
 
 class Encoder(Protocol):
-    """What turns crops and words into unit vectors that can be compared."""
+    """Encodes crops and texts as unit vectors in one space."""
 
     @property
     def name(self) -> str:
-        """The model as it was asked for."""
+        """The model as requested: hub name or folder."""
 
     @property
     def fingerprint(self) -> str:
-        """A hash (hex) of everything that its vectors depend on, device and precision aside."""
+        """SHA-256 (hex) of all that vectors depend on, except device and precision."""
 
     @property
     def dim(self) -> int:
@@ -59,21 +58,21 @@ class Encoder(Protocol):
 
     @property
     def input_px(self) -> int:
-        """Side of the square crops that it looks at."""
+        """Side of its square input."""
 
     @property
     def mean_rgb(self) -> Rgb:
-        """The colour that it takes for nothing at all: the mean of its training pictures."""
+        """Neutral color for padding: the mean of its training images."""
 
     def encode_crops(self, crops: Sequence[RgbImage] | RgbImage) -> Vectors:
-        """Return (n, dim) unit rows for n crops of (input_px, input_px, 3); none give (0, dim)."""
+        """(n, dim) unit rows for n crops of (input_px, input_px, 3); no crops give (0, dim)."""
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) unit rows; no texts give (0, dim). Long texts are cut off."""
+        """(n, dim) unit rows; no texts give (0, dim). Long texts are truncated."""
 
 
 def encode_query(encoder: Encoder, text: str) -> Vectors:
-    """Return the (1, dim) unit vector of a query: the mean over TEMPLATES.
+    """(1, dim) unit vector of a query: the mean over TEMPLATES.
 
     Raises:
         UsageError: the text is empty.
@@ -81,13 +80,13 @@ def encode_query(encoder: Encoder, text: str) -> Vectors:
     """
     words = " ".join(text.split())
     if not words:
-        raise UsageError("the text to search for is empty: say what you are looking for")
+        raise UsageError("the text to search for is empty")
     vectors = encoder.encode_texts([template.format(words) for template in TEMPLATES])
     return unit_rows(vectors.mean(axis=0, keepdims=True))
 
 
 def encode_segments(encoder: Encoder, segments: Sequence[Sequence[View]]) -> Vectors:
-    """Return (n, dim) unit rows: for each segment its views' vectors, mixed by their weights."""
+    """(n, dim) unit rows: for each segment the weighted sum of the vectors of its views."""
     crops = [view.rgb for views in segments for view in views]
     owners = [i for i, views in enumerate(segments) for _ in views]
     weights = np.array([view.weight for views in segments for view in views], dtype=np.float32)
@@ -97,7 +96,7 @@ def encode_segments(encoder: Encoder, segments: Sequence[Sequence[View]]) -> Vec
 
 
 def unit_rows(rows: NDArray[np.float32]) -> Vectors:
-    """Return the rows scaled to unit length.
+    """Scale rows to unit length.
 
     Raises:
         ModelError: a row is zero, or holds a value that is not finite.
@@ -114,7 +113,7 @@ def unit_rows(rows: NDArray[np.float32]) -> Vectors:
 
 @dataclass(frozen=True, eq=False)
 class ClipEncoder:
-    """CLIP, SigLIP or another dual encoder of transformers; `load` makes one."""
+    """CLIP, SigLIP or another dual encoder of transformers."""
 
     name: str
     fingerprint: str
@@ -125,7 +124,7 @@ class ClipEncoder:
     model: Any  # transformers has no types for what its Auto classes return
     tokenizer: Any
     pixels: Any  # its image processor
-    one_step: OneStep | None  # None: crops go through the image processor
+    normalization: Normalization | None  # None: use the image processor
 
     @classmethod
     def load(
@@ -136,15 +135,15 @@ class ClipEncoder:
         Args:
             name_or_folder: as `openai/clip-vit-base-patch32`, or a folder of save_pretrained.
             device: "auto", "cuda", "mps" or "cpu".
-            precision: what weights and activations are kept in.
+            precision: of weights and activations.
             batch: crops, or texts, encoded at once.
 
         Raises:
             HubError: the hub can't be reached and the cache has no copy; within 5 seconds.
-            ModelError: the model can't be had, is damaged, or is no dual encoder.
+            ModelError: the model can't be loaded, is damaged, or is no dual encoder.
 
         """
-        folder = model_folder(name_or_folder)  # before torch is imported: that takes seconds
+        folder = model_folder(name_or_folder)  # before the import of torch, which takes seconds
         with _explained(name_or_folder), _silenced():
             model = _load_model(folder, device, precision)
             tokenizer, pixels = _load_processors(folder)
@@ -159,34 +158,34 @@ class ClipEncoder:
             model=model,
             tokenizer=tokenizer,
             pixels=pixels,
-            one_step=one_step(pixels, size_px),
+            normalization=normalization(pixels, size_px),
         )
         with _explained(name_or_folder):
             return replace(encoder, dim=encoder._text_features(["a"]).shape[1])
 
     def encode_crops(self, crops: Sequence[RgbImage] | RgbImage) -> Vectors:
-        """Return (n, dim) unit rows for n crops of (input_px, input_px, 3); none give (0, dim)."""
+        """(n, dim) unit rows for n crops of (input_px, input_px, 3); no crops give (0, dim)."""
         import torch
 
         on_cpu = self.model.device.type == "cpu"
-        size = min(self.batch, CPU_CROPS) if on_cpu else self.batch
+        size = min(self.batch, CPU_BATCH) if on_cpu else self.batch
         parts = [crops[start : start + size] for start in range(0, len(crops), size)]
-        # Not in float16, in which the model may have to change between two parts.
+        # Not in float16, since `_in_range` may replace the model.
         shared = on_cpu and self.model.dtype == torch.float32 and len(parts) > 1
         rows = shared_map(self._crop_rows, parts) if shared else map(self._crop_rows, parts)
         return unit_rows(np.concatenate([np.empty((0, self.dim), dtype=np.float32), *rows]))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, dim) unit rows; no texts give (0, dim). Long texts are cut off.
+        """(n, dim) unit rows; no texts give (0, dim). Long texts are truncated.
 
-        The rows of the last queries are kept, and are not to be written to.
+        Rows of recent queries are cached, and read-only.
         """
         is_query = len(texts) == len(TEMPLATES)
         return self._kept_rows(tuple(texts)) if is_query else self._text_rows(texts)
 
     @cached_property
     def _kept_rows(self) -> Callable[[tuple[str, ...]], Vectors]:
-        return lru_cache(QUERIES_KEPT)(self._text_rows)
+        return lru_cache(CACHED_QUERIES)(self._text_rows)
 
     def _text_rows(self, texts: Sequence[str]) -> Vectors:
         rows = [np.empty((0, self.dim), dtype=np.float32)]
@@ -197,7 +196,7 @@ class ClipEncoder:
         return found
 
     def _crop_rows(self, crops: Sequence[RgbImage] | RgbImage) -> NDArray[np.float32]:
-        """Return the model's own (n, dim) vectors, of any length."""
+        """(n, dim) vectors as the model gives them, not normalized."""
         part = np.array(crops)  # (n, input_px, input_px, 3)
         if part.shape[1:] != (self.input_px, self.input_px, 3) or part.dtype != np.uint8:
             raise ValueError(f"expected uint8 crops of {self.input_px} px, got {part.shape}")
@@ -207,18 +206,20 @@ class ClipEncoder:
         return self.model.get_image_features(**self._pixel_values(crops))
 
     def _pixel_values(self, crops: NDArray[np.uint8]) -> dict[str, Any]:
-        """Return what the model takes for (n, s, s, 3) crops, on its device."""
+        """Model inputs for (n, s, s, 3) crops, on its device."""
         import torch
 
-        if self.one_step is None:
+        if self.normalization is None:
             inputs = self.pixels(images=list(crops), return_tensors="pt")
             return dict(inputs.to(self.model.device, self.model.dtype))
         levels = torch.from_numpy(crops).to(self.model.device).permute(0, 3, 1, 2)  # (n, 3, s, s)
-        scale, shift = (torch.tensor(x, device=levels.device)[:, None, None] for x in self.one_step)
+        scale, shift = (
+            torch.tensor(x, device=levels.device)[:, None, None] for x in self.normalization
+        )
         return {"pixel_values": (levels * scale + shift).to(self.model.dtype)}
 
     def _text_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the model's own (n, dim) vectors, of any length."""
+        """(n, dim) vectors as the model gives them, not normalized."""
         config = self.model.config
         tokens = self.tokenizer(
             list(texts),
@@ -231,14 +232,14 @@ class ClipEncoder:
         return self._in_range(lambda: self.model.get_text_features(**known))
 
     def _in_range(self, run: Callable[[], Any]) -> NDArray[np.float32]:
-        """Return features; once float16's range does not do for these weights, by bfloat16."""
+        """Features; if they overflow float16, the model is converted to bfloat16."""
         import torch
 
         with torch.inference_mode():
             rows = _features(run())
             if self.model.dtype == torch.float16 and not np.isfinite(rows).all():
                 _logger.warning(
-                    "values of the encoder exceed the range of float16; it goes on in bfloat16"
+                    "values of the encoder exceed the range of float16; it continues in bfloat16"
                 )
                 self.model.to(torch.bfloat16)
                 rows = _features(run())
@@ -285,20 +286,20 @@ def _load_processors(folder: Path) -> tuple[Any, Any]:
 
 
 def _features(output: Any) -> NDArray[np.float32]:  # noqa: ANN401
-    """Return (n, dim) features; transformers 5 wraps them in an output object."""
+    """(n, dim) features; transformers 5 wraps them in an output object."""
     features = getattr(output, "pooler_output", output)
     return np.asarray(features.float().cpu().numpy())
 
 
 def _max_tokens(tokenizer: Any, config: Any) -> int:  # noqa: ANN401
-    """Return how many tokens a text may have; a tokenizer that was not told says 1e30."""
+    """Maximum tokens of a text; a tokenizer without a limit says 1e30."""
     text_config = getattr(config, "text_config", config)
     return int(min(tokenizer.model_max_length, text_config.max_position_embeddings))
 
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Say of any error whose model it was, and what to do."""
+    """Add the name of the model to any error, and a remedy."""
     try:
         yield
     except ModelError as error:
@@ -314,7 +315,7 @@ def _explained(name: str) -> Iterator[None]:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep transformers' progress bars and advice off stderr; what fails still raises."""
+    """Silence progress bars and advice of transformers."""
     from transformers.utils import logging as chatter
 
     level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""What a model's image processor does to crops that already have its size."""
+"""The steps of an image processor that are left for crops of its input size."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from search.models.crops import Rgb
 SAME_PIXELS = 1e-4  # of values around 1; float32 sums in another order differ by less than 1e-6
 
 
-class OneStep(NamedTuple):
-    """Rescaling and normalising as one step: value = level * scale + shift, for each channel."""
+class Normalization(NamedTuple):
+    """Rescaling and normalization as one step: value = level * scale + shift, by channel."""
 
     scale: tuple[float, ...]
     shift: tuple[float, ...]
 
 
 def input_px(processor: Any) -> int:  # noqa: ANN401
-    """Return the side of the squares that an image processor makes."""
+    """Side of the square input of an image processor."""
     patches = getattr(processor, "max_num_patches", None)
     if patches:  # SigLIP 2 for any shape: a square of as many patches
         return int(patches**0.5) * int(processor.patch_size)
@@ -28,15 +28,15 @@ def input_px(processor: Any) -> int:  # noqa: ANN401
 
 
 def mean_rgb(processor: Any) -> Rgb:  # noqa: ANN401
-    """Return the mean colour of the pictures that a model was trained on, 0..255."""
+    """Mean color of the training images of a model, 0..255."""
     red, green, blue = (round(255 * mean) for mean in processor.image_mean)
     return red, green, blue
 
 
-def one_step(processor: Any, size_px: int) -> OneStep | None:  # noqa: ANN401
-    """Return the one step that equals an image processor on crops of its size; None: it does more.
+def normalization(processor: Any, size_px: int) -> Normalization | None:  # noqa: ANN401
+    """The equivalent of an image processor on crops of its size; None if it does more.
 
-    The processor goes from crop to crop, and takes longer over each than a small model.
+    The processor handles crops one by one, and takes longer for each than a small model.
     """
     factor = processor.rescale_factor if processor.do_rescale else 1.0
     plain = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -49,4 +49,4 @@ def one_step(processor: Any, size_px: int) -> OneStep | None:  # noqa: ANN401
     values = theirs["pixel_values"]
     if list(theirs) != ["pixel_values"] or values.shape != ours.shape:
         return None
-    return OneStep(scale, shift) if np.allclose(values, ours, atol=SAME_PIXELS) else None
+    return Normalization(scale, shift) if np.allclose(values, ours, atol=SAME_PIXELS) else None

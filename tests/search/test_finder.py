@@ -79,7 +79,7 @@ def unit(row: NDArray[np.floating]) -> Vectors:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_words_find_what_brute_force_finds(
+def test_text_search_equals_brute_force(
     finder: Finder, sample: Sample, encoder: TableEncoder, word: str
 ) -> None:
     wanted = ranked_segments(sample, encoder.words[word][None], EVERYWHERE)[:20]
@@ -87,9 +87,7 @@ def test_words_find_what_brute_force_finds(
 
 
 @pytest.mark.parametrize("number", [0, 17, 311])
-def test_a_segment_finds_itself_and_then_what_is_like_it(
-    finder: Finder, sample: Sample, number: int
-) -> None:
+def test_a_segment_example_finds_itself_first(finder: Finder, sample: Sample, number: int) -> None:
     segment = sample.segments[number]
     found = hits_of(finder, Query([SegmentExample(segment.segment_id)], limit=50))
     assert found[0][0] == segment.segment_id
@@ -98,7 +96,7 @@ def test_a_segment_finds_itself_and_then_what_is_like_it(
     assert_hits(found, wanted)
 
 
-def test_a_photo_finds_the_segments_that_are_like_the_whole_of_it(
+def test_a_photo_example_finds_segments_similar_to_the_whole_photo(
     finder: Finder, sample: Sample
 ) -> None:
     found = hits_of(finder, Query([PhotoExample(sample.photos[5].photo_id)]))
@@ -106,14 +104,14 @@ def test_a_photo_finds_the_segments_that_are_like_the_whole_of_it(
     assert_hits(found, wanted)
 
 
-def test_a_photo_finds_photos(finder: Finder, sample: Sample) -> None:
+def test_a_photo_example_finds_photos(finder: Finder, sample: Sample) -> None:
     query = Query([PhotoExample(sample.photos[5].photo_id)], limit=10)
     found = [(hit.photo.photo_id, hit.score) for hit in finder.search_photos(query)]
     assert found[0][0] == sample.photos[5].photo_id
     assert_hits(found, ranked_photos(sample, sample.photo_vectors[5][None], EVERYWHERE)[:10])
 
 
-def test_a_picture_is_embedded_as_photos_and_segments_are(
+def test_an_image_is_embedded_like_photos_and_segments(
     finder: Finder, sample: Sample, encoder: TableEncoder
 ) -> None:
     scene = draw_scene(4, (96, 64))
@@ -154,7 +152,7 @@ def test_filters_let_through_what_brute_force_lets_through(
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.3, 2.0), (1.0, -0.5), (-1.0, 0.2), (5.0, 5.0)])
-def test_a_mix_of_one_kind_is_the_normalised_weighted_sum(
+def test_examples_of_one_kind_are_a_normalized_weighted_sum(
     finder: Finder, sample: Sample, weights: tuple[float, float]
 ) -> None:
     a, b = segment_row(sample, 1), segment_row(sample, 200)
@@ -184,7 +182,7 @@ def test_a_query_vector_has_unit_length_whatever_the_weights(
         assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
 
 
-def test_a_negative_example_pushes_its_likes_down(finder: Finder, sample: Sample) -> None:
+def test_a_negative_example_lowers_similar_segments(finder: Finder, sample: Sample) -> None:
     liked, unliked = sample.segments[1].segment_id, sample.segments[200].segment_id
     plain = Query([SegmentExample(liked)], limit=MAX_LIMIT)
     pushed = Query([SegmentExample(liked), SegmentExample(unliked, -0.7)], limit=MAX_LIMIT)
@@ -216,7 +214,7 @@ def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     return float(np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1])
 
 
-def test_words_and_pictures_of_equal_weight_say_about_equally_much(tmp_path: Path) -> None:
+def test_text_and_images_of_equal_weight_count_equally(tmp_path: Path) -> None:
     sample, encoder, text = two_scales()
     rows, picture = sample.segment_vectors, sample.segment_vectors[0]
     by_text, by_picture = rows @ text[0], rows @ picture
@@ -236,9 +234,7 @@ def test_words_and_pictures_of_equal_weight_say_about_equally_much(tmp_path: Pat
 
 
 @pytest.mark.parametrize("weight", [0.25, 4.0])
-def test_a_weight_of_words_against_pictures_means_what_it_says(
-    tmp_path: Path, weight: float
-) -> None:
+def test_weights_of_text_and_images_are_calibrated(tmp_path: Path, weight: float) -> None:
     sample, encoder, text = two_scales()
     with opened(tmp_path, sample) as index:
         segment_id = sample.segments[0].segment_id
@@ -258,7 +254,9 @@ def test_examples_of_one_kind_are_not_calibrated(tmp_path: Path) -> None:
     assert vector == pytest.approx(unit(text[0] + other[0]), abs=1e-6)
 
 
-def test_kinds_can_be_mixed_in_a_library_of_nothing(tmp_path: Path, encoder: TableEncoder) -> None:
+def test_text_and_image_examples_can_be_mixed_in_an_empty_library(
+    tmp_path: Path, encoder: TableEncoder
+) -> None:
     with opened(tmp_path, make_sample(photo_count=0)) as index:
         finder = Finder(index, lambda: encoder)
         query = Query([TextExample("mug"), PictureExample(draw_scene(1, (64, 64)).image)])
@@ -283,7 +281,7 @@ def test_a_diversity_out_of_range_is_refused(finder: Finder, diversity: float) -
     "cursor", ["", "20", "after-", "after--5", "after-1.5", "after-x", "before-3", "after-20 "]
 )
 @pytest.mark.parametrize("way", ["search", "search_grouped", "search_photos"])
-def test_a_cursor_from_elsewhere_is_refused(finder: Finder, cursor: str, way: str) -> None:
+def test_an_invalid_cursor_is_refused(finder: Finder, cursor: str, way: str) -> None:
     with pytest.raises(UsageError, match="not a cursor"):
         getattr(finder, way)(Query([TextExample("mug")], cursor=cursor))
 
@@ -303,18 +301,18 @@ def test_examples_that_cancel_each_other_out_are_refused(finder: Finder, sample:
         finder.search(Query([TextExample("mug", float("nan"))]))
 
 
-def test_empty_words_are_refused(finder: Finder) -> None:
+def test_an_empty_text_is_refused(finder: Finder) -> None:
     with pytest.raises(UsageError, match="text to search for is empty"):
         finder.search(Query([TextExample("  ")]))
 
 
 @pytest.mark.parametrize("example", [SegmentExample(NOWHERE), PhotoExample(NOWHERE)])
-def test_an_example_that_is_not_in_the_library_is_named(finder: Finder, example: Example) -> None:
+def test_an_unknown_example_is_named(finder: Finder, example: Example) -> None:
     with pytest.raises(UnknownIdError, match=NOWHERE):
         finder.search(Query([example]))
 
 
-def test_no_encoder_is_made_for_segments_and_photos(index: EdgeIndex, sample: Sample) -> None:
+def test_segment_and_photo_examples_load_no_encoder(index: EdgeIndex, sample: Sample) -> None:
     def never() -> TableEncoder:
         raise AssertionError("the encoder was asked for")
 

@@ -21,7 +21,7 @@ from search.errors import DamagedError, UsageError
 from search.finder import DIVERSITY_POOL, Finder, ReadSizes
 from search.index.edge import EdgeIndex
 from search.masks.outlines import Outlines, ends_of_runs
-from search.masks.overlap import OVERLAPS, overlap
+from search.masks.overlap import MIN_OVERLAP, overlap
 from search.masks.rle import (
     array_from_mask,
     bbox_xywh_from_array,
@@ -92,7 +92,7 @@ def distinct_by_brute_force(
         assert segment.mask is not None
         mask_hw = array_from_mask(segment.mask)
         if any(
-            (mask_hw & other).sum() > OVERLAPS * min(mask_hw.sum(), other.sum())
+            (mask_hw & other).sum() > MIN_OVERLAP * min(mask_hw.sum(), other.sum())
             for other in better[segment.photo_id]
         ):
             continue
@@ -124,7 +124,7 @@ def test_pages_of_distinct_hits_together_are_those_of_brute_force(
     assert len(wanted) < 0.7 * len(ranked_segments(sample, encoder.words["mug"][None], where))
 
 
-def test_outlines_are_read_once_and_the_oldest_go_first(sample: Sample) -> None:
+def test_outlines_are_cached_and_the_least_recently_used_evicted(sample: Sample) -> None:
     segments = {segment.segment_id: segment for segment in sample.segments[:6]}
     asked: list[list[str]] = []
 
@@ -170,7 +170,7 @@ def test_a_damaged_mask_is_a_hit_that_overlaps_nothing(
         assert len(others) == 29
 
 
-def test_a_page_reads_so_many_ranks_at_most_and_says_where_the_next_begins(
+def test_a_page_ends_at_the_rank_limit_with_a_cursor(
     index: EdgeIndex, sample: Sample, encoder: TableEncoder
 ) -> None:
     finder = Finder(index, lambda: encoder, read_sizes=ReadSizes(most_per_page=20))
@@ -197,7 +197,7 @@ def test_beyond_the_last_rank_nothing_is_read(
     assert len(asked) == 1
 
 
-def test_a_page_reads_on_until_it_is_full(
+def test_a_page_reads_more_ranks_until_it_is_full(
     index: EdgeIndex, sample: Sample, encoder: TableEncoder
 ) -> None:
     finder = Finder(index, lambda: encoder, read_sizes=ReadSizes(per_distinct=1, most=7))

@@ -23,12 +23,13 @@ from support.index_samples import (
 )
 
 from search.errors import UsageError
-from search.finder import DIVERSITY_POOL, Finder, diverse_order
+from search.finder import DIVERSITY_POOL, Finder
 from search.index.edge import EdgeIndex
 from search.query import (
     Query,
     TextExample,
 )
+from search.ranking.diversity import diverse_order
 from search.records import SearchFilter, Vectors
 
 
@@ -131,9 +132,7 @@ def test_a_cursor_past_the_end_gives_an_empty_last_page(finder: Finder) -> None:
     assert finder.search_grouped(query).groups == []
 
 
-def test_nothing_under_the_lowest_score_is_found(
-    finder: Finder, sample: Sample, encoder: TableEncoder
-) -> None:
+def test_min_score_limits_results(finder: Finder, sample: Sample, encoder: TableEncoder) -> None:
     ranked = ranked_segments(sample, encoder.words["mug"][None], EVERYWHERE)
     lowest = (ranked[24][1] + ranked[25][1]) / 2
     page = finder.search(Query([TextExample("mug")], limit=100, min_score=lowest))
@@ -141,7 +140,7 @@ def test_nothing_under_the_lowest_score_is_found(
     assert page.cursor is None
 
 
-def test_masks_come_along_only_when_asked_for(finder: Finder, sample: Sample) -> None:
+def test_masks_are_read_only_on_request(finder: Finder, sample: Sample) -> None:
     masks = {segment.segment_id: segment.mask for segment in sample.segments}
     for with_masks in (True, False):
         query = Query([TextExample("mug")], with_masks=with_masks)
@@ -206,5 +205,5 @@ def test_diverse_results_have_one_page_and_no_groups(finder: Finder) -> None:
     assert finder.search(query).cursor is None
     with pytest.raises(UsageError, match="one page"):
         finder.search(replace(query, cursor="after-20"))
-    with pytest.raises(UsageError, match="leave it out, or the grouping"):
+    with pytest.raises(UsageError, match="can't be combined with grouping"):
         finder.search_grouped(query)

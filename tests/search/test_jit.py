@@ -20,11 +20,11 @@ def total(values: Any) -> Any:
 
 
 @pytest.mark.parametrize("reordered", [False, True])
-def test_a_compiled_function_returns_what_it_says(reordered: bool) -> None:
+def test_a_compiled_function_returns_the_same_as_python(reordered: bool) -> None:
     assert compiled(reordered=reordered)(total)(np.arange(9.0)) == 36
 
 
-def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(
+def test_functions_are_compiled_without_a_writable_cache(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])

@@ -33,19 +33,19 @@ MANIFEST = Manifest(
 )
 
 
-def test_a_manifest_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_a_saved_manifest_loads_unchanged(tmp_path: Path) -> None:
     save_manifest(tmp_path / "library", MANIFEST)
     assert load_manifest(tmp_path / "library") == MANIFEST
     assert [path.name for path in (tmp_path / "library").iterdir()] == [MANIFEST_NAME]
 
 
-def test_where_there_is_no_manifest_there_is_no_library_yet(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_no_library(tmp_path: Path) -> None:
     assert load_manifest(tmp_path) is None
     assert load_manifest(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize("written", range(0, 400, 37))
-def test_a_kill_while_writing_leaves_the_manifest_of_before(
+def test_a_kill_while_writing_leaves_the_old_manifest(
     tmp_path: Path, written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_manifest(tmp_path, MANIFEST)
@@ -96,19 +96,19 @@ def test_a_damaged_manifest_is_reported_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_bytes_that_are_no_text_are_a_damaged_manifest(tmp_path: Path) -> None:
+def test_a_manifest_that_is_not_utf8_is_damaged(tmp_path: Path) -> None:
     (tmp_path / MANIFEST_NAME).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LibraryError, match="can't be read"):
         load_manifest(tmp_path)
 
 
-def test_a_file_where_the_library_should_be_is_told(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_library_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "library").write_text("a file")
     with pytest.raises(LibraryError, match="Not a directory"):
         load_manifest(tmp_path / "library")
 
 
-def test_a_later_format_is_told_as_such_whatever_else_it_holds(tmp_path: Path) -> None:
+def test_a_newer_manifest_format_is_refused_whatever_its_keys(tmp_path: Path) -> None:
     (tmp_path / MANIFEST_NAME).write_text('{"format": 99, "engines": []}')
     with pytest.raises(LibraryError, match="has format 99, this segsearch reads 2"):
         load_manifest(tmp_path)
@@ -175,20 +175,20 @@ def made(tmp_path: Path) -> Path:
         ({"collection_prefix": "mine"}, "made with collection_prefix 'segsearch', not 'mine'"),
     ],
 )
-def test_asking_for_other_models_than_the_librarys_is_refused_before_any_is_loaded(
+def test_other_models_than_the_librarys_are_refused_before_any_is_loaded(
     made: Path, asked: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(MismatchError, match=says):
         Library(Settings(library=made, **asked), command="test")
 
 
-def test_asking_for_the_librarys_own_models_is_fine(made: Path) -> None:
+def test_the_librarys_own_models_can_be_named(made: Path) -> None:
     asked = Settings(library=made, encoder="mine", segmenter="cutter", crop_recipe="fusion")
     with Library(asked, command="test") as library:
         assert library.settings.encoder == "mine"
 
 
-def test_what_made_a_library_goes_before_the_defaults(made: Path) -> None:
+def test_settings_of_the_manifest_replace_defaults(made: Path) -> None:
     with Library(Settings(library=made), command="test") as library:
         assert (library.settings.encoder, library.settings.segmenter) == ("mine", "cutter")
 

@@ -73,7 +73,7 @@ def test_a_segment_survives_json() -> None:
         {"label": "mug"},
     ],
 )
-def test_a_segment_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+def test_an_invalid_segment_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         segment(**wrong)
 
@@ -83,7 +83,7 @@ def test_records_cannot_be_changed() -> None:
         segment().area_px = 11  # type: ignore[misc]
 
 
-def test_ids_are_taken_in_any_spelling_and_kept_in_one() -> None:
+def test_ids_are_normalized() -> None:
     found = segment(photo_id=PHOTO_ID.upper())
     assert found.photo_id == PHOTO_ID
 
@@ -120,11 +120,11 @@ def test_a_segment_id_does_not_depend_on_how_a_point_is_rounded() -> None:
     )
 
 
-def test_a_box_knows_its_corners() -> None:
+def test_a_box_converts_to_xyxy() -> None:
     assert Box(1, 2, 3, 4).xyxy == (1, 2, 4, 6)
 
 
-def test_a_month_is_that_of_the_photos_own_clock() -> None:
+def test_a_month_is_in_local_time_of_the_photo() -> None:
     new_year = datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=2)))
     assert PhotoFacts(sort_at=new_year).year_month == "2024-01"
     assert PhotoFacts(sort_at=datetime(983, 4, 5, tzinfo=UTC)).year_month == "0983-04"
@@ -135,7 +135,7 @@ def test_a_moment_without_an_offset_is_refused() -> None:
         PhotoFacts(sort_at=datetime(2024, 1, 1))
 
 
-def test_a_photo_is_dated_unless_its_date_is_the_files() -> None:
+def test_a_photo_is_undated_if_its_date_is_the_modification_time() -> None:
     for source in ("exif", "xmp", "png text", "unknown"):
         facts = PhotoFacts(sort_at=NOON, date_source=source)
         assert (facts.taken_at, facts.local_at) == (NOON, NOON.replace(tzinfo=None))
@@ -146,7 +146,7 @@ def test_a_photo_is_dated_unless_its_date_is_the_files() -> None:
 @pytest.mark.parametrize(
     ("lat", "lon"), [(91, 0), (-90.1, 0), (0, 181), (0, -180.5), (float("nan"), 0)]
 )
-def test_a_place_is_on_earth(lat: float, lon: float) -> None:
+def test_coordinates_must_be_valid_degrees(lat: float, lon: float) -> None:
     with pytest.raises(ValidationError):
         Place(lat=lat, lon=lon)
 

@@ -24,7 +24,7 @@ def four_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_those_who_ask_first_have_the_same_threads() -> None:
+def test_concurrent_first_calls_share_one_pool() -> None:
     def workers_after(wait_s: float) -> ThreadPoolExecutor:
         time.sleep(wait_s)
         return workers()
@@ -39,7 +39,7 @@ def test_those_who_ask_first_have_the_same_threads() -> None:
         assert torch.get_num_threads() == 4
 
 
-def test_threads_that_the_system_refuses_are_an_error_and_leave_none_waiting(
+def test_a_refused_thread_is_an_error_without_a_deadlock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: list[threading.Thread] = []

@@ -127,8 +127,11 @@ def visiting(
 
 
 def _note_complaint(visit: Visit, said: ConsoleMessage) -> None:
-    if said.type in ("error", "warning"):
-        visit.complaints.append(f"{said.text} ({said.location.get('url')})")
+    url = str(said.location.get("url"))
+    # Where a search takes long, as on a busy machine, the page asks whether models are loading.
+    is_loading = urlsplit(url).path == "/ready" and "503" in said.text
+    if said.type in ("error", "warning") and not is_loading:
+        visit.complaints.append(f"{said.text} ({url})")
 
 
 def _note_foreign(visit: Visit, url: str) -> None:

@@ -95,12 +95,12 @@ def test_putting_a_photo_again_replaces_it(index: SegmentIndex, sample: Sample) 
     )
 
 
-def test_putting_no_segments_is_no_error(index: SegmentIndex, sample: Sample) -> None:
+def test_putting_no_segments_does_nothing(index: SegmentIndex, sample: Sample) -> None:
     index.put_segments(sample.photos[0], [], np.empty((0, DIM), dtype=np.float32))
     assert index.count("segments") == 0
 
 
-def test_an_empty_library_answers_everything_with_nothing(index: SegmentIndex) -> None:
+def test_an_empty_library_gives_empty_results(index: SegmentIndex) -> None:
     vector = unit_vectors(5, 1)
     nobody = str(uuid.uuid4())
     assert index.nearest_segments(vector, ANYTHING, limit=5) == []
@@ -132,7 +132,7 @@ def test_vectors_of_another_length_are_refused(index: SegmentIndex, sample: Samp
         index.put_photo(sample.photos[0], unit_vectors(0, 1, dim=8))
 
 
-def test_photos_come_back_as_they_were_put_in_the_order_asked_for(
+def test_photos_are_returned_unchanged_in_the_order_requested(
     full_index: SegmentIndex, sample: Sample
 ) -> None:
     wanted = [sample.photos[i] for i in (5, 0, 59, 9)]
@@ -140,7 +140,7 @@ def test_photos_come_back_as_they_were_put_in_the_order_asked_for(
     assert full_index.photos([*ids, str(uuid.uuid4()), "not-an-id"]) == wanted
 
 
-def test_segments_come_back_as_they_were_put_in_the_order_asked_for(
+def test_segments_are_returned_unchanged_in_the_order_requested(
     full_index: SegmentIndex, sample: Sample
 ) -> None:
     wanted = [sample.segments[i] for i in (500, 3, 77, 3)]
@@ -157,7 +157,9 @@ def test_segments_of_a_photo_come_largest_first(full_index: SegmentIndex, sample
     assert all(segment.mask is None for segment in full_index.segments_of(photo.photo_id))
 
 
-def test_vectors_come_back_in_the_order_asked_for(full_index: SegmentIndex, sample: Sample) -> None:
+def test_vectors_are_returned_in_the_order_requested(
+    full_index: SegmentIndex, sample: Sample
+) -> None:
     rows = [300, 2, 2, 41]
     ids = [sample.segments[row].segment_id for row in rows]
     vectors = full_index.segment_vectors(ids)
@@ -170,7 +172,7 @@ def test_vectors_come_back_in_the_order_asked_for(full_index: SegmentIndex, samp
 
 
 @pytest.mark.parametrize("unknown", ["00000000-0000-4000-8000-000000000000", "not-an-id"])
-def test_asking_for_the_vector_of_an_unknown_id_names_it(
+def test_the_vector_of_an_unknown_id_is_an_error(
     full_index: SegmentIndex, sample: Sample, unknown: str
 ) -> None:
     with pytest.raises(UnknownIdError, match=f"no segment has the id '{unknown}'"):
@@ -252,7 +254,7 @@ def test_pages_put_together_are_one_long_page(full_index: SegmentIndex) -> None:
     assert photo_page == full_index.nearest_photos(vector, ANYTHING, limit=5)[2:]
 
 
-def test_nothing_below_the_least_score_is_found(full_index: SegmentIndex, sample: Sample) -> None:
+def test_min_score_limits_hits(full_index: SegmentIndex, sample: Sample) -> None:
     vector = unit_vectors(9, 1)
     expected = [pair for pair in ranked_segments(sample, vector, ANYTHING) if pair[1] >= 0.3]
     hits = full_index.nearest_segments(vector, ANYTHING, limit=1000, min_score=0.3)
@@ -271,7 +273,7 @@ def test_ranks_are_those_of_the_hits(full_index: SegmentIndex) -> None:
         assert score == pytest.approx(hit.score, abs=1e-6)
 
 
-def test_hits_carry_masks_only_when_asked_to(full_index: SegmentIndex, sample: Sample) -> None:
+def test_hits_have_masks_only_on_request(full_index: SegmentIndex, sample: Sample) -> None:
     by_id = {segment.segment_id: segment for segment in sample.segments}
     vector = unit_vectors(2, 1)
     masked = full_index.nearest_segments(vector, ANYTHING, limit=20, with_masks=True)
@@ -282,18 +284,14 @@ def test_hits_carry_masks_only_when_asked_to(full_index: SegmentIndex, sample: S
     )
 
 
-def test_all_segments_come_in_the_order_of_their_ids(
-    full_index: SegmentIndex, sample: Sample
-) -> None:
+def test_iter_segments_is_ordered_by_id(full_index: SegmentIndex, sample: Sample) -> None:
     wanted = sorted(sample.segments, key=lambda segment: segment.segment_id)
     assert len(wanted) > 512  # more than one page of either engine
     assert_same_segments(full_index.iter_segments(with_masks=True), wanted)
     assert next(full_index.iter_segments()).mask is None
 
 
-def test_all_photos_can_be_gone_over_in_the_order_of_their_ids(
-    full_index: SegmentIndex, sample: Sample
-) -> None:
+def test_iter_photos_is_ordered_by_id(full_index: SegmentIndex, sample: Sample) -> None:
     wanted = sorted(sample.photos, key=lambda photo: photo.photo_id)
     assert [photo.photo_id for photo in full_index.iter_photos()] == [p.photo_id for p in wanted]
     assert next(full_index.iter_photos()) == wanted[0]
@@ -320,7 +318,7 @@ def test_deleted_segments_are_gone_and_the_others_stay(index: SegmentIndex) -> N
     assert index.segments([s.segment_id for s in gone]) == []
 
 
-def test_a_deleted_photo_takes_its_segments_along(index: SegmentIndex) -> None:
+def test_deleting_a_photo_deletes_its_segments(index: SegmentIndex) -> None:
     sample = make_sample(photo_count=3, segments_each=4)
     fill(index, sample)
     for _ in range(2):
@@ -331,7 +329,7 @@ def test_a_deleted_photo_takes_its_segments_along(index: SegmentIndex) -> None:
     assert index.photos([photo.photo_id for photo in sample.photos]) == sample.photos[::2]
 
 
-def test_updated_facts_replace_the_old_ones_there_and_on_all_segments(index: SegmentIndex) -> None:
+def test_update_facts_changes_the_photo_and_all_its_segments(index: SegmentIndex) -> None:
     sample = make_sample(photo_count=3, segments_each=4)
     fill(index, sample)
     photo = sample.photos[0]
@@ -366,7 +364,7 @@ def test_facts_of_an_unknown_photo_change_nothing(index: SegmentIndex, sample: S
     assert index.count("photos") == 0
 
 
-def test_other_vectors_are_kept_beside_and_change_nothing_else(make_index: Maker) -> None:
+def test_a_second_named_vector_changes_nothing_else(make_index: Maker) -> None:
     sample = make_sample(photo_count=6, segments_each=3)
     index = make_index()
     fill(index, sample)
@@ -399,7 +397,7 @@ def test_other_vectors_are_kept_beside_and_change_nothing_else(make_index: Maker
     index.close()
 
 
-def test_what_is_written_anew_lacks_the_vectors_beside(make_index: Maker) -> None:
+def test_points_written_again_lack_the_second_vector(make_index: Maker) -> None:
     sample = make_sample(photo_count=2)
     index = make_index()
     fill(index, sample)
@@ -414,7 +412,7 @@ def test_what_is_written_anew_lacks_the_vectors_beside(make_index: Maker) -> Non
     index.close()
 
 
-def test_vectors_beside_can_be_dropped_and_made_anew(make_index: Maker) -> None:
+def test_a_second_named_vector_can_be_dropped_and_created_again(make_index: Maker) -> None:
     sample = make_sample(photo_count=2)
     index = make_index()
     fill(index, sample)
@@ -430,7 +428,7 @@ def test_vectors_beside_can_be_dropped_and_made_anew(make_index: Maker) -> None:
     index.close()
 
 
-def test_vectors_beside_of_another_length_are_refused(make_index: Maker) -> None:
+def test_a_second_named_vector_of_another_length_is_refused(make_index: Maker) -> None:
     index = make_index()
     index.with_vectors("other", 8)
     with pytest.raises(MismatchError):

@@ -339,7 +339,7 @@ def test_the_exported_encoder_loads_in_the_product(tmp_path: Path) -> None:
     encoder = ClipEncoder.load(
         str(tmp_path / "encoder"), device="cpu", precision="float32", batch=8
     )
-    assert (encoder.dim, encoder.input_px, encoder.one_step is None) == (16, 24, False)
+    assert (encoder.dim, encoder.input_px, encoder.normalization is None) == (16, 24, False)
     tokens = trainer.processor.tokenizer(["a red star", "blue"], padding=True, return_tensors="pt")
     with torch.inference_mode():
         ours = trainer.average.get_text_features(**tokens).pooler_output

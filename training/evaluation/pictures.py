@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from api.library.library import Library
 from api.library.models import torch_device
-from api.library.pixels import photo_pixels
 from api.render.contact_sheet import INK, PAPER, TILE_PX, draw_sheet, highlight_tile, tile_region
 from api.render.draw import overlay
+from api.render.photo_pixels import photo_pixels
 from api.schemas.search import HitOut, SearchRequest
 from api.services.search import search
 from api.settings import Settings

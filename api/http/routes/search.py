@@ -14,7 +14,7 @@ from api.http.problems import problem_of
 from api.http.routes.forms import SearchForm, SegmentForm
 from api.http.routes.shared import JsonRoute, LibraryDep, problems
 from api.library.library import Library
-from api.library.pixels import decode_upload
+from api.render.photo_pixels import decode_upload
 from api.schemas.prompts import SegmentRequest, SegmentResponse
 from api.schemas.search import (
     BatchRequest,

@@ -1,7 +1,7 @@
-"""Damaged files of an embedded index can end the process that opens them, with no error to catch.
+"""Damaged files of an embedded index can crash the process that opens them.
 
-So a process notes that it is opening the index. Where the one before never came to an end of that,
-a process of its own tries first.
+So a marker file exists while the index is being opened. If a previous process left one, a child
+process tries first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from search.errors import CrashingIndexError
 
 MARKER = "index.opening"
-CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGILL, signal.SIGFPE)  # not who is killed
+CRASHES = (signal.SIGABRT, signal.SIGSEGV, signal.SIGILL, signal.SIGFPE)  # SIGKILL is no crash
 TRY = """
 import sys
 from pathlib import Path
@@ -31,15 +31,15 @@ except SegsearchError:
 
 @contextmanager
 def opening(folder: Path, vector_name: str, dim: int) -> Iterator[None]:
-    """Note that the index in a library folder is being opened while the block runs.
+    """Keep the marker file while the index in a library folder is being opened.
 
     Raises:
-        CrashingIndexError: it ended the process before, and ends another one now.
+        CrashingIndexError: opening it crashed a process before, and does so again.
     """
     marker = folder / MARKER
     if marker.exists():
         _try_to_open(folder / "index", vector_name, dim)
-    with suppress(OSError):  # on a medium that can't be written to
+    with suppress(OSError):  # on a read-only file system
         marker.touch()
     try:
         yield
@@ -60,14 +60,12 @@ def _try_to_open(index: Path, vector_name: str, dim: int) -> None:
 
 
 def crashing(index: Path, code: int) -> CrashingIndexError:
-    """Return the error for an index whose opening ended a process with this code."""
+    """The error for an index whose opening crashed a process with this exit code."""
     return CrashingIndexError(
-        f"opening it ends the process ({ending(code)}): files in {index} are damaged. Restore the "
-        "library from a backup; or move that folder away and run `segsearch ingest`, which "
-        "segments the photos again"
+        f"opening it crashes the process ({ending(code)}): files in {index} are damaged"
     )
 
 
 def ending(code: int) -> str:
-    """Return how a process ended."""
+    """The signal or exit code of a process, in words."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,4 +1,4 @@
-"""What goes over the wire between two commands of one user: records, vectors, plain values."""
+"""JSON encoding of records, vectors and plain values, between two processes of one user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RECORDS: dict[str, type[Record]] = {
 
 
 def wire_from_value(value: Any) -> Any:  # noqa: ANN401
-    """Turn records, vectors, sets and plain values into what JSON can say."""
+    """Encode records, vectors, sets and plain values as JSON."""
     match value:
         case Record():
             return {"record": type(value).__name__, "fields": value.model_dump(mode="json")}
@@ -43,10 +43,10 @@ def wire_from_value(value: Any) -> Any:  # noqa: ANN401
 
 
 def value_from_wire(wire: Any) -> Any:  # noqa: ANN401
-    """Undo `wire_from_value`; only known records are made.
+    """Decode what `wire_from_value` encoded; only known records are created.
 
     Raises:
-        UsageError: something else came over the wire.
+        UsageError: the JSON has another form.
     """
     match wire:
         case {"record": name, "fields": fields} if name in RECORDS:
@@ -61,4 +61,4 @@ def value_from_wire(wire: Any) -> Any:  # noqa: ANN401
             return [value_from_wire(each) for each in wire]
         case None | str() | int() | float():
             return wire
-    raise UsageError("a call of the index could not be understood")
+    raise UsageError("an index call could not be decoded")

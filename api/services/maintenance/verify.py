@@ -119,7 +119,10 @@ def _start(settings: Settings, after: str) -> subprocess.Popen[str]:
 
 def unreadable(error: StoreError, photos: int) -> Health:
     """The health of a library whose index can't be read at all."""
-    problem = f"{error}. All {photos} photos have to be ingested again"
+    problem = (
+        f"{error}. Restore the library from a backup, or move that folder away. All {photos} "
+        "photos have to be ingested again"
+    )
     return Health(
         photos=photos,
         segments=0,

@@ -1,142 +1,123 @@
-/** The page: puts its parts together and shows what the address says. */
+/** The entry point: creates the parts of the page and shows what the URL says. */
 
-import { onKeyNeeded } from "./api.js";
-import { showKeys, signIn } from "./dialogs.js";
-import { find, takesText } from "./dom.js";
-import { takePictures } from "./dropping.js";
-import { forgetCounts } from "./facets.js";
-import { FilterBar } from "./filters.js";
-import { focusLeft } from "./grid.js";
-import { icon } from "./icons.js";
-import { Jobs } from "./jobs.js";
-import { Library } from "./library.js";
-import { closePopover } from "./popover.js";
-import { refine } from "./hits.js";
-import { Results } from "./results.js";
-import {
-  followAddress,
-  go,
-  rememberScroll,
-  rememberedScroll,
-  stateFromAddress,
-  stateOf,
-} from "./router.js";
-import { SearchBar } from "./searchbar.js";
-import { photoExample, segmentExample } from "./examples.js";
-import { Viewer } from "./viewer.js";
+import { clearFacets } from "./filters/facets.js";
+import { FilterBar } from "./filters/filter-bar.js";
+import { LibraryUpdate } from "./library/library-update.js";
+import { LibraryView } from "./library/library.js";
+import { go, savedScroll, saveScroll, startRouter, stateFromUrl, stateOf } from "./router.js";
+import { photoExample, segmentExample } from "./search/examples.js";
+import { listenForPictures } from "./search/picture-input.js";
+import { refine } from "./search/result-tiles.js";
+import { ResultsView } from "./search/results.js";
+import { SearchBar } from "./search/search-bar.js";
+import { showShortcuts, signIn } from "./shared/dialogs.js";
+import { find, isTextField } from "./shared/dom.js";
+import { focusLastUsed } from "./shared/grid.js";
+import { onUnauthorized } from "./shared/http.js";
+import { icon, isIconName } from "./shared/icons.js";
+import { closePopover } from "./shared/popover.js";
+import { Viewer } from "./viewer/viewer.js";
 
 /** @typedef {import("./router.js").State} State */
+/** @typedef {import("./router.js").Navigation} Navigation */
 
-const SCROLL_NOTED_MS = 150;
+const SCROLL_SAVED_MS = 150; // after scrolling ends
+const HEADER_LINE_PX = 4; // scrolled further, the header gets a line below
 
-onKeyNeeded(signIn);
-document.querySelectorAll("[data-icon]").forEach((place) => {
-  place.prepend(icon(/** @type {HTMLElement} */ (place).dataset.icon ?? ""));
-});
-
-/** @type {State} the library or search that is shown, or was when a photo was opened */
+/** The library or search that is shown, perhaps behind a photo. */
 let base = stateOf({});
 let isViewing = false;
 
-const library = new Library(find("#library"));
-const results = new Results(find("#results"), () => jobs.begin());
-const filters = new FilterBar(find("#filters"));
-const searchBar = new SearchBar(() => base);
-const viewer = new Viewer(find("#viewer"), {
-  base: () => base,
-  photoIds: (id) => (base.view === "search" ? results.photoIdsAround(id) : library.photoIds),
-});
-
-/** @param {State} state @param {"push"|"replace"|"pop"} how */
-async function show(state, how) {
+/** @param {State} state @param {Navigation} navigation */
+async function show(state, navigation) {
   closePopover();
   isViewing = state.view === "photo" || state.view === "picture";
-  for (const id of [".skip", "#top", "#main"]) find(id).inert = isViewing;
+  for (const selector of [".skip", "#top", "#main"]) find(selector).inert = isViewing;
   if (isViewing) return viewer.show(state);
-  if (viewer.hide()) focusLeft();
-  const isSame =
-    state.view === base.view &&
-    find(state.view === "search" ? "#results" : "#library").hidden === false;
+  if (viewer.hide()) focusLastUsed();
+  const isSearch = state.view === "search";
+  const section = find(isSearch ? "#results" : "#library");
+  const isSameView = state.view === base.view && !section.hidden;
   base = state;
-  document.title = state.words
-    ? `${state.words} · segsearch`
-    : state.view === "search"
-      ? "Things like this · segsearch"
-      : "segsearch";
+  document.title = titleOf(state);
   searchBar.show(state);
-  filters.show(state);
-  find("#library").hidden = state.view !== "library";
-  find("#results").hidden = state.view !== "search";
-  if (how === "push") scrollTo(0, 0);
-  const y = rememberedScroll();
-  await (state.view === "search" ? results : library).show(state);
-  if (base !== state || isViewing) return; // one went on meanwhile
-  if (how === "pop" && (!isSame || y)) scrollTo(0, y);
+  filterBar.show(state);
+  find("#library").hidden = isSearch;
+  find("#results").hidden = !isSearch;
+  if (navigation === "push") scrollTo(0, 0);
+  const y = savedScroll();
+  await (isSearch ? results : library).show(state);
+  if (base !== state || isViewing) return; // the user went on meanwhile
+  if (navigation === "pop" && (!isSameView || y)) scrollTo(0, y);
 }
 
-/** The library has other photos than before. */
-function changed() {
-  forgetCounts();
-  results.forget();
-  library.refresh();
+/** @param {State} state @returns {string} */
+function titleOf({ view, words }) {
+  if (view !== "search") return "segsearch";
+  return `${words || "Similar segments"} · segsearch`;
+}
+
+/** Load everything again: the library has other photos than before. */
+function reload() {
+  clearFacets();
+  results.clearCache();
+  library.reload();
   if (base.view === "search" && !isViewing) results.show(base);
-  filters.show(base);
+  filterBar.show(base);
 }
 
-/** Links within the page change its state instead of loading it anew. @param {MouseEvent} event */
-function follow(event) {
-  const link =
-    event.target instanceof Element ? event.target.closest("a[data-route], a.skip") : null;
-  if (
-    !(link instanceof HTMLAnchorElement) ||
-    event.button ||
-    event.ctrlKey ||
-    event.metaKey ||
-    event.shiftKey ||
-    event.altKey
-  )
-    return;
+/** Follow links within the page without loading it again. @param {MouseEvent} event */
+function onClick(event) {
+  const target = event.target instanceof Element ? event.target : null;
+  const link = target?.closest("a[data-route], a.skip");
+  if (!(link instanceof HTMLAnchorElement) || event.button !== 0) return;
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
   if (link.className === "skip") find("#main").focus();
-  else go(stateFromAddress(new URL(link.href)));
+  else go(stateFromUrl(new URL(link.href)));
 }
 
 /** @param {KeyboardEvent} event */
 function onKey(event) {
-  if (
-    takesText(event.target) ||
-    event.ctrlKey ||
-    event.metaKey ||
-    event.altKey ||
-    event.defaultPrevented
-  )
-    return;
-  if (event.key === "?" && !document.querySelector("dialog[open]")) return showKeys();
+  if (isTextField(event.target) || event.defaultPrevented) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "?" && !document.querySelector("dialog[open]")) return showShortcuts();
+  if (event.key !== "+" && event.key !== "-") return;
   const { segment, photo } = event.target instanceof HTMLElement ? event.target.dataset : {};
-  const side = { "+": /** @type {const} */ ("plus"), "-": /** @type {const} */ ("minus") }[
-    event.key
-  ];
-  if (side && segment) refine(base, segmentExample(segment), side);
-  else if (side && photo) refine(base, photoExample(photo), side);
+  const side = event.key === "+" ? "plus" : "minus";
+  if (segment) refine(base, segmentExample(segment), side);
+  else if (photo) refine(base, photoExample(photo), side);
 }
 
 /** @type {number|undefined} */
-let noting;
-addEventListener(
-  "scroll",
-  () => {
-    find("#top").classList.toggle("is-scrolled", scrollY > 4);
-    clearTimeout(noting);
-    noting = setTimeout(() => !isViewing && rememberScroll(scrollY), SCROLL_NOTED_MS);
-  },
-  { passive: true },
-);
-document.addEventListener("click", follow);
+let savingScroll;
+
+function onScroll() {
+  find("#top").classList.toggle("is-scrolled", scrollY > HEADER_LINE_PX);
+  clearTimeout(savingScroll);
+  savingScroll = setTimeout(() => !isViewing && saveScroll(scrollY), SCROLL_SAVED_MS);
+}
+
+onUnauthorized(signIn);
+for (const place of document.querySelectorAll("[data-icon]")) {
+  const name = place instanceof HTMLElement ? place.dataset.icon : undefined;
+  if (isIconName(name)) place.prepend(icon(name));
+}
+const library = new LibraryView(find("#library"));
+const results = new ResultsView(find("#results"), () => libraryUpdate.start());
+const filterBar = new FilterBar(find("#filters"));
+const searchBar = new SearchBar(() => base);
+const viewer = new Viewer(find("#viewer"), {
+  getBase: () => base,
+  photoIdsAround: (id) => (base.view === "search" ? results.photoIdsAround(id) : library.photoIds),
+});
+addEventListener("scroll", onScroll, { passive: true });
+document.addEventListener("click", onClick);
 document.addEventListener("keydown", onKey);
-find("#help").addEventListener("click", showKeys);
-takePictures();
-followAddress(show);
-const jobs = new Jobs(find("#jobs"), {
-  changed,
+find("#help").addEventListener("click", showShortcuts);
+listenForPictures();
+startRouter(show);
+const libraryUpdate = new LibraryUpdate(find("#jobs"), {
+  changed: reload,
   running: (isRunning) => results.setUpdating(isRunning),
 });

@@ -26,7 +26,7 @@ from api.http.middleware.time_limit import TimeLimitMiddleware
 from api.http.problems import add_problem_handlers
 from api.http.routes.shared import JsonRoute
 from api.http.server import Server
-from api.library.pixels import BASE64_PIECE, bytes_from_base64
+from api.render.photo_pixels import BASE64_PIECE, bytes_from_base64
 from api.schemas.library import KeyIn
 from api.schemas.prompts import MAX_MASK_CHARS
 from search.errors import BusyError

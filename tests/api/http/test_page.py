@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from posixpath import dirname, join, normpath
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,7 +27,7 @@ from support.sample import SAMPLE_PHOTOS, Sample
 from support.served import serving
 
 from api.http.app import create_app
-from api.http.routes.web import WEB, page_files
+from api.http.routes.web import WEB, bundle_modules, page_files
 from api.library.library import Library
 from api.settings import Settings
 from ingest.pipeline import ingest
@@ -153,10 +154,10 @@ def test_a_segment_lights_up_under_the_pointer_and_a_click_finds_it(
     visit.open(path)
     place = visit.point(x, y)
     visit.page.mouse.move(*place)
-    visit.page.locator(".stage-light.is-on").wait_for()
+    visit.page.locator(".stage-masks.is-on").wait_for()
     visit.shoot("photo")
     visit.page.mouse.click(*place)
-    visit.page.get_by_role("button", name="Find this everywhere").wait_for()
+    visit.page.get_by_role("button", name="Search with this segment").wait_for()
     assert "segment=" in visit.path  # so that it can be shared
     chosen = visit.path.split("segment=")[1]
     visit.shoot("photo-chosen")
@@ -188,20 +189,20 @@ def test_what_is_no_segment_is_cut_by_clicks_and_found(visit: Visit, sample: Sam
     path, (x, y) = photo_path(visit, sample, "green circle")
     visit.open(path)
     visit.point(x, y)  # it is shown
-    visit.page.get_by_role("button", name="Cut").click()
+    visit.page.get_by_role("button", name="Cut out").click()
     visit.page.mouse.click(*visit.point(x, y))
     candidates = visit.page.locator(".preview")
     candidates.nth(1).wait_for()
     visit.page.keyboard.press("2")
     assert candidates.nth(1).get_attribute("aria-pressed") == "true"
-    assert visit.path.endswith("&pick=2")
+    assert visit.path.endswith("&candidate=2")
     visit.shoot("candidates")
     visit.page.mouse.click(*visit.point(0.95, 0.05), button="right")
-    visit.page.wait_for_function("() => /cut=\\d+,\\d+;\\d+,\\d+,0$/.test(location.search)")
+    visit.page.wait_for_function("() => /prompt=\\d+,\\d+;\\d+,\\d+,0$/.test(location.search)")
     visit.page.keyboard.press("u")
-    visit.page.wait_for_function("() => /cut=\\d+,\\d+$/.test(location.search)")
+    visit.page.wait_for_function("() => /prompt=\\d+,\\d+$/.test(location.search)")
     visit.page.locator(".viewer:not(.is-busy) .preview").first.wait_for()
-    visit.page.get_by_role("button", name="Find this").click()
+    visit.page.get_by_role("button", name="Search with this segment").click()
     visit.wait_for_hits()
     assert re.fullmatch(r"/search\?plus=p:[0-9a-f-]{36}@\d+,\d+", visit.path)
 
@@ -216,7 +217,7 @@ def test_a_dragged_box_cuts_too(visit: Visit, sample: Sample) -> None:
     visit.page.mouse.move(*visit.point(x + 0.15, y + 0.15))
     visit.page.mouse.up()
     visit.page.locator(".preview").first.wait_for()
-    assert re.search(r"\?cut=b\d+,\d+,\d+,\d+$", visit.path)
+    assert re.search(r"\?prompt=b\d+,\d+,\d+,\d+$", visit.path)
 
 
 @browser_test
@@ -331,7 +332,7 @@ def test_everywhere_is_not_only_in_the_folder_that_was_browsed(visit: Visit) -> 
     visit.page.locator(".folder").first.click()
     visit.page.wait_for_function("() => location.search.includes('folder=')")
     visit.cells.first.click()
-    visit.page.get_by_role("button", name="Find the whole photo").click()
+    visit.page.get_by_role("button", name="Search with the whole photo").click()
     visit.wait_for_hits()
     assert re.fullmatch(r"/search\?plus=p:[0-9a-f-]{36}", visit.path)
     visit.page.go_back()
@@ -386,7 +387,7 @@ def test_a_picture_dropped_or_pasted_anywhere_is_taken(visit: Visit, sample: Sam
         }""",
         file,
     )
-    visit.page.get_by_role("button", name="Find the whole picture").click()
+    visit.page.get_by_role("button", name="Search with the whole picture").click()
     visit.wait_for_hits()
     assert re.fullmatch(r"/search\?plus=x:[0-9a-f]{20}", visit.path)
 
@@ -444,14 +445,14 @@ def test_a_segment_that_slips_to_the_next_page_is_shown_once(chrome: Any, addres
         visit.page.route("**/v1/search", overlapping)
         visit.open("/search?q=red")
         visit.wait_for_hits()
-        end = visit.page.get_by_text("That is everything")
+        end = visit.page.get_by_text("End of results")
         for _ in range(600):
             if end.is_visible():
                 break
             visit.page.keyboard.press("End")
             visit.page.wait_for_timeout(50)
         assert len(shown) > 60  # two pages at least
-        assert f"everything: {len(shown)} segments, without repeats." in end.inner_text()
+        assert f"End of results: {len(shown)} segments." in end.inner_text()
 
 
 @browser_test
@@ -476,7 +477,7 @@ def test_unknown_photos_and_empty_libraries_say_what_to_do(chrome: Any, address:
         visit.open("/search?q=red&from=1990-01-01&to=1990-12-31")
         visit.page.get_by_role("button", name="Remove the filters").wait_for()
         visit.open("/search")
-        visit.page.get_by_text("Nothing to look for yet").wait_for()
+        visit.page.get_by_text("Nothing to search for yet").wait_for()
         facts = visit.page.request.get(f"{address}/v1/library").json() | {"photos": 0}
         visit.page.route("**/v1/library", lambda route: route.fulfill(json=facts))
         visit.open()
@@ -517,7 +518,7 @@ def test_everything_is_reached_by_keyboard(visit: Visit) -> None:
     visit.wait_for_hits()
     assert "plus=p:" in visit.path
     keys.press("Shift+?")
-    visit.page.get_by_role("dialog", name="Keys").wait_for()
+    visit.page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
     visit.shoot("keys")
 
 
@@ -535,7 +536,7 @@ def test_a_narrow_screen_holds_everything(chrome: Any, address: str, sample: Sam
         path, (x, y) = photo_path(visit, sample, "green circle")
         visit.open(path)
         visit.page.touchscreen.tap(*visit.point(x, y))
-        visit.page.get_by_role("button", name="Find this everywhere").wait_for()
+        visit.page.get_by_role("button", name="Search with this segment").wait_for()
         assert not visit.overflows()
         visit.shoot("narrow-photo")
         visit.page.keyboard.press("c")
@@ -643,18 +644,18 @@ def test_photos_that_are_not_cut_are_found_whole_and_said_to_be(
     with serving(create_app(uncut)) as address, visiting(chrome, address) as visit:
         page = visit.page
         visit.open("/search?q=green")
-        page.locator(".coverage", has_text="0 of 16 photos are cut into segments").wait_for()
-        whole = page.locator(".uncut:visible [data-photo]")
+        page.locator(".coverage", has_text="0 of 16 photos are segmented").wait_for()
+        whole = page.locator(".unsegmented:visible [data-photo]")
         assert whole.count() == 16  # all, since there is nothing else
         assert not page.get_by_text("Nothing found").is_visible()
         visit.shoot("uncut-only")
         cut(uncut, "0")
         visit.open("/search?q=green")
         visit.wait_for_hits()
-        page.locator(".coverage", has_text="4 of 16 photos are cut into segments").wait_for()
+        page.locator(".coverage", has_text="4 of 16 photos are segmented").wait_for()
         assert whole.count() < 12  # one row
         assert "green" in str(whole.first.get_attribute("aria-label"))
-        assert "not cut yet, score 0." in str(whole.first.get_attribute("aria-label"))
+        assert "not segmented yet, score 0." in str(whole.first.get_attribute("aria-label"))
         visit.shoot("uncut")
         page.get_by_role("button", name="Show 12").click()
         assert whole.count() == 12
@@ -680,7 +681,7 @@ def test_whole_photos_are_opened_refined_with_and_left_by_key(chrome: Any, uncut
         keys.press("ArrowRight")
         assert visit.page.evaluate(focused)["photo"] == second
         keys.press("Enter")
-        visit.page.get_by_text("not cut into segments yet").wait_for()
+        visit.page.get_by_text("not segmented yet").wait_for()
         assert visit.path == f"/photo/{second}"
         visit.page.get_by_role("button", name="Next photo").click()
         visit.page.wait_for_function(f"() => !location.pathname.endsWith('{second}')")
@@ -714,15 +715,15 @@ def test_the_rest_is_cut_from_the_page_and_then_nothing_is_said_of_it(
         visit.open("/search?q=green")
         visit.wait_for_hits()
         before = visit.hits()
-        page.get_by_role("button", name="Cut the rest").click()
+        page.get_by_role("button", name="Segment the rest").click()
         page.get_by_text("10 of 40, 1.6/s").wait_for()
         cut(uncut)  # what the job would do, with models that the test can tell
         page.get_by_role("button", name="Search again").click()
         page.locator(".coverage").wait_for(state="hidden")
         visit.wait_for_hits()
         assert len(visit.hits()) > len(before)
-        assert not page.locator(".uncut").is_visible()
-        assert not page.get_by_text("not cut yet").is_visible()
+        assert not page.locator(".unsegmented").is_visible()
+        assert not page.get_by_text("not segmented yet").is_visible()
 
 
 @browser_test
@@ -736,7 +737,7 @@ def test_whole_photos_fit_a_narrow_screen(chrome: Any, uncut: Library, scheme: s
     ):
         visit.open("/search?q=green&scores=1")
         visit.wait_for_hits()
-        assert visit.page.locator(".uncut:visible [data-photo]").count() > 2
+        assert visit.page.locator(".unsegmented:visible [data-photo]").count() > 2
         assert not visit.overflows()
         visit.shoot(f"narrow-uncut-{scheme}")
 
@@ -755,17 +756,18 @@ def test_a_key_is_asked_for_and_the_same_is_asked_again(chrome: Any, address: st
 
         def sign_in(route: Any) -> None:
             sent.append(route.request.post_data_json)
-            if sent[-1] != {"key": "open sesame"}:
-                return route.fulfill(**refusal)
-            page.unroute("**/v1/search")
-            return route.fulfill(status=204)
+            if sent[-1] == {"key": "open sesame"}:
+                page.unroute("**/v1/search")
+                route.fulfill(status=204)
+            else:
+                route.fulfill(**refusal)
 
         page.route("**/v1/session", sign_in)
         visit.open("/search?q=red")
         field = page.get_by_label("Key", exact=True)
         field.fill("wrong")
         page.get_by_role("button", name="Sign in").click()
-        page.get_by_text("That is not the key.").wait_for()
+        page.get_by_text("This key is not valid.").wait_for()
         visit.shoot("sign-in")
         field.fill("open sesame")
         page.get_by_role("button", name="Sign in").click()
@@ -831,10 +833,10 @@ def test_days_are_those_of_the_photos_wherever_the_browser_is(chrome: Any, addre
         ]
         assert "undated, file of" in str(visit.cells.nth(2).get_attribute("aria-label"))
         page.get_by_role("button", name="Date", exact=True).click()
-        page.get_by_role("button", name="September 2023, 1 photos").click()
+        page.get_by_role("button", name="September 2023, 1 photo").click()
         page.wait_for_function("() => location.search.includes('from=2023-09-01')")
         page.get_by_role("button", name="Date: September 2023").click()
-        page.get_by_role("button", name="Undated, 1 photos").click()
+        page.get_by_role("button", name="Undated, 1 photo").click()
         page.wait_for_function("() => location.search === '?undated=1'")
         assert page.get_by_role("button", name="Date: Undated").is_visible()
         visit.shoot("undated")
@@ -884,11 +886,11 @@ def test_masks_are_read_as_pycocotools_reads_them(visit: Visit) -> None:
     visit.open()
     read = visit.page.evaluate(
         """async (rles) => {
-          const rle = await import("/web/js/rle.js");
-          const { isInside, maskFromRle, middleOf, pixelsFromMask } = rle;
+          const rle = await import("/web/js/shared/rle.js");
+          const { isInside, maskFromRle, pointInside, pixelsFromMask } = rle;
           return rles.map((rle) => {
             const mask = maskFromRle(rle);
-            const [x, y] = middleOf(mask);
+            const [x, y] = pointInside(mask);
             return {
               pixels: pixelsFromMask(mask).join(""),
               middle: isInside(mask, x, y),
@@ -935,12 +937,99 @@ def test_only_files_of_the_page_can_be_had(http: TestClient, name: str) -> None:
 
 
 def test_what_the_page_names_is_there_and_nothing_is_elsewhere() -> None:
-    for name, file in page_files().items():
+    files = page_files()
+    for name, file in files.items():
         text = file.content.decode()
         named = re.findall(r"(?:href|src)=\"/web/([^\"]+)\"", text)
-        beside = re.findall(r"from \"\./([^\"]+)\"", text)
-        assert {*named, *(f"js/{module}" for module in beside)} <= page_files().keys(), name
+        imported = re.findall(
+            r"^(?:import .* from|\} from|@import) \"([^\"]+)\"", text, re.MULTILINE
+        )
+        beside = {normpath(join(dirname(name), reference)) for reference in imported}
+        assert {*named, *beside} <= files.keys(), name
         hosts = set(re.findall(r"https?://[\w.]+", text)) - {"http://www.w3.org"}
         assert not hosts, name
         assert "innerHTML" not in text, name
     assert {path.suffix for path in WEB.rglob("*.*")} <= {".html", ".js", ".css", ".svg"}
+
+
+def test_every_module_and_style_sheet_is_in_a_bundle() -> None:
+    files = page_files()
+    script, styles = files["page.js"].content.decode(), files["page.css"].content.decode()
+    modules = {f"// {name}" for name in files if name.startswith("js/")}
+    assert modules == set(re.findall(r"^// js/.*", script, re.MULTILINE))
+    sheets = [file.content.decode() for name, file in files.items() if name.startswith("css/")]
+    assert all(sheet in styles for sheet in sheets if "@import" not in sheet)
+    assert "@import" not in styles
+
+
+def test_modules_are_bundled_in_the_order_of_evaluation_and_keep_their_names_apart() -> None:
+    texts = {
+        "js/main.js": 'import { one } from "./a/one.js";\n'
+        'import {\n  two as other,\n} from "./two.js";\n'
+        "const name = 3;\none() + other + name;\n",
+        "js/a/one.js": 'import { two } from "../two.js";\nconst name = 1;\n'
+        "export function one() {\n  return name + two;\n}\n",
+        "js/two.js": "const name = 2;\nexport const two = name;\n",
+    }
+    assert bundle_modules(texts, "js/main.js") == (
+        "// js/two.js\nconst module0 = (() => {\n"
+        "const name = 2;\nconst two = name;\nreturn { two };\n})();\n\n"
+        "// js/a/one.js\nconst module1 = (() => {\n"
+        "const { two } = module0;\nconst name = 1;\n"
+        "function one() {\n  return name + two;\n}\nreturn { one };\n})();\n\n"
+        "// js/main.js\nconst module2 = (() => {\n"
+        "const { one } = module1;\nconst {\n  two: other,\n} = module0;\n"
+        "const name = 3;\none() + other + name;\nreturn {  };\n})();\n"
+    )
+
+
+def test_modules_that_import_each_other_are_not_bundled() -> None:
+    texts = {
+        "one.js": 'import { two } from "./two.js";\nexport const one = two;\n',
+        "two.js": 'import { one } from "./one.js";\nexport const two = one;\n',
+    }
+    with pytest.raises(ValueError, match=re.escape("one.js -> two.js -> one.js")):
+        bundle_modules(texts, "one.js")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['import "./x.js";', 'import * as x from "./x.js";', "export default 1;", "export { x };"],
+)
+def test_other_forms_of_import_and_export_are_not_bundled(line: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"main.js: can't be bundled: {line}")):
+        bundle_modules({"main.js": f"{line}\n"}, "main.js")
+
+
+@browser_test
+def test_a_first_visit_asks_for_the_page_in_two_rounds(visit: Visit) -> None:
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    visit.open()
+    visit.cells.first.wait_for()
+    own = [path for path in asked if not path.startswith("/v1/")]
+    assert sorted(set(own) - {"/web/icon.svg"}) == ["/", "/web/page.css", "/web/page.js"]
+    assert len(own) <= 4
+
+
+@browser_test
+def test_the_modules_run_unbundled_too(visit: Visit) -> None:
+    document = (WEB / "index.html").read_text()
+    unbundled = document.replace("page.js", "js/main.js").replace("page.css", "css/main.css")
+    visit.page.route(
+        f"{visit.address}/", lambda route: route.fulfill(body=unbundled, content_type="text/html")
+    )
+    visit.open()
+    visit.cells.first.wait_for()
+    display = "() => getComputedStyle(document.querySelector('.top-row')).display"
+    assert visit.page.evaluate(display) == "grid"
+
+
+@browser_test
+def test_addresses_that_are_malformed_still_show_the_page(chrome: Any, address: str) -> None:
+    with visiting(chrome, address) as visit:
+        visit.open("/?from=soon&size=constructor")
+        visit.page.get_by_role("button", name="Date: from soon").wait_for()
+        visit.open("/photo/%E0%A4")
+        visit.page.locator(".viewer .message").wait_for()
+        assert not [said for said in visit.complaints if "Failed to load" not in said]

@@ -89,7 +89,7 @@ def test_a_box_finds_the_segment_under_it_through_the_server(
         assert found[0]["segment_id"] == known["segment_id"]
 
 
-def test_status_and_show_say_the_same_with_and_without_a_server(
+def test_status_and_show_are_the_same_with_and_without_a_server(
     run: Commands, sample: Sample, served: tuple[Path, Served]
 ) -> None:
     hit = run("search", "red", "--library", sample.library, "--json").json["hits"][0]
@@ -113,7 +113,7 @@ def test_a_sheet_is_drawn_through_the_server(
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
 
 
-def test_mistakes_are_told_as_without_a_server(
+def test_errors_are_the_same_with_and_without_a_server(
     run: Commands, sample: Sample, served: tuple[Path, Served], tmp_path: Path
 ) -> None:
     nowhere = "00000000-0000-4000-8000-000000000000"
@@ -133,7 +133,7 @@ def test_mistakes_are_told_as_without_a_server(
         assert there == here
 
 
-def test_a_search_through_the_server_needs_no_model_of_its_own(
+def test_a_search_through_the_server_imports_no_model(
     served: tuple[Path, Served], tmp_path: Path
 ) -> None:
     args = ["search", "red", "--library", str(served[0])]
@@ -181,7 +181,7 @@ def photos_in(server: Served, folder: Path) -> list[Any]:
     return [photo for photo in photos if Path(photo["path"]).is_relative_to(folder)]
 
 
-def test_a_server_that_was_killed_leaves_the_library_usable(
+def test_a_killed_server_leaves_the_library_usable(
     run: Commands, sample: Sample, own: Path
 ) -> None:
     known = run("search", "red", *sample.flags, "--json").json
@@ -200,7 +200,7 @@ def test_a_server_that_was_killed_leaves_the_library_usable(
 @pytest.mark.parametrize(  # before the server runs, as it starts, after
     ("after_s", "number"), [(0, signal.SIGINT), (0.02, signal.SIGTERM), (0.2, signal.SIGINT)]
 )
-def test_a_server_that_is_asked_to_end_lets_go_of_everything(
+def test_a_stopped_server_releases_everything(
     own: Path, after_s: float, number: signal.Signals
 ) -> None:
     with serve(own, ready=False) as server:
@@ -217,7 +217,7 @@ def test_only_this_user_may_read_the_owners_token(served: tuple[Path, Served]) -
     assert (served[0] / INFO_NAME).stat().st_mode & 0o077 == 0
 
 
-def test_an_ingest_that_has_the_library_is_named(run: Commands, own: Path) -> None:
+def test_an_ingest_that_owns_the_library_is_named(run: Commands, own: Path) -> None:
     ownership = take_ownership(own, "ingest")
     assert ownership is not None
     for command in ("search --segment", "show"):
@@ -233,7 +233,7 @@ def test_an_ingest_that_has_the_library_is_named(run: Commands, own: Path) -> No
     run("search", "red", "--library", own)
 
 
-def test_searches_side_by_side_wait_for_each_other(sample: Sample, tmp_path: Path) -> None:
+def test_concurrent_searches_wait_for_each_other(sample: Sample, tmp_path: Path) -> None:
     args = ["search", "--photo", photo_id(sample), "--library", sample.library]
     processes = [start(args, tmp_path) for _ in range(4)]
     said = [process.communicate(timeout=60) for process in processes]
@@ -246,16 +246,14 @@ def photo_id(sample: Sample) -> str:
         return library.ledger().photos(SearchFilter(), limit=1)[0].photo.photo_id
 
 
-def test_another_command_that_changes_photos_is_waited_out_by_a_person(
-    run: Commands, own: Path
-) -> None:
+def test_only_one_command_at_a_time_changes_photos(run: Commands, own: Path) -> None:
     with Library(Settings(library=own), command="ingest") as library, library.only_writer():
         for args in (["ingest", own.parent], ["remove", "--missing"]):
             said = run.refused(*args, "--library", own, code=1)
             assert "another command is adding or removing photos" in said
 
 
-def test_the_lock_is_free_again_after_an_error(own: Path) -> None:
+def test_the_owner_lock_can_be_taken_again(own: Path) -> None:
     first = take_ownership(own, "search")
     assert first is not None
     first.release()
@@ -265,7 +263,7 @@ def test_the_lock_is_free_again_after_an_error(own: Path) -> None:
     assert not (own / INFO_NAME).exists()
 
 
-def test_an_owner_whose_card_cannot_be_read_is_told_without_a_name(own: Path) -> None:
+def test_an_owner_with_an_invalid_owner_file_is_another_process(own: Path) -> None:
     ownership = take_ownership(own, "ingest")
     assert ownership is not None
     (own / INFO_NAME).write_text("{")
@@ -274,7 +272,7 @@ def test_an_owner_whose_card_cannot_be_read_is_told_without_a_name(own: Path) ->
     ownership.release()
 
 
-def test_an_address_left_by_a_dead_server_is_not_believed(own: Path) -> None:
+def test_the_address_of_a_dead_server_is_ignored(own: Path) -> None:
     card = OwnerInfo(pid=1, command="serve", address="http://127.0.0.1:1", token="t")
     (own / INFO_NAME).write_text(card.model_dump_json())
     (own / LOCK_NAME).touch()

@@ -64,7 +64,7 @@ def other_library(run: Commands, server: QdrantServer, *flags: object, code: int
     return run("ingest", "others", "--library", "other", "--qdrant", server.url, *flags, code=code)
 
 
-def test_a_second_library_is_refused_with_the_flag_that_separates_them(
+def test_a_second_library_on_the_same_collections_is_refused(
     served: Commands, server: QdrantServer
 ) -> None:
     before = server.points("segsearch_photos")
@@ -98,7 +98,7 @@ def owners(server: QdrantServer) -> set[str | None]:
     return {each.get(LIBRARY_KEY) for each in metadata}
 
 
-def test_collections_that_name_no_library_are_adopted_by_the_one_that_knows_their_photos(
+def test_collections_without_a_library_id_are_claimed_by_the_library_with_their_photos(
     served: Commands, server: QdrantServer
 ) -> None:
     [owner] = owners(server)
@@ -121,7 +121,9 @@ def test_another_spelling_of_the_address_is_the_same_library(
     assert found(served, "--qdrant", url) == NAMES
 
 
-def test_a_server_that_moved_is_followed(served: Commands, server: QdrantServer) -> None:
+def test_a_library_follows_its_server_to_another_address(
+    served: Commands, server: QdrantServer
+) -> None:
     with qdrant_server() as elsewhere:
         elsewhere.client.close()
         elsewhere.client = server.client  # the same collections, at another address
@@ -133,7 +135,7 @@ def test_a_server_that_moved_is_followed(served: Commands, server: QdrantServer)
         assert json.loads(Path("library/segsearch.json").read_text())["qdrant"] == moved
 
 
-def test_a_server_without_the_collections_is_no_place_to_go_on(served: Commands) -> None:
+def test_a_server_without_the_collections_is_refused(served: Commands) -> None:
     with qdrant_server() as empty:
         for command in (("search", "red"), ("ingest", "photos"), ("move-server",)):
             said = served.refused(*command, "--qdrant", empty.url, code=1)
@@ -157,7 +159,7 @@ def lose(server: QdrantServer, *names: str) -> None:
 
 
 @pytest.mark.parametrize("lost", [COLLECTIONS, COLLECTIONS[:1], COLLECTIONS[1:]])
-def test_lost_collections_are_named_never_made_by_reading_and_brought_back_by_ingest(
+def test_lost_collections_are_recreated_by_ingest_only(
     served: Commands, server: QdrantServer, lost: tuple[str, ...]
 ) -> None:
     segments = served("status", "--json").json["segments"]
@@ -174,7 +176,7 @@ def test_lost_collections_are_named_never_made_by_reading_and_brought_back_by_in
     assert served("verify").out.splitlines()[-1] == "all is well"
 
 
-def test_points_that_are_lost_are_noticed_by_a_search_and_made_again_by_ingest(
+def test_lost_points_are_reported_by_search_and_restored_by_ingest(
     served: Commands, server: QdrantServer
 ) -> None:
     lost = next(iter(server.points("segsearch_photos")))
@@ -184,7 +186,7 @@ def test_points_that_are_lost_are_noticed_by_a_search_and_made_again_by_ingest(
     assert served("search", "red").err.count("holds") == 0
 
 
-def test_emptied_collections_are_no_answer(served: Commands, server: QdrantServer) -> None:
+def test_emptied_collections_are_an_error(served: Commands, server: QdrantServer) -> None:
     for name in COLLECTIONS:
         everything = models.FilterSelector(filter=models.Filter())
         server.client.delete(name, everything)
@@ -192,7 +194,7 @@ def test_emptied_collections_are_no_answer(served: Commands, server: QdrantServe
 
 
 @pytest.mark.parametrize("lost", ["index", "index/photos", "index/segments"])
-def test_an_embedded_index_is_not_made_anew_by_reading(library: Commands, lost: str) -> None:
+def test_reading_does_not_recreate_a_lost_embedded_index(library: Commands, lost: str) -> None:
     shutil.rmtree(Path("library") / lost)
     said = library.refused("search", "red", code=1)
     assert "5 photos" in said
@@ -309,7 +311,7 @@ def test_photos_for_which_no_file_was_found_are_not_missing(library: Commands) -
     assert found(library) == NAMES
 
 
-def test_a_ledger_is_not_rebuilt_beside_a_server_that_goes_on_with_the_one_before(
+def test_a_ledger_is_not_rebuilt_while_a_server_uses_the_old_one(
     library: Commands,
 ) -> None:
     with Library(Settings(library=Path("library")), command="serve") as owned:
@@ -321,7 +323,7 @@ def test_a_ledger_is_not_rebuilt_beside_a_server_that_goes_on_with_the_one_befor
     assert not LEDGER.exists()
 
 
-def test_a_first_run_that_failed_before_its_models_were_there_can_be_repeated(
+def test_a_first_run_that_failed_to_load_models_can_be_repeated(
     run: Commands,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -335,13 +337,13 @@ def test_a_first_run_that_failed_before_its_models_were_there_can_be_repeated(
     assert found(run) == NAMES
 
 
-def test_a_lost_manifest_is_not_made_anew(library: Commands) -> None:
+def test_a_lost_manifest_is_not_recreated(library: Commands) -> None:
     Path("library/segsearch.json").unlink()
     for command in (("ingest", "photos"), ("search", "red"), ("status",), ("verify",)):
         assert "segsearch.json is missing" in library.refused(*command, code=1)
 
 
-def test_a_ledger_that_knows_photos_is_not_replaced(library: Commands) -> None:
+def test_a_ledger_with_photos_is_not_rebuilt(library: Commands) -> None:
     assert "knows photos" in library.refused("rebuild", "photos", code=1)
     assert found(library) == NAMES
 
@@ -354,7 +356,7 @@ def test_another_librarys_ledger_is_refused(library: Commands) -> None:
     assert "belongs to another library" in library.refused("search", "red", code=1)
 
 
-def test_a_ledger_that_was_emptied_by_an_earlier_version_is_noticed(library: Commands) -> None:
+def test_a_ledger_emptied_by_an_earlier_version_is_detected(library: Commands) -> None:
     manifest = Path("library/segsearch.json")
     stored = json.loads(manifest.read_text())
     earlier = {key: stored[key] for key in stored if key not in ("library_id", "masks")}
@@ -372,7 +374,7 @@ def test_a_ledger_that_was_emptied_by_an_earlier_version_is_noticed(library: Com
 # whose library, whose key
 
 
-def test_a_library_that_was_found_and_is_another_users_is_not_used(
+def test_a_library_of_another_user_is_used_only_if_named(
     library: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SEGSEARCH_LIBRARY")
@@ -400,7 +402,7 @@ def test_a_key_goes_only_to_the_server_that_it_was_given_for(
 # how photos are segmented
 
 
-def test_settings_that_made_a_library_hold_for_photos_that_come_later(library: Commands) -> None:
+def test_mask_settings_of_a_library_apply_to_later_photos(library: Commands) -> None:
     library("ingest", "photos", "--min-area-fraction", "0.02", "--resegment")
     manifest = json.loads(Path("library/segsearch.json").read_text())
     assert manifest["masks"]["min_area_fraction"] == 0.02
@@ -410,7 +412,7 @@ def test_settings_that_made_a_library_hold_for_photos_that_come_later(library: C
     assert library("status", "--json").json["segments"] == segments
 
 
-def test_changing_them_is_said(library: Commands) -> None:
+def test_changed_mask_settings_are_printed(library: Commands) -> None:
     ran = library("ingest", "photos", "--points-per-side", "7")
     assert "points-per-side 7 (was 32) from now on" in ran.err
     assert "from now on" not in library("ingest", "photos").err

@@ -30,7 +30,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_library_and_all_in_it_is_for_its_user_alone(run: Commands) -> None:  # noqa: F811
+def test_a_library_is_readable_by_its_user_only(run: Commands) -> None:  # noqa: F811
     run("ingest", "photos")
     run("search", "red")
     assert mode(LIBRARY) == 0o700
@@ -38,7 +38,7 @@ def test_a_library_and_all_in_it_is_for_its_user_alone(run: Commands) -> None:  
         assert mode(path) & 0o077 == 0, path
 
 
-def test_a_library_that_was_opened_to_a_group_stays_open(run: Commands) -> None:  # noqa: F811
+def test_a_library_readable_by_a_group_stays_so(run: Commands) -> None:  # noqa: F811
     run("ingest", "photos")
     LIBRARY.chmod(0o750)
     run("ingest", "photos", "--min-area-fraction", "0.02", "--resegment")
@@ -46,7 +46,7 @@ def test_a_library_that_was_opened_to_a_group_stays_open(run: Commands) -> None:
     assert mode(LIBRARY / "segsearch.json") == 0o640
 
 
-def test_a_file_that_was_asked_for_is_readable_as_usual(run: Commands) -> None:  # noqa: F811
+def test_output_files_follow_the_umask(run: Commands) -> None:  # noqa: F811
     run("ingest", "photos")
     run("search", "red", "--sheet", "red.png")
     run("export", "all.json")

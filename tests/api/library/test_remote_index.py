@@ -64,12 +64,12 @@ def info(full_index: SegmentIndex) -> OwnerInfo:
     return full_index._owner
 
 
-def test_an_error_of_the_owner_is_raised_here_by_its_own_class(full_index: SegmentIndex) -> None:
+def test_an_error_of_the_owner_keeps_its_class(full_index: SegmentIndex) -> None:
     with pytest.raises(UnknownIdError, match=NOWHERE):
         full_index.segment_vectors([NOWHERE])
 
 
-def test_vectors_come_over_unchanged(full_index: SegmentIndex) -> None:
+def test_vectors_are_transferred_unchanged(full_index: SegmentIndex) -> None:
     vectors = full_index.sample_vectors(5)
     assert vectors.dtype == np.float32
     assert vectors.shape == (5, DIM)
@@ -82,7 +82,7 @@ def test_another_token_is_refused(info: OwnerInfo) -> None:
     wrong.close()
 
 
-def test_a_call_without_a_token_is_told_what_is_missing(info: OwnerInfo) -> None:
+def test_a_call_without_a_token_gets_401(info: OwnerInfo) -> None:
     answer = httpx.post(f"{info.address}/internal/index/count", json={}, trust_env=False)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -96,14 +96,14 @@ def test_only_methods_of_the_index_can_be_called(info: OwnerInfo) -> None:
         assert (answer.status_code, answer.json()["error"]) == (422, UsageError.__name__)
 
 
-def test_a_body_that_is_no_call_is_refused(info: OwnerInfo) -> None:
+def test_an_invalid_call_body_is_refused(info: OwnerInfo) -> None:
     headers = {"Authorization": f"Bearer {info.token}"}
     url = f"{info.address}/internal/index/count"
     answer = httpx.post(url, content=b"{", headers=headers, trust_env=False)
     assert answer.status_code == 422
 
 
-def test_an_owner_that_has_gone_is_named(tmp_path: Path) -> None:
+def test_a_stopped_owner_is_a_store_unreachable_error(tmp_path: Path) -> None:
     served = ServedIndex(tmp_path)
     index = RemoteIndex(served._owner)
     assert index.count("photos") == 0

@@ -34,7 +34,7 @@ def overwrite(name: str, offset: int, content: bytes) -> None:
 def test_an_id_map_that_ends_the_process_is_told_and_ends_nothing_else(library: Commands) -> None:
     overwrite("mutable_id_tracker.mappings", 17, b"\xff" * 8)
     ran = library("verify", code=1)
-    assert "opening it ends the process (SIGABRT)" in ran.out
+    assert "opening it crashes the process (SIGABRT)" in ran.out
     assert f"All {len(PHOTOS)} photos have to be ingested again" in ran.out
     [fault] = library("verify", "--json", code=1).json["faults"]
     assert fault["kind"] == "index"

@@ -30,6 +30,7 @@ from ingest.segmentation.types import MaskParameters, Prompt
 from search.errors import ModelError, UsageError
 from search.masks.rle import array_from_mask, box_iou, iou, mask_from_array
 from search.records import Box
+from search.threads import using_workers
 from starter import weights_dir
 from starter.scenes import click_targets, draw_scene
 
@@ -111,7 +112,7 @@ def test_a_point_batch_of_another_size_changes_no_mask(segmenter: Sam2Segmenter)
 
 @pytest.mark.parametrize("changes", [{}, {"use_m2m": True}, {"adaptive_points": True}])
 def test_threads_that_share_the_points_change_no_mask(
-    segmenter: Sam2Segmenter, monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool]
+    segmenter: Sam2Segmenter, changes: dict[str, bool]
 ) -> None:
     parameters = replace(GRID, points_per_batch=5, **changes)  # type: ignore[arg-type]
     rgb = draw_scene(5, (320, 240)).image
@@ -119,10 +120,10 @@ def test_threads_that_share_the_points_change_no_mask(
         ThreadPoolExecutor(1, "", torch.set_num_threads, (1,)) as one,
         ThreadPoolExecutor(3, "", torch.set_num_threads, (1,)) as three,
     ):
-        monkeypatch.setattr("search.threads.workers", lambda: one)
-        alone = segmenter.automatic(rgb, parameters)
-        monkeypatch.setattr("search.threads.workers", lambda: three)
-        assert segmenter.automatic(rgb, parameters) == alone != []
+        with using_workers(one):
+            alone = segmenter.automatic(rgb, parameters)
+        with using_workers(three):
+            assert segmenter.automatic(rgb, parameters) == alone != []
 
 
 def test_threads_that_others_start_keep_all_of_torchs_threads() -> None:

@@ -60,7 +60,7 @@ def _write_and_tell(folder: Path, pipe: Connection) -> None:
     time.sleep(STARTUP_S)  # it is to be killed, not to end and flush
 
 
-def test_what_was_put_is_there_after_closing_and_opening(tmp_path: Path) -> None:
+def test_points_survive_closing_and_opening(tmp_path: Path) -> None:
     sample = make_sample(photo_count=5)
     index = open_edge(tmp_path)
     fill(index, sample)
@@ -73,7 +73,7 @@ def test_what_was_put_is_there_after_closing_and_opening(tmp_path: Path) -> None
     again.close()
 
 
-def test_what_was_put_is_there_after_a_kill_and_nothing_is_torn(tmp_path: Path) -> None:
+def test_points_survive_a_kill(tmp_path: Path) -> None:
     here, there = SPAWN.Pipe()
     writer = SPAWN.Process(target=_write_and_tell, args=(tmp_path, there))
     writer.start()
@@ -101,7 +101,7 @@ def test_what_was_put_is_there_after_a_kill_and_nothing_is_torn(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("after_s", [0.02, 0.1, 0.25])
-def test_a_folder_left_half_made_by_a_kill_is_usable(tmp_path: Path, after_s: float) -> None:
+def test_a_folder_half_created_by_a_kill_is_usable(tmp_path: Path, after_s: float) -> None:
     here, there = SPAWN.Pipe()
     maker = SPAWN.Process(target=_open_and_tell, args=(tmp_path, there))
     maker.start()
@@ -115,7 +115,7 @@ def test_a_folder_left_half_made_by_a_kill_is_usable(tmp_path: Path, after_s: fl
     index.close()
 
 
-def test_a_half_made_collection_is_made_anew(tmp_path: Path) -> None:
+def test_a_half_created_collection_is_created_again(tmp_path: Path) -> None:
     open_edge(tmp_path).close()
     shutil.rmtree(tmp_path / "segments" / "segments")
     (tmp_path / "segments").rename(tmp_path / "segments.new")
@@ -125,7 +125,7 @@ def test_a_half_made_collection_is_made_anew(tmp_path: Path) -> None:
     index.close()
 
 
-def test_a_second_process_is_told_that_the_folder_is_in_use(tmp_path: Path) -> None:
+def test_a_second_process_can_not_open_the_folder(tmp_path: Path) -> None:
     index = open_edge(tmp_path)
     here, there = SPAWN.Pipe()
     second = SPAWN.Process(target=_open_and_tell, args=(tmp_path, there))
@@ -157,7 +157,7 @@ def test_vectors_of_another_name_or_length_are_refused(tmp_path: Path) -> None:
     open_edge(tmp_path).close()  # and the refusals left nothing locked
 
 
-def test_a_closed_index_says_so(tmp_path: Path) -> None:
+def test_a_closed_index_raises_store_error(tmp_path: Path) -> None:
     index = open_edge(tmp_path)
     index.close()
     with pytest.raises(StoreError, match="can't be used"):
@@ -178,7 +178,7 @@ def test_a_damaged_collection_is_a_store_error(tmp_path: Path) -> None:
         open_edge(tmp_path)
 
 
-def test_a_full_disk_is_told_before_the_engine_meets_it(
+def test_a_full_disk_is_detected_before_the_engine_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = make_sample(photo_count=1)
@@ -243,7 +243,7 @@ def _graph_size(folder: Path) -> int:
     return size
 
 
-def test_a_segment_keeps_the_same_whether_its_facts_were_put_or_told_later(tmp_path: Path) -> None:
+def test_a_payload_is_the_same_whether_facts_were_put_or_updated(tmp_path: Path) -> None:
     sample = make_sample(photo_count=1, segments_each=1)
     segments, vectors = sample.of_photo(sample.photos[0])
     bare = PhotoFacts(sort_at=sample.photos[0].facts.sort_at)
@@ -258,7 +258,7 @@ def test_a_segment_keeps_the_same_whether_its_facts_were_put_or_told_later(tmp_p
     index.close()
 
 
-def test_an_index_from_before_dates_had_sources_is_read_and_gets_its_field_indexes(
+def test_an_index_of_payload_format_1_is_read_and_gets_new_payload_indexes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = make_sample(photo_count=1, segments_each=1)
@@ -290,7 +290,7 @@ def test_an_index_from_before_dates_had_sources_is_read_and_gets_its_field_index
     shard.close()
 
 
-def test_too_little_memory_is_told_before_the_engine_meets_it(
+def test_too_little_address_space_is_detected_before_the_engine_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resource = pytest.importorskip("resource")

@@ -154,7 +154,7 @@ def open_index(qdrant: FakeQdrant) -> Iterator[OpenIndex]:
         index.close()
 
 
-def test_collections_are_created_with_what_the_settings_say(
+def test_collections_are_created_from_the_settings(
     qdrant: FakeQdrant, open_index: OpenIndex
 ) -> None:
     open_index(shard_number=3, replication_factor=2, vectors_on_disk=True)
@@ -187,7 +187,7 @@ def test_payload_fields_that_filters_use_are_indexed(
         ("binary", {"binary": {"always_ram": True}}, 4.0),
     ],
 )
-def test_quantised_vectors_are_rescored_with_the_full_ones(
+def test_quantized_vectors_are_rescored(
     qdrant: FakeQdrant,
     open_index: OpenIndex,
     quantization: str,
@@ -204,7 +204,7 @@ def test_quantised_vectors_are_rescored_with_the_full_ones(
     assert asked["with_payload"] == {"exclude": ["mask_rle", "mask_size_wh"]}
 
 
-def test_what_is_there_already_is_left_as_it_is(qdrant: FakeQdrant, open_index: OpenIndex) -> None:
+def test_existing_collections_are_unchanged(qdrant: FakeQdrant, open_index: OpenIndex) -> None:
     open_index()
     for collection, fields in FIELDS.items():
         schema = {field.key: {"data_type": field.kind, "points": 0} for field in fields}
@@ -244,7 +244,7 @@ def test_a_collection_of_unnamed_vectors_is_refused() -> None:
     client.close()
 
 
-def test_writes_are_cut_into_batches_and_wait_until_they_are_kept(
+def test_writes_are_split_into_batches_and_wait_for_the_server(
     qdrant: FakeQdrant, open_index: OpenIndex
 ) -> None:
     sample = make_sample(photo_count=1, segments_each=10)
@@ -257,7 +257,7 @@ def test_writes_are_cut_into_batches_and_wait_until_they_are_kept(
 
 
 @pytest.mark.parametrize("status", [500, 503, 0], ids=["error", "unavailable", "hung up"])
-def test_a_write_is_tried_again_until_the_server_takes_it(
+def test_a_write_is_retried_until_it_succeeds(
     qdrant: FakeQdrant, open_index: OpenIndex, status: int
 ) -> None:
     sample = make_sample(photo_count=1, segments_each=10)
@@ -269,9 +269,7 @@ def test_a_write_is_tried_again_until_the_server_takes_it(
     assert len(third["points"]) == 10
 
 
-def test_a_write_that_the_server_refuses_is_not_tried_again(
-    qdrant: FakeQdrant, open_index: OpenIndex
-) -> None:
+def test_a_refused_write_is_not_retried(qdrant: FakeQdrant, open_index: OpenIndex) -> None:
     sample = make_sample(photo_count=1)
     index = open_index(retry_wait_s=30)
     qdrant.failures, qdrant.status = 1, 403
@@ -282,9 +280,7 @@ def test_a_write_that_the_server_refuses_is_not_tried_again(
 
 
 @pytest.mark.parametrize("grpc", [False, True], ids=["REST", "gRPC"])
-def test_writing_to_a_server_that_stays_away_ends_in_time_and_says_how_to_go_on(
-    qdrant: FakeQdrant, grpc: bool
-) -> None:
+def test_writing_to_an_unreachable_server_ends_in_time(qdrant: FakeQdrant, grpc: bool) -> None:
     sample = make_sample(photo_count=1)
     settings = SearchSettings(qdrant=qdrant.url, retry_wait_s=1.0)
     client = QdrantClient(
@@ -313,14 +309,14 @@ def test_writing_to_a_server_that_stays_away_ends_in_time_and_says_how_to_go_on(
         (" http://localhost:1 ", "http://localhost:1"),
     ],
 )
-def test_an_address_names_the_port_that_is_asked(url: str, address: str) -> None:
+def test_a_server_address_gets_its_default_port(url: str, address: str) -> None:
     assert server_address(url) == address
 
 
 @pytest.mark.parametrize(
     "url", ["localhost:6333", "ftp://localhost", "http://", "http://x:port", "http://x:99999", ""]
 )
-def test_what_is_no_address_is_refused_in_a_sentence(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="is not the URL of a Qdrant server"):
         server_address(url)
 
@@ -336,7 +332,7 @@ def test_what_is_no_address_is_refused_in_a_sentence(url: str) -> None:
         b'{"title": "another database", "version": "9.9.9"}',
     ],
 )
-def test_an_address_where_something_else_answers_is_named_before_anything_is_written(
+def test_another_service_at_the_address_is_detected_before_anything_is_written(
     qdrant: FakeQdrant, open_index: OpenIndex, page: bytes
 ) -> None:
     qdrant.page = page
@@ -346,7 +342,7 @@ def test_an_address_where_something_else_answers_is_named_before_anything_is_wri
     assert not qdrant.asked
 
 
-def test_a_server_that_is_too_old_is_told_before_anything_is_written(
+def test_a_too_old_server_is_refused_before_anything_is_written(
     qdrant: FakeQdrant, open_index: OpenIndex
 ) -> None:
     qdrant.about["version"] = "1.9.2"
@@ -356,7 +352,7 @@ def test_a_server_that_is_too_old_is_told_before_anything_is_written(
 
 
 @pytest.mark.parametrize("status", [413, 400])
-def test_a_request_that_is_refused_for_its_size_is_split(
+def test_a_request_refused_for_its_size_is_split(
     qdrant: FakeQdrant, open_index: OpenIndex, status: int
 ) -> None:
     sample = make_sample(photo_count=1, segments_each=40)
@@ -372,7 +368,7 @@ def test_a_request_that_is_refused_for_its_size_is_split(
     assert sum(taken) == 40
 
 
-def test_a_single_point_that_is_too_large_is_an_error_that_names_the_limit(
+def test_a_single_point_over_the_request_limit_is_an_error(
     qdrant: FakeQdrant, open_index: OpenIndex
 ) -> None:
     sample = make_sample(photo_count=1)
@@ -394,7 +390,7 @@ def test_requests_are_bounded_by_bytes_too(
     assert max(sizes) < 5_000
 
 
-def test_a_full_disk_of_the_server_is_told_at_once_and_as_such(
+def test_a_full_disk_of_the_server_is_reported_without_retries(
     qdrant: FakeQdrant, open_index: OpenIndex
 ) -> None:
     sample = make_sample(photo_count=1)
@@ -406,7 +402,7 @@ def test_a_full_disk_of_the_server_is_told_at_once_and_as_such(
     assert len(qdrant.bodies("PUT", POINTS)) == 1
 
 
-def test_a_server_that_answers_with_an_error_did_answer(
+def test_an_error_response_is_not_reported_as_no_answer(
     qdrant: FakeQdrant, open_index: OpenIndex
 ) -> None:
     sample = make_sample(photo_count=1)
@@ -424,7 +420,7 @@ def _free_port() -> int:
         return port
 
 
-def test_opening_and_reading_fail_soon_when_nobody_answers(
+def test_opening_and_reading_fail_quickly_without_an_answer(
     qdrant: FakeQdrant, open_index: OpenIndex
 ) -> None:
     index = open_index(retry_wait_s=30)
@@ -438,15 +434,13 @@ def test_opening_and_reading_fail_soon_when_nobody_answers(
 
 
 @pytest.mark.parametrize("status", [408, 429, 502, 0])
-def test_a_read_that_fails_once_is_asked_again(
-    qdrant: FakeQdrant, open_index: OpenIndex, status: int
-) -> None:
+def test_a_failed_read_is_retried(qdrant: FakeQdrant, open_index: OpenIndex, status: int) -> None:
     index = open_index()
     qdrant.failures, qdrant.status = 1, status
     assert index.nearest_segments(unit_vectors(0, 1), ANYTHING, limit=5) == []
     assert len(qdrant.bodies("POST", f"{POINTS}/query")) == 2
 
 
-def test_a_url_that_is_none_is_told_with_an_example(open_index: OpenIndex) -> None:
+def test_an_invalid_server_url_is_refused(open_index: OpenIndex) -> None:
     with pytest.raises(StoreError, match="is not the URL of a Qdrant server"):
         open_index(qdrant="ftp://nowhere")

@@ -94,7 +94,7 @@ def without_times(summary: IngestSummary) -> IngestSummary:
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_an_ingest_goes_on_when_the_server_comes_back(
+def test_an_ingest_continues_when_the_server_comes_back(
     outage: str,
     server: QdrantServer,
     photos: Path,
@@ -138,7 +138,7 @@ def test_an_ingest_whose_server_stays_away_stops_in_time_and_can_be_run_again(
     assert 0 < again.photos_ingested <= PHOTOS
 
 
-def test_a_server_that_is_away_is_one_sentence_and_exit_code_1(
+def test_an_unreachable_server_is_one_line_and_exit_code_1(
     run: Commands, server: QdrantServer, photos: Path
 ) -> None:
     server.go_away()
@@ -151,7 +151,7 @@ def test_a_server_that_is_away_is_one_sentence_and_exit_code_1(
     assert time.monotonic() - began < 60  # most of it loads models
 
 
-def test_a_search_right_after_a_restart_is_answered(
+def test_a_search_right_after_a_server_restart_succeeds(
     server: QdrantServer, photos: Path, tmp_path: Path
 ) -> None:
     with library_on(server, tmp_path / "library") as library:
@@ -163,7 +163,7 @@ def test_a_search_right_after_a_restart_is_answered(
         assert index.count("photos") == before == PHOTOS
 
 
-def test_reading_waits_only_for_those_who_write(
+def test_only_writing_commands_wait_for_a_server(
     server: QdrantServer, photos: Path, tmp_path: Path
 ) -> None:
     with library_on(server, tmp_path / "library") as library:
@@ -186,7 +186,7 @@ def test_reading_waits_only_for_those_who_write(
         back.join()
 
 
-def test_a_wrong_key_is_told_at_once(photos: Path, tmp_path: Path) -> None:
+def test_a_wrong_api_key_is_reported_without_retries(photos: Path, tmp_path: Path) -> None:
     with qdrant_server(api_key="right") as server:
         began = time.monotonic()
         with (

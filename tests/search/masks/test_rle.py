@@ -22,7 +22,7 @@ from search.masks.rle import (
     box_iou,
     coco_rle_from_mask,
     fitted_size,
-    inmost_points,
+    interior_points,
     iou,
     mask_from_array,
     mask_from_runs,
@@ -56,7 +56,7 @@ def decoded_by_coco(mask: Mask) -> MaskArray:
 
 
 @given(MASKS)
-def test_a_mask_comes_back_from_its_run_lengths(mask_hw: MaskArray) -> None:
+def test_a_mask_survives_rle_encoding(mask_hw: MaskArray) -> None:
     mask = mask_from_array(mask_hw)
     assert mask.size_wh == mask_hw.shape[::-1]
     assert np.array_equal(array_from_mask(mask), mask_hw)
@@ -69,14 +69,16 @@ def test_cocos_own_decoder_agrees(mask_hw: MaskArray) -> None:
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 5000), (5000, 1), (700, 900)])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
-def test_large_thin_empty_and_full_masks_come_back(size_hw: tuple[int, int], share: float) -> None:
+def test_large_thin_empty_and_full_masks_survive_rle_encoding(
+    size_hw: tuple[int, int], share: float
+) -> None:
     mask_hw = np.random.default_rng(0).random(size_hw) < share
     mask = mask_from_array(mask_hw)
     assert np.array_equal(array_from_mask(mask), mask_hw)
     assert np.array_equal(decoded_by_coco(mask), mask_hw)
 
 
-def test_what_comes_back_is_in_rows_and_can_be_written_to() -> None:
+def test_decoded_masks_are_row_major_and_writable() -> None:
     back = array_from_mask(mask_from_array(blobs(0)))
     assert back.dtype == np.bool_
     assert back.flags.c_contiguous
@@ -131,7 +133,7 @@ def test_a_text_that_ends_early_is_refused(mask_hw: MaskArray) -> None:
 
 
 @pytest.mark.parametrize("counts", ["é", "01é", "\x00", "~~~", "o" * 40, "\ud800", "🙂"])
-def test_letters_that_are_none_of_cocos_are_refused(counts: str) -> None:
+def test_characters_outside_of_coco_rle_are_refused(counts: str) -> None:
     with pytest.raises(ValueError, match="damaged"):
         runs_from_counts(counts)
 
@@ -143,7 +145,7 @@ def test_runs_for_another_size_are_refused() -> None:
 
 
 @given(MASKS)
-def test_a_mask_comes_back_from_its_picture(mask_hw: MaskArray) -> None:
+def test_a_mask_survives_encoding_as_an_image(mask_hw: MaskArray) -> None:
     with Image.open(BytesIO(mask_png(mask_hw))) as picture:
         assert picture.mode == "L"
         assert np.array_equal(np.asarray(picture) >= 128, mask_hw)
@@ -176,7 +178,7 @@ def test_polygons_turn_at_every_point_and_keep_to_pixel_edges(mask_hw: MaskArray
             assert (x == x_after) == (y == y_before)
 
 
-def test_outer_outlines_go_one_way_round_and_holes_the_other() -> None:
+def test_outlines_and_holes_have_opposite_orientation() -> None:
     ring = np.ones((7, 7), np.bool_)
     ring[2:5, 2:5] = False
     outer, hole = sorted(polygons_from_array(ring), key=lambda loop: min(loop))
@@ -208,7 +210,7 @@ def test_an_empty_mask_has_an_empty_box() -> None:
 
 
 @given(BOXES, BOXES)
-def test_boxes_overlap_by_a_part_and_alike_both_ways(a: Box, b: Box) -> None:
+def test_box_iou_is_symmetric_and_at_most_one(a: Box, b: Box) -> None:
     assert 0 <= box_iou(a, b) <= 1 + 1e-9
     assert box_iou(a, b) == pytest.approx(box_iou(b, a))
     if a.w * a.h > 1e-6:
@@ -239,9 +241,7 @@ def test_a_resized_mask_is_empty_only_if_it_was(
 
 
 @given(MASKS, SIDES, SIDES)
-def test_a_resized_mask_lies_where_the_mask_was(
-    mask_hw: MaskArray, width: int, height: int
-) -> None:
+def test_a_resized_mask_keeps_its_position(mask_hw: MaskArray, width: int, height: int) -> None:
     for y, x in np.argwhere(resized(mask_hw, (width, height))):
         rows = covered_part(y, height, mask_hw.shape[0])
         columns = covered_part(x, width, mask_hw.shape[1])
@@ -254,26 +254,26 @@ def covered_part(place: int, length: int, source_length: int) -> slice:
 
 
 @given(MASKS)
-def test_at_its_own_size_a_mask_stays_as_it_is(mask_hw: MaskArray) -> None:
+def test_resizing_to_the_same_size_changes_nothing(mask_hw: MaskArray) -> None:
     assert np.array_equal(resized(mask_hw, mask_hw.shape[::-1]), mask_hw)
 
 
 @given(MASKS, st.integers(2, 5))
-def test_a_mask_that_grew_by_a_whole_number_shrinks_back(mask_hw: MaskArray, times: int) -> None:
+def test_a_mask_upscaled_by_an_integer_downscales_to_itself(mask_hw: MaskArray, times: int) -> None:
     height, width = mask_hw.shape
     grown = resized(mask_hw, (width * times, height * times))
     assert np.array_equal(grown, mask_hw.repeat(times, 0).repeat(times, 1))
     assert np.array_equal(resized(grown, (width, height)), mask_hw)
 
 
-def test_shrinking_keeps_what_is_half_covered() -> None:
+def test_downscaling_keeps_half_covered_pixels() -> None:
     mask_hw = np.zeros((2, 6), np.bool_)
     mask_hw[:, 0] = True  # half of the first pixel to be
     mask_hw[0, 2] = True  # a quarter of the second
     assert resized(mask_hw, (3, 1)).tolist() == [[True, False, False]]
 
 
-def test_a_single_pixel_survives_any_shrinking() -> None:
+def test_a_single_pixel_survives_downscaling() -> None:
     mask_hw = np.zeros((1000, 1500), np.bool_)
     mask_hw[700, 40] = True
     small = resized(mask_hw, (15, 10))
@@ -281,7 +281,7 @@ def test_a_single_pixel_survives_any_shrinking() -> None:
 
 
 @given(st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)), st.integers(1, 5000))
-def test_a_fitted_size_keeps_its_shape_and_never_grows(
+def test_a_fitted_size_keeps_its_aspect_ratio_and_never_grows(
     size_wh: tuple[int, int], long_side: int
 ) -> None:
     width, height = fitted_size(size_wh, long_side)
@@ -302,7 +302,7 @@ def by_opencv(mask_hw: MaskArray, area_thresh: float, mode: str) -> tuple[NDArra
 @settings(deadline=None)
 @example(mask_hw=np.array([[0, 0, 1], [1, 0, 0]], bool), area_thresh=2)  # opencv's first is below
 @given(mask_hw=MASKS, area_thresh=st.sampled_from([0, 1, 2, 3.5, 5, 20, 100, 1000]))
-def test_small_regions_go_as_sam2_and_opencv_let_them_go(
+def test_small_regions_are_removed_as_by_sam2_and_opencv(
     mode: str, mask_hw: MaskArray, area_thresh: float
 ) -> None:
     ours, changed = without_small_regions(mask_hw, area_thresh, mode)  # type: ignore[arg-type]
@@ -313,7 +313,9 @@ def test_small_regions_go_as_sam2_and_opencv_let_them_go(
 
 @pytest.mark.parametrize("mode", ["holes", "islands"])
 @pytest.mark.parametrize("seed", range(12))
-def test_so_do_those_of_larger_masks(mode: str, seed: int) -> None:
+def test_small_regions_of_larger_masks_are_removed_as_by_sam2_and_opencv(
+    mode: str, seed: int
+) -> None:
     mask_hw = blobs(seed, (300, 400), share=0.2 + 0.05 * seed)
     for area_thresh in (1, 10, 100, 3000):
         ours, changed = without_small_regions(mask_hw, area_thresh, mode)  # type: ignore[arg-type]
@@ -322,18 +324,18 @@ def test_so_do_those_of_larger_masks(mode: str, seed: int) -> None:
         assert changed == they_changed
 
 
-def test_inmost_points_are_deep_inside_and_apart() -> None:
+def test_interior_points_are_deep_inside_and_apart() -> None:
     mask_hw = np.zeros((900, 1400), np.bool_)
     mask_hw[100:300, 100:700] = mask_hw[600:650, 900:950] = True
-    points = inmost_points(mask_hw, 3)
+    points = interior_points(mask_hw, 3)
     assert len(points) == 3
     assert all(mask_hw[y, x] for x, y in points)
     assert all(150 <= y <= 250 for _, y in points), "all lie in the middle of the large part"
     assert max(x for x, _ in points) - min(x for x, _ in points) > 200
     line_hw = np.zeros((3000, 3000), np.bool_)
     line_hw[1, 5:9] = True  # thinner than the steps in which a large mask is looked through
-    assert {y for _, y in inmost_points(line_hw, 3)} == {1}
-    assert inmost_points(np.zeros((5, 5), np.bool_), 3) == []
+    assert {y for _, y in interior_points(line_hw, 3)} == {1}
+    assert interior_points(np.zeros((5, 5), np.bool_), 3) == []
 
 
 def test_the_largest_of_small_islands_stays() -> None:

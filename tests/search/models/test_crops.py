@@ -85,7 +85,7 @@ def test_every_box_in_every_photo_gives_views_of_the_asked_size(
     st.integers(60, 400), st.integers(60, 400), st.floats(0, 1), st.floats(0, 1),
     st.floats(0.3, 1), st.floats(0.3, 1), st.sampled_from(["context", "tight"]),
 )  # fmt: skip
-def test_nothing_is_stretched(
+def test_views_keep_the_aspect_ratio(
     width: int, height: int, fx: float, fy: float, fw: float, fh: float, recipe: CropRecipe
 ) -> None:
     w, h = int(fw * (width - 1)), int(fh * (height - 1))
@@ -158,7 +158,7 @@ def test_a_box_of_exactly_the_input_size_is_not_resampled() -> None:
 
 
 @pytest.mark.parametrize("side", [448, 700, 1100, 1790])
-def test_cutting_before_resizing_changes_next_to_nothing(side: int) -> None:
+def test_cropping_before_resizing_changes_almost_nothing(side: int) -> None:
     smooth = np.asarray(
         Image.fromarray(noise(60, 60)).resize((1800, 1800), Image.Resampling.LANCZOS)
     )
@@ -205,7 +205,7 @@ def test_fusion_is_the_context_view_and_the_masked_view() -> None:
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
-def test_a_picture_of_pillow_gives_the_same_views_as_its_pixels(recipe: CropRecipe) -> None:
+def test_a_pillow_image_gives_the_same_views_as_an_array(recipe: CropRecipe) -> None:
     rgb, mask = noise(500, 400), disc(500, 400, (480, 200), 150)
     box = bbox_xywh_from_array(mask)
     arrays = views(rgb, mask, box, recipe, size_px=32, fill_rgb=FILL)
@@ -230,7 +230,7 @@ def test_a_whole_photo_is_padded_to_a_square() -> None:
     assert (seen[30:] == FILL).all()
 
 
-def test_a_photo_thinner_than_a_pixel_of_the_view_is_still_seen() -> None:
+def test_a_photo_thinner_than_a_pixel_of_the_view_is_visible() -> None:
     rgb = np.full((2, 3000, 3), 9, np.uint8)
     assert (photo_view(rgb, size_px=64, fill_rgb=FILL) == 9).any()
 

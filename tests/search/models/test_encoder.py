@@ -32,7 +32,7 @@ from transformers import (
 from search.errors import ModelError, UsageError
 from search.models.crops import Rgb, View, views
 from search.models.encoder import (
-    CPU_CROPS,
+    CPU_BATCH,
     TEMPLATES,
     ClipEncoder,
     Encoder,
@@ -42,7 +42,7 @@ from search.models.encoder import (
 )
 from search.records import Box, RgbImage, Vectors
 from search.settings import Precision
-from search.threads import shared_map
+from search.threads import shared_map, using_workers
 from starter import weights_dir
 
 STARTER = weights_dir() / "encoder"
@@ -118,7 +118,7 @@ def test_texts_are_encoded_as_transformers_encodes_them(
     assert np.allclose(starter.encode_texts(texts), theirs, atol=1e-5)
 
 
-def test_our_views_leave_the_processor_nothing_to_resize(
+def test_the_image_processor_does_not_resize_views(
     starter: ClipEncoder, transformers_clip: tuple[Any, Any]
 ) -> None:
     photo = np.random.default_rng(1).integers(0, 256, (200, 300, 3), dtype=np.uint8)
@@ -143,17 +143,19 @@ def test_vectors_do_not_depend_on_the_batch(starter: ClipEncoder) -> None:
 
 
 def test_threads_that_share_crops_change_no_vector(
-    starter: ClipEncoder, monkeypatch: pytest.MonkeyPatch
+    starter: ClipEncoder,
 ) -> None:
-    crops = noise(3 * CPU_CROPS + 1, starter.input_px)
+    crops = noise(3 * CPU_BATCH + 1, starter.input_px)
     single = np.concatenate([starter.encode_crops(crops[i : i + 1]) for i in range(len(crops))])
-    with ThreadPoolExecutor(3, "", torch.set_num_threads, (1,)) as three:
-        monkeypatch.setattr("search.threads.workers", lambda: three)
+    with (
+        ThreadPoolExecutor(3, "", torch.set_num_threads, (1,)) as three,
+        using_workers(three),
+    ):
         assert np.allclose(starter.encode_crops(crops), single, atol=1e-5)
 
 
-def test_a_thread_that_shares_work_may_encode_crops_itself(starter: ClipEncoder) -> None:
-    crops = noise(2 * CPU_CROPS, starter.input_px)
+def test_a_worker_thread_can_encode_crops_itself(starter: ClipEncoder) -> None:
+    crops = noise(2 * CPU_BATCH, starter.input_px)
     (found,) = shared_map(starter.encode_crops, [crops])
     assert np.allclose(found, starter.encode_crops(crops), atol=1e-5)
 
@@ -163,7 +165,7 @@ def test_crops_of_another_size_are_refused(starter: ClipEncoder) -> None:
         starter.encode_crops(noise(2, 50))
 
 
-def test_a_long_text_is_cut_off_in_silence(
+def test_a_long_text_is_truncated_without_a_warning(
     starter: ClipEncoder, capfd: pytest.CaptureFixture[str]
 ) -> None:
     long = "a red mug and " * 500
@@ -171,7 +173,7 @@ def test_a_long_text_is_cut_off_in_silence(
     assert capfd.readouterr() == ("", "")
 
 
-def test_colors_rank_as_their_words_say(starter: ClipEncoder) -> None:
+def test_color_words_rank_colors(starter: ClipEncoder) -> None:
     mask = np.zeros((90, 120), bool)
     mask[30:60, 40:90] = True
     colors = {"red": (215, 30, 35), "blue": (35, 60, 210), "green": (40, 160, 50)}
@@ -186,7 +188,7 @@ def test_colors_rank_as_their_words_say(starter: ClipEncoder) -> None:
         assert int(np.argmax(encode_query(starter, word) @ vectors.T)) == i
 
 
-def test_loading_and_encoding_say_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_and_encoding_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     encoder = load(STARTER)
     encoder.encode_crops(noise(1, encoder.input_px))
     assert capfd.readouterr() == ("", "")
@@ -210,7 +212,7 @@ def test_reduced_precision_stays_close_to_float32(
     assert (np.sum(reduced * starter.encode_crops(crops), axis=1) > cosine).all()
 
 
-def test_weights_that_exceed_the_range_of_float16_go_on_in_bfloat16(
+def test_weights_that_overflow_float16_continue_in_bfloat16(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     expected, encoder = load(STARTER, precision="bfloat16"), load(STARTER, precision="float16")
@@ -227,14 +229,14 @@ def test_weights_that_exceed_the_range_of_float16_go_on_in_bfloat16(
     assert not caplog.text
 
 
-def test_a_query_is_the_mean_of_its_phrasings() -> None:
+def test_a_text_query_is_the_mean_over_templates() -> None:
     encoder: Encoder = MeanColor()
     phrasings = encoder.encode_texts([template.format("red mug") for template in TEMPLATES])
     expected = phrasings.mean(axis=0) / np.linalg.norm(phrasings.mean(axis=0))
     assert np.allclose(encode_query(encoder, " red \n mug "), expected[None], atol=1e-6)
 
 
-def test_what_a_query_is_encoded_to_is_kept_and_safe_from_writing(starter: ClipEncoder) -> None:
+def test_query_vectors_are_cached_and_read_only(starter: ClipEncoder) -> None:
     red, blue = ([template.format(mug) for template in TEMPLATES] for mug in ("red mug", "cup"))
     kept = starter.encode_texts(red)
     assert starter.encode_texts(list(red)) is kept
@@ -254,7 +256,7 @@ def test_a_query_with_braces_is_taken_literally(starter: ClipEncoder) -> None:
     assert encode_query(starter, "{0} {x}").shape == (1, starter.dim)
 
 
-def test_views_are_mixed_by_their_weights_and_normalised() -> None:
+def test_views_are_a_normalized_weighted_sum() -> None:
     red, blue = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
     red[..., 0], blue[..., 2] = 200, 100
     segments = [[View(0.55, red), View(0.45, blue)], [View(1.0, blue)]]
@@ -326,7 +328,7 @@ def test_a_siglip_pads_its_texts_to_full_length(tmp_path: Path) -> None:
         part.save_pretrained(tmp_path)
     encoder = load(tmp_path)
     assert (encoder.dim, encoder.input_px, encoder.mean_rgb) == (32, 32, (128, 128, 128))
-    assert encoder.one_step is not None
+    assert encoder.normalization is not None
     crops = noise(5, 32)
     padded = tokenizer(["a red photo"], padding="max_length", max_length=16, return_tensors="pt")
     with torch.inference_mode():
@@ -337,7 +339,7 @@ def test_a_siglip_pads_its_texts_to_full_length(tmp_path: Path) -> None:
     assert np.allclose(encoder.encode_texts(["a red photo"]), text, atol=1e-5)
 
 
-def test_a_model_that_takes_patches_goes_through_its_own_processor(tmp_path: Path) -> None:
+def test_a_patch_model_uses_its_own_image_processor(tmp_path: Path) -> None:
     config = Siglip2Config(
         text_config={**SMALL, "vocab_size": 10, "max_position_embeddings": 16},
         vision_config={**SMALL, "num_patches": 16, "patch_size": 8},
@@ -347,7 +349,7 @@ def test_a_model_that_takes_patches_goes_through_its_own_processor(tmp_path: Pat
     for part in (model, pixels, word_tokenizer(16)):
         part.save_pretrained(tmp_path)
     encoder = load(tmp_path)
-    assert (encoder.input_px, encoder.one_step) == (32, None)
+    assert (encoder.input_px, encoder.normalization) == (32, None)
     crops = noise(5, 32)
     with torch.inference_mode():
         inputs = pixels(images=list(crops), return_tensors="pt")
@@ -355,7 +357,7 @@ def test_a_model_that_takes_patches_goes_through_its_own_processor(tmp_path: Pat
     assert np.allclose(encoder.encode_crops(crops), theirs, atol=1e-5)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no folder .*nowhere.*--encoder FOLDER"):
         load(tmp_path / "nowhere")
 
@@ -374,7 +376,7 @@ def test_a_folder_without_a_needed_file_is_refused(tmp_path: Path, name: str) ->
 @pytest.mark.parametrize(
     "name", ["config.json", "model.safetensors", "processor_config.json", "tokenizer.json"]
 )
-def test_a_damaged_file_is_one_clear_error(tmp_path: Path, name: str) -> None:
+def test_a_damaged_file_raises_a_model_error(tmp_path: Path, name: str) -> None:
     folder = copy_of_starter(tmp_path)
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: len(content) // 2])
@@ -393,7 +395,7 @@ def test_weights_that_lack_tensors_are_not_filled_with_random_numbers(tmp_path: 
         load(weights.parent)
 
 
-def test_a_model_without_words_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_a_text_encoder_is_refused(tmp_path: Path) -> None:
     folder = copy_of_starter(tmp_path)
     config = CLIPVisionConfig(**SMALL, image_size=32, patch_size=8)
     CLIPVisionModel(config).save_pretrained(folder)

@@ -165,7 +165,7 @@ def was_asked(listener: socket.socket) -> bool:
 
 @pytest.mark.parametrize("code", [FILE, ENCODER])
 @pytest.mark.parametrize("nobody", ["closed", "silent", "http://nowhere.invalid"])
-def test_a_hub_out_of_reach_is_one_error_and_no_retries(
+def test_an_unreachable_hub_is_one_error_without_retries(
     code: str, nobody: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     endpoint = nobody if nobody.startswith("http") else request.getfixturevalue(nobody)
@@ -180,14 +180,16 @@ def test_a_hub_out_of_reach_is_one_error_and_no_retries(
     assert all(way in answer.stderr for way in ways_out)
 
 
-def test_offline_mode_asks_nobody(listener: socket.socket, silent: str, tmp_path: Path) -> None:
+def test_offline_mode_sends_no_request(
+    listener: socket.socket, silent: str, tmp_path: Path
+) -> None:
     answer = ask(ENCODER, silent, tmp_path, HF_HUB_OFFLINE="1")
     assert "HubError" in answer.stderr
     assert "HF_HUB_OFFLINE is set" in answer.stderr
     assert not was_asked(listener)
 
 
-def test_what_was_fetched_once_needs_no_network(
+def test_cached_files_need_no_network(
     hub: str, closed: str, listener: socket.socket, silent: str, tmp_path: Path
 ) -> None:
     fetched = ask(ENCODER, hub, tmp_path)
@@ -211,7 +213,7 @@ def test_one_file_is_fetched_once(
     assert (again.code, again.stdout, again.stderr) == (0, fetched.stdout, "")
 
 
-def test_a_part_of_a_model_in_the_cache_is_completed(hub: str, closed: str, tmp_path: Path) -> None:
+def test_a_partly_cached_model_is_completed(hub: str, closed: str, tmp_path: Path) -> None:
     folder = Path(ask(ENCODER, hub, tmp_path).stdout.strip())
     (folder / "tokenizer.json").unlink()
     assert "HubError" in ask(ENCODER, closed, tmp_path).stderr
@@ -228,7 +230,7 @@ def test_a_part_of_a_model_in_the_cache_is_completed(hub: str, closed: str, tmp_
         ("some/--model", "is no name of a model"),
     ],
 )
-def test_a_model_that_the_hub_does_not_give_is_no_network_problem(
+def test_a_gated_or_missing_model_is_not_a_network_error(
     hub: str, tmp_path: Path, code: str, repo: str, reason: str
 ) -> None:
     answer = ask(code, hub, tmp_path, repo=repo)
@@ -246,7 +248,7 @@ def test_a_model_without_safetensors_is_refused(
     assert "no model.safetensors (weights in other formats are not loaded)" in answer.stderr
 
 
-def test_a_file_that_the_repository_lacks_is_named(
+def test_a_file_missing_in_the_repository_is_named(
     hub: str, files: dict[str, bytes], tmp_path: Path
 ) -> None:
     del files["weights.pt"]
@@ -255,14 +257,14 @@ def test_a_file_that_the_repository_lacks_is_named(
     assert "weights.pt" in answer.stderr
 
 
-def test_the_default_encoder_is_taken_at_the_commit_that_has_safetensors() -> None:
+def test_the_default_encoder_is_pinned_to_a_commit_with_safetensors() -> None:
     assert len(REVISIONS["openai/clip-vit-base-patch32"]) == 40
 
 
-def test_no_pickled_file_is_ever_asked_for() -> None:
+def test_no_pickled_file_is_downloaded() -> None:
     assert not [pattern for pattern in FILES if pattern.endswith((".bin", ".pt", ".py", "*"))]
 
 
-def test_a_local_folder_goes_before_the_hub() -> None:
+def test_a_local_folder_takes_precedence_over_the_hub() -> None:
     folder = weights_dir() / "encoder"
     assert model_folder(str(folder)) == folder
