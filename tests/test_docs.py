@@ -128,7 +128,7 @@ def rewrite_generated_parts() -> None:
     for group, title in GROUP_TITLES.items():
         table = settings_table(group) + "\n"
         text = re.sub(
-            rf"^## {title}\n(?:\|.*\n)*", lambda _, new=table: new, text, flags=re.MULTILINE
+            rf"^## {title}\n(?:\|.*\n)*", table.replace("\\", r"\\"), text, flags=re.MULTILINE
         )
     settings.write_text(text)
     architecture.write_text(TREE_PATTERN.sub(lambda _: code_tree(), architecture.read_text()))
