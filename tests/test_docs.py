@@ -220,6 +220,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_modules_that_are_named_exist(page: Path) -> None:
+    folders = "|".join([*IN_TREE, "tests"])
+    for path in re.findall(rf"\b(?:{folders})/[\w/]+\.py\b", page.read_text()):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_make_targets_that_are_named_are_there(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     quoted = re.findall(r"`make ([a-z-]+)", page.read_text())
