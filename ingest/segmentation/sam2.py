@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -275,9 +276,12 @@ def _cleaned(mask: SegmentedMask, min_area_px: int) -> tuple[SegmentedMask, bool
     return mask.model_copy(update=changes), True
 
 
+_SCRIPTING = threading.Lock()  # neither torch.jit.script nor catch_warnings is thread-safe
+
+
 def _predictor(model: SAM2Base) -> SAM2ImagePredictor:
     """Create sam2's predictor with the feature sizes of this model."""
-    with warnings.catch_warnings():
+    with _SCRIPTING, warnings.catch_warnings():
         # sam2 uses torch.jit.script, which is deprecated in new versions of torch
         warnings.simplefilter("ignore", FutureWarning)
         predictor = SAM2ImagePredictor(model)

@@ -105,7 +105,7 @@ def test_the_demo_draws_ingests_searches_and_tells_how_to_go_on(
         (["search", "red", "--diversity", "2"], "--diversity"),
         (["search", "red", "--diversity", ".5", "--group"], "diversity"),
         (["search", "red", "--in-photo", "7"], "--in-photo"),
-        (["search", "red", "--folder", "/"], "none of the library's folders"),
+        (["search", "red", "--folder", "/"], "not in a folder of the library"),
         (["search", "red", "--sheet", "nowhere/sheet.png"], "no folder nowhere"),
         (["search", "red", "--sheet", "sheet.txt"], r"sheet.txt: name it \*.png"),
         (["search", "red", "--device", "abacus"], "--device"),
