@@ -60,7 +60,7 @@ def test_a_raw_upload_is_recognized_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("preview", "said"),
     [
-        (None, r"a\.dng is a RAW file without a preview"),
+        (None, r"a\.dng is a RAW file without a usable preview"),
         (picture(1, (160, 120)), r"preview has only 160 x 120 pixels"),
     ],
 )

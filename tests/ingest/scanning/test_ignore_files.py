@@ -127,7 +127,7 @@ def test_an_ignore_file_in_windows_1252_is_applied(tmp_path: Path) -> None:
         ("private/\n".encode("utf-16-le"), "save it as UTF-8"),  # without a mark
         (b"\xff\xfep", "save it as UTF-8"),
         (b"private/\n" + b"# " * MAX_BYTES, "has more than 64 kB"),
-        (b"[z-a]\n", "no pattern"),
+        (b"[z-a]\n", "not a pattern"),
     ],
 )
 def test_an_invalid_ignore_file_excludes_its_folder(
