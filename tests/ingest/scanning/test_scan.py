@@ -365,8 +365,9 @@ def steps_for(folder: Path, files: int, how: str, patch: pytest.MonkeyPatch) -> 
 
 def test_a_vanished_file_without_a_photo_hides_nothing(scan: Scan) -> None:
     (scan.folder / "bad.jpg").write_text("bad")
-    scan.new()
-    assert scan.ledger.counts()["files_waiting"] == 0
+    waiting = len(scan.new())
+    assert scan.ledger.counts()["files_waiting"] == waiting
     (scan.folder / "bad.jpg").unlink()
     scan.new()
     assert scan.tally.vanished == 0
+    assert scan.ledger.counts()["files_waiting"] == waiting - 1
