@@ -40,7 +40,7 @@ class Trace:
             BusyError: the deadline has passed.
         """
         if self.deadline is not None and time.monotonic() > self.deadline:
-            raise BusyError("the request took too long and was given up; try again")
+            raise BusyError("the request took too long and was aborted; try again")
 
 
 _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
@@ -73,8 +73,8 @@ def stage(name: Stage) -> Iterator[None]:
         yield
         return
     trace.check_time()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     try:
         yield
     finally:
-        trace.took(name, time.perf_counter() - begun)
+        trace.took(name, time.perf_counter() - start)

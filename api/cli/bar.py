@@ -1,4 +1,4 @@
-"""How far a command is: a bar on a terminal, a line now and then in a log file."""
+"""A progress bar on a terminal, or lines at intervals in a log file."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LINE_EVERY_S = 10.0
 
 
-def bar(label: str) -> Callable[[Iterable[str], int], Iterable[str]]:
-    """Return what hands things on, of which there are so many, and shows how many there were."""
+def progress_bar(label: str) -> Callable[[Iterable[str], int], Iterable[str]]:
+    """Return a function that wraps an iterable of known length in a progress bar on stderr."""
 
-    def show(things: Iterable[str], total: int) -> Iterator[str]:
+    def track(photos: Iterable[str], total: int) -> Iterator[str]:
         console = Console(stderr=True)
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         title = TextColumn(f"[bold]{label}")
-        said_at = time.monotonic()
-        with Progress(title, *columns, console=console, disable=not console.is_terminal) as shown:
-            for number, each in enumerate(shown.track(things, total=total)):
-                if not console.is_terminal and time.monotonic() - said_at >= LINE_EVERY_S:
-                    said_at = time.monotonic()
-                    said = f"{number} of {total} photos"
-                    console.print(said, highlight=False, soft_wrap=True)
-                yield each
+        last_line_at = time.monotonic()
+        with Progress(title, *columns, console=console, disable=not console.is_terminal) as bar:
+            for number, photo in enumerate(bar.track(photos, total=total)):
+                if not console.is_terminal and time.monotonic() - last_line_at >= LINE_EVERY_S:
+                    last_line_at = time.monotonic()
+                    line = f"{number} of {total} photos"
+                    console.print(line, highlight=False, soft_wrap=True)
+                yield photo
 
-    return show
+    return track

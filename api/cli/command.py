@@ -1,4 +1,4 @@
-"""Commands that use or refuse what they are given: click itself takes the last of two values."""
+"""Strict commands: repeated options and options without effect are errors."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from search.errors import UsageError
 from search.records import is_text
 
 PREFIX = str(Settings.model_config["env_prefix"])
-FOR_TESTS = f"{PREFIX}TEST_"  # read by the tests of segsearch, not by segsearch
+TEST_PREFIX = f"{PREFIX}TEST_"  # read by the tests only
 
 
 class StrictCommand(click.Command):
-    """A command that refuses an option given twice, and values that are no text."""
+    """A command that refuses repeated options (click takes the last) and invalid UTF-8."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse arguments.
 
         Raises:
-            click.UsageError: an option that takes one value is given twice, or a value is no text.
+            click.UsageError: a single-valued option is repeated, or a value is not UTF-8.
         """
         given = list(args)
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
             self._refuse_repeated(ctx, given)
-            self._refuse_no_text(ctx)
+            self._refuse_invalid_text(ctx)
         return rest
 
     def _refuse_repeated(self, ctx: click.Context, args: list[str]) -> None:
@@ -42,50 +42,50 @@ class StrictCommand(click.Command):
             if isinstance(param, click.Option) and times > 1 and not param.multiple:
                 raise click.UsageError(f"{'/'.join(param.opts)} can be given only once", ctx)
 
-    def _refuse_no_text(self, ctx: click.Context) -> None:
-        """Refuse bytes that are no text in what is no path: Python keeps them as surrogates."""
+    def _refuse_invalid_text(self, ctx: click.Context) -> None:
+        """Refuse invalid UTF-8, which Python decodes to surrogates, except in paths."""
         for param in self.params:
             if not isinstance(param.type, StringParamType):
                 continue
             for value in _values(ctx.params.get(param.name or "")):
                 if not is_text(value):
                     name = param.opts[0] if isinstance(param, click.Option) else param.name
-                    raise click.UsageError(f"{name}: {value!r} is no text in UTF-8", ctx)
+                    raise click.UsageError(f"{name}: {value!r} is not valid UTF-8", ctx)
 
 
-def _values(value: Any) -> Iterable[str]:  # noqa: ANN401  (whatever click has parsed)
+def _values(value: Any) -> Iterable[str]:  # noqa: ANN401  (any parsed value)
     values = value if isinstance(value, tuple) else (value,)
     return (each for each in values if isinstance(each, str))
 
 
 def refuse_unused(names: Iterable[str], why: str) -> None:
-    """Refuse those of the running command's options that a person gave and that have no effect.
+    """Refuse options of the running command that have no effect.
 
     Args:
-        names: the parameters, as the command is called with them.
-        why: what is to be done instead, or when they have an effect.
+        names: the parameter names.
+        why: when they have an effect, or what to do instead.
 
     Raises:
-        UsageError: one was given.
+        UsageError: one of them is on the command line.
     """
-    ctx, wanted = click.get_current_context(), set(names)
+    ctx, unused = click.get_current_context(), set(names)
     given = [
         param.opts[0]
         for param in ctx.command.params
-        if param.name in wanted
+        if param.name in unused
         and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
     ]
     if given:
         raise UsageError(f"{', '.join(given)}: no effect here; {why}")
 
 
-def tell_unknown_variables() -> None:
-    """Name on stderr what looks like a setting in the environment and is none."""
+def warn_about_unknown_variables() -> None:
+    """Warn on stderr about environment variables with our prefix that are no settings."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in sorted(os.environ):
-        called = name.upper()
-        if not called.startswith(PREFIX) or called.startswith(FOR_TESTS) or called in known:
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper.startswith(TEST_PREFIX) or upper in known:
             continue
-        like = get_close_matches(called, known, n=1)
-        meant = f"; did you mean {like[0]}?" if like else ""
-        click.echo(f"segsearch: there is no setting {name}: it has no effect{meant}", err=True)
+        similar = get_close_matches(upper, known, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        click.echo(f"segsearch: there is no setting {name}: it has no effect{hint}", err=True)

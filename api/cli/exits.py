@@ -1,4 +1,4 @@
-"""How a command ends: each error as one sentence on stderr and an exit code, never a traceback."""
+"""Exit codes and error messages: one line on stderr for expected errors, never a traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from search.errors import SegsearchError, UsageError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-# How the system and the libraries say that there is no memory, or no thread, left.
+EXIT_SKIPPED = 3  # success, but files were skipped
+# How the system and the libraries report that memory or threads are exhausted.
 NO_MEMORY = (
     "can't start new thread",
     "cannot allocate memory",
@@ -27,18 +28,18 @@ NO_MEMORY = (
 )
 
 
-def print_whatever_the_encoding() -> None:
-    """Print what the encoding of a terminal lacks as escapes, instead of failing."""
+def escape_unencodable_output() -> None:
+    """Print characters that the terminal's encoding lacks as escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def flush_output() -> None:
-    """Write what is left of stdout.
+    """Flush stdout.
 
     Raises:
-        OSError: it can't be written; then no more is tried when Python ends.
+        OSError: it can't be written; Python does not try again at exit.
     """
     try:
         sys.stdout.flush()
@@ -50,40 +51,40 @@ def flush_output() -> None:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Say what went wrong, and return the exit code.
+    """Print an error and return its exit code.
 
     Raises:
-        BaseException: the error itself, if it is a mistake in this program.
+        BaseException: the error itself, if it is unexpected (a bug).
     """
-    if isinstance(error, BrokenPipeError):  # `| head`: whoever reads has had enough
+    if isinstance(error, BrokenPipeError):  # `| head` has closed the pipe
         _drop_output()
         return EXIT_FAILED
     if isinstance(error, click.ClickException):
         error.show()
         return EXIT_USAGE
-    said = _sentence(error)
-    if said is None:
+    message = _message(error)
+    if message is None:
         raise error
-    click.echo(f"segsearch: {said}", err=True)
+    click.echo(f"segsearch: {message}", err=True)
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
 
 
-def _sentence(error: BaseException) -> str | None:
-    """Return what is said of an error; None if nobody expected it."""
+def _message(error: BaseException) -> str | None:
+    """The message for an expected error; None for a bug."""
     match error:
         case click.exceptions.Abort() | KeyboardInterrupt():
             return "stopped"
         case SegsearchError():
             return message_with_remedy(error)
-        case sqlite3.Error():  # the ledger's disk is full, or it may not be written
+        case sqlite3.Error():  # its disk is full, or it is read-only
             return f"the ledger can't be used: {error}"
     if is_lack_of_memory(error):
         return (
-            f"there is not enough memory, or the system gives no more threads ({_first_line(error)}"
-            "): see `ulimit -a`, close other programs, or use smaller models or photos"
+            f"not enough memory or threads ({_first_line(error)}): see `ulimit -a`, close other "
+            "programs, or use smaller models or photos"
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
-        return f"{error.strerror}: make room where the output goes and where the library is"
+        return f"{error.strerror}: free some space for the output and the library"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
@@ -91,9 +92,9 @@ def _sentence(error: BaseException) -> str | None:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Say whether an error, or what caused it, is the system's refusal of memory or threads."""
-    said = str(error).lower()
-    if isinstance(error, MemoryError) or any(sign in said for sign in NO_MEMORY):
+    """Whether an error or its cause reports that memory or threads are exhausted."""
+    message = str(error).lower()
+    if isinstance(error, MemoryError) or any(text in message for text in NO_MEMORY):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
@@ -105,8 +106,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _drop_output() -> None:
-    """Let nothing more be written to stdout: Python would try once more when it ends."""
+    """Redirect stdout to /dev/null, since Python flushes it again at exit."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # it is no file, as within tests
+    except (OSError, ValueError):  # not a file, as in tests
         return

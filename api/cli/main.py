@@ -1,7 +1,7 @@
 """The command `segsearch`.
 
-Results go to stdout, progress and messages to stderr. Exit code 0: done, 1: failed, 2: wrong
-usage, 3: done, but some files were skipped (of ingest: that no run told of before).
+Results go to stdout, progress and messages to stderr. Exit code 0: success, 1: failure, 2: usage
+error, 3: success, but files were skipped (with ingest: that no earlier run reported).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from api.cli.command import tell_unknown_variables
+from api.cli.command import warn_about_unknown_variables
 from api.cli.commands.demo import demo
 from api.cli.commands.export import export
 from api.cli.commands.ingest import ingest
@@ -26,16 +26,16 @@ from api.cli.commands.search import search
 from api.cli.commands.segment import segment
 from api.cli.commands.serve import serve
 from api.cli.commands.verify import verify
-from api.cli.exits import exit_code_of, flush_output, print_whatever_the_encoding
+from api.cli.exits import escape_unencodable_output, exit_code_of, flush_output
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="segsearch", message="segsearch %(version)s")
-@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@click.option("-v", "--verbose", is_flag=True, help="Log more to stderr.")
 def cli(verbose: bool) -> None:
-    """Search a photo library by segment: by words, by example, by a click.
+    """Search a photo library by segment: by text, by example, by a click.
 
-    Begin with `segsearch demo`, or with your own photos: `segsearch ingest PHOTOS`.
+    Start with `segsearch demo`, or with your own photos: `segsearch ingest PHOTOS`.
 
     Every setting is also an environment variable (SEGSEARCH_LIBRARY, SEGSEARCH_DEVICE, ...) and a
     key of a settings file (docs/settings.md).
@@ -70,11 +70,11 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """Run the command; a person's mistake ends in a sentence, never in a traceback."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns when we fork
-    print_whatever_the_encoding()
+    """Run the command line; user errors end with a message, never with a traceback."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # otherwise it warns after a fork
+    escape_unencodable_output()
     try:
-        tell_unknown_variables()
+        warn_about_unknown_variables()
         code = cli.main(prog_name="segsearch", standalone_mode=False)
         flush_output()
     except (Exception, KeyboardInterrupt) as error:
@@ -82,5 +82,5 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-if __name__ == "__main__":  # how a server starts an ingest: `python -m api.cli.main`
+if __name__ == "__main__":  # the server starts ingests with `python -m api.cli.main`
     main()

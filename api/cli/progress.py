@@ -1,4 +1,4 @@
-"""How far an ingest is: a bar on a terminal, a line now and then in a log file."""
+"""Progress of an ingest: a bar on a terminal, lines at intervals in a log file, or JSON lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ingest.stats import Tally
 
 LINE_EVERY_S = 10.0
 JSON_LINE_EVERY_S = 0.2
-MEASURED_S = 1.0  # before, a speed is a matter of chance
+MIN_MEASURED_S = 1.0  # no rate before this
 
 
 class IngestProgress:
@@ -36,8 +36,8 @@ class IngestProgress:
         )
         self._task = self._bar.add_task("ingest", total=None, rate="", segments=0)
         self._photos = 0
-        self._started = self._said_at = time.monotonic()
-        self._cutting_since: float | None = None  # after the whole photos
+        self._started = self._last_line_at = time.monotonic()
+        self._segmenting_since: float | None = None  # after the pass over whole photos
 
     def __enter__(self) -> IngestProgress:
         self._bar.start()
@@ -52,24 +52,24 @@ class IngestProgress:
         self._bar.stop()
 
     def start(self, photos: int) -> None:
-        """So many photo files were found."""
+        """Set the number of photo files."""
         self._photos = photos
-        self._started = self._said_at = time.monotonic()
+        self._started = self._last_line_at = time.monotonic()
         self._bar.update(self._task, total=photos)
 
     def show(self, tally: Tally) -> None:
-        """So far it has come."""
+        """Show the current counts."""
         if tally.is_coarse_pass:
-            self._show_part("whole photos first", tally.whole, tally.new)
+            self._show_pass("whole photos first", tally.whole, tally.new)
         elif tally.unsynced:
-            self._show_part("folders and dates", tally.synced, tally.unsynced)
+            self._show_pass("folders and dates", tally.synced, tally.unsynced)
         else:
-            self._show_cutting(tally)
+            self._show_segmenting(tally)
 
-    def _show_cutting(self, tally: Tally) -> None:
-        if self._cutting_since is None:
-            self._cutting_since = time.monotonic()
-        seconds = time.monotonic() - self._cutting_since
+    def _show_segmenting(self, tally: Tally) -> None:
+        if self._segmenting_since is None:
+            self._segmenting_since = time.monotonic()
+        seconds = time.monotonic() - self._segmenting_since
         rate = _rate(tally.ingested, seconds)
         self._bar.update(
             self._task,
@@ -81,76 +81,75 @@ class IngestProgress:
         )
         slow = tally.through - tally.unchanged
         left = seconds_left(self._photos, tally.through, slow, seconds)
-        self._say(
+        self._print(
             f"{tally.through} of {self._photos} photos, {rate}{tally.segments} segments"
             + (f", {_rounded(left)} left" if left else "")
         )
 
-    def _show_part(self, what: str, photos: int, of: int) -> None:
-        """Show what comes before or after the cutting."""
+    def _show_pass(self, label: str, photos: int, total: int) -> None:
+        """Show a pass before or after segmentation."""
         rate = _rate(photos, time.monotonic() - self._started)
-        self._bar.update(self._task, description=what, total=of, completed=photos, rate=rate)
-        self._say(f"{what}: {photos} of {of} photos")
+        self._bar.update(self._task, description=label, total=total, completed=photos, rate=rate)
+        self._print(f"{label}: {photos} of {total} photos")
 
-    def _say(self, line: str) -> None:
-        """Print a line now and then, where there is no terminal."""
-        if not self._console.is_terminal and time.monotonic() - self._said_at >= LINE_EVERY_S:
-            self._said_at = time.monotonic()
+    def _print(self, line: str) -> None:
+        """Print a line at intervals, if stderr is not a terminal."""
+        if not self._console.is_terminal and time.monotonic() - self._last_line_at >= LINE_EVERY_S:
+            self._last_line_at = time.monotonic()
             self._console.print(line, highlight=False, soft_wrap=True)
 
 
 class JsonProgress:
-    """Prints a `ProgressLine` now and then, on stdout.
+    """Prints a `ProgressLine` at intervals on stdout.
 
-    Whoever reads it stops the run by SIGINT, also where a shell that started it in the background
-    had it ignored.
+    SIGINT stops the run, also if a shell started it in the background and ignores SIGINT there.
     """
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self._said_at = 0.0
-        self._turn = threading.Lock()  # photos are finished in another thread than they are cut in
+        self._last_line_at = 0.0
+        self._lock = threading.Lock()  # segmenting and storing threads both report
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __enter__(self) -> JsonProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Have nothing to tidy up."""
+        """Nothing to clean up."""
 
     def start(self, photos: int) -> None:
-        """So many photo files were found."""
+        """Set the number of photo files."""
         self._started = time.monotonic()
-        self._say(Tally(seen=photos))
+        self._print(Tally(seen=photos))
 
     def show(self, tally: Tally) -> None:
-        """So far it has come."""
-        with self._turn:
-            if time.monotonic() - self._said_at >= JSON_LINE_EVERY_S:
-                self._say(tally)
+        """Show the current counts."""
+        with self._lock:
+            if time.monotonic() - self._last_line_at >= JSON_LINE_EVERY_S:
+                self._print(tally)
 
-    def _say(self, tally: Tally) -> None:
-        self._said_at = time.monotonic()
-        counts = tally.counts(self._said_at - self._started)
+    def _print(self, tally: Tally) -> None:
+        self._last_line_at = time.monotonic()
+        counts = tally.counts(self._last_line_at - self._started)
         print_line(ProgressLine(**counts.model_dump()))
 
 
 def print_line(line: ProgressLine) -> None:
-    """Print a line at once."""
-    click.echo(json.dumps(line.model_dump(mode="json")))  # ASCII, whatever stdout's encoding is
+    """Print a progress line as JSON."""
+    click.echo(json.dumps(line.model_dump(mode="json")))  # ASCII: safe in any encoding
 
 
 def seconds_left(photos: int, through: int, slow: int, seconds: float) -> float | None:
-    """Return how long it will take if all photos that are left are new; None while unknown.
+    """The time for the remaining photos if all are new; None while unknown.
 
-    Known photos take no time, so only those count that were `slow`.
+    Unchanged photos take no time, so only `slow` ones count.
     """
-    return (photos - through) * seconds / slow if slow and seconds >= MEASURED_S else None
+    return (photos - through) * seconds / slow if slow and seconds >= MIN_MEASURED_S else None
 
 
 def _rate(photos: int, seconds: float) -> str:
-    """Return how fast it goes, to be followed by more; nothing while that is unknown."""
-    return f"{photos / seconds:.2f} photos/s, " if photos and seconds >= MEASURED_S else ""
+    """The rate with a trailing comma; empty while unknown."""
+    return f"{photos / seconds:.2f} photos/s, " if photos and seconds >= MIN_MEASURED_S else ""
 
 
 def _rounded(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What a person at the command line can do about an error of `search` or `ingest`."""
+"""What a user of the command line can do about an error of `search` or `ingest`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ REMEDIES: dict[Remedy, str] = {
     "other_segmenter": "Use `--models starter` (small bundled models), or name a downloaded "
     "checkpoint with `--segmenter FILE.pt`.",
     "qdrant_url": "Give a URL like --qdrant http://localhost:6333.",
-    "reembed": "`segsearch reembed` makes vectors by another encoder, and those that are missing.",
+    "reembed": "`segsearch reembed` changes the encoder and adds missing vectors.",
     "restore_manifest": "Restore it from a backup, or start a new library with --library.",
     "share_index": "Stop that process, or let it be `segsearch serve`: then other commands go "
     "through it.",
     "use_library_setting": "Leave its flag (and --models) out to use the library's own, or choose "
     "another --library.",
-    "verify": "`segsearch verify --repair` mends it.",
+    "verify": "`segsearch verify --repair` repairs it.",
 }
 CHANGED_BY = {  # commands that change a setting of a library
     "segmenter": "ingest --resegment",

@@ -1,4 +1,4 @@
-"""Searches as flags: what `search` and `export` are asked for becomes a request."""
+"""Convert the flags of `search` and `export` to requests and filters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.cli.options import (
     moment_from_text,
     near_from_text,
     sentence_from_validation,
-    weighed,
+    split_weight,
 )
 from api.schemas.parsing import box_from_text, point_from_text
 from api.schemas.prompts import PromptIn
@@ -28,7 +28,7 @@ from search.records import GeoCircle, Place, SearchFilter
 if TYPE_CHECKING:
     from api.library.library import Library
 
-# The fields of requests and filters, as the flags that a person gave them with.
+# The flags of the fields of requests and filters, for error messages.
 FLAGS = {
     "text": "TEXT",
     "segment_id": "--segment",
@@ -53,50 +53,52 @@ FLAGS = {
 
 FILTER_OPTIONS = (
     click.option(
-        "--folder", type=click.Path(path_type=Path), help="Only photos below this folder."
+        "--folder",
+        type=click.Path(path_type=Path),
+        help="Only photos in this folder and its subfolders.",
     ),
     click.option(
         "--from",
         "taken_from",
         metavar="DATE",
-        help="Only photos taken then or later, by their own clocks; 2024-05-31, or a moment with "
-        "a UTC offset.",
+        help="Only photos taken at this time or later: 2024-05-31 in their local time, or a time "
+        "with a UTC offset.",
     ),
-    click.option("--before", "taken_before", metavar="DATE", help="Only photos taken before."),
     click.option(
-        "--undated", is_flag=True, help="Only photos of which nothing says when they were taken."
+        "--before", "taken_before", metavar="DATE", help="Only photos taken before this time."
     ),
+    click.option("--undated", is_flag=True, help="Only photos without a known date."),
     click.option("--camera", metavar="NAME", help="Only photos of this camera."),
     click.option("--near", metavar="LAT,LON,RADIUS_M", help="Only photos taken near this place."),
     click.option(
-        "--in-photo", "in_photos", multiple=True, metavar="ID", help="Only in this photo."
+        "--in-photo", "in_photos", multiple=True, metavar="ID", help="Only segments of this photo."
     ),
-    click.option("--min-area", type=float, help="Smallest part of the photo, 0..1."),
-    click.option("--max-area", type=float, help="Largest part of the photo, 0..1."),
-    click.option("--min-iou", type=float, help="Lowest predicted IoU of the mask."),
-    click.option("--min-stability", type=float, help="Lowest stability score of the mask."),
+    click.option("--min-area", type=float, help="Minimum share of the photo's area, 0..1."),
+    click.option("--max-area", type=float, help="Maximum share of the photo's area, 0..1."),
+    click.option("--min-iou", type=float, help="Minimum predicted IoU of the mask."),
+    click.option("--min-stability", type=float, help="Minimum stability score of the mask."),
 )
 
 
 def filter_options(command: Command) -> Command:
-    """Give a command a flag for each part of a filter; `filter_from_flags` reads them."""
+    """Add a flag for each field of a filter; `filter_from_flags` reads them."""
     for option in reversed(FILTER_OPTIONS):
         command = option(command)
     return command
 
 
-def pictures_of_flags(given: Mapping[str, Any]) -> list[Path]:
-    """Return the files that `--image` and `--not-image` name, without their weights."""
-    named = (given["image"], given["not_image"])
-    return [Path(_file_and_weight(name)[0]) for name in named if name]
+def images_of_flags(given: Mapping[str, Any]) -> list[Path]:
+    """The files of `--image` and `--not-image`, without weights."""
+    values = (given["image"], given["not_image"])
+    return [Path(_file_and_weight(value)[0]) for value in values if value]
 
 
 def request_from_flags(library: Library, given: Mapping[str, Any]) -> SearchRequest:
-    """Return the search that a person asked for by the flags of `search`.
+    """Convert the flags of `search` to a request.
 
     Raises:
-        UsageError: it makes no sense, or a picture can't be read.
-        PhotoError: a file is no picture, or too large.
+        UsageError: it is invalid, or an image can't be read.
+        PhotoError: a file is not an image, or too large.
     """
     try:
         return SearchRequest(
@@ -117,44 +119,44 @@ def request_from_flags(library: Library, given: Mapping[str, Any]) -> SearchRequ
 
 
 def _positive(given: Mapping[str, Any], limits: Settings) -> list[ExampleIn]:
-    words = [given["text"]] if given["text"] is not None else []
-    found = [_weighed("text", each) for each in [*words, *given["also"]]]
-    found += [_weighed("segment_id", each) for each in given["segments"]]
-    found += [_weighed("photo_id", each) for each in given["photos"]]
+    texts = [given["text"]] if given["text"] is not None else []
+    found = [_weighted("text", each) for each in [*texts, *given["also"]]]
+    found += [_weighted("segment_id", each) for each in given["segments"]]
+    found += [_weighted("photo_id", each) for each in given["photos"]]
     prompt = PromptIn(
         points=tuple(point_from_text(text) for text in given["points"]),
         box_xywh=box_from_text(given["box"]) if given["box"] else None,
     )
     if given["image"]:
-        found.append(_picture("--image", given["image"], prompt, limits))
+        found.append(_image("--image", given["image"], prompt, limits))
     elif not prompt.is_empty:
-        raise UsageError("--point and --box say what is meant in a picture: give --image too")
+        raise UsageError("--point and --box select a segment of --image: give --image too")
     if not found:
-        raise UsageError("what to look for? Give words, --segment, --photo or --image")
+        raise UsageError("what to look for? Give a text, --segment, --photo or --image")
     return found
 
 
 def _negative(given: Mapping[str, Any], limits: Settings) -> list[ExampleIn]:
-    found = [_weighed("text", each) for each in given["unlike"]]
-    found += [_weighed("segment_id", each) for each in given["not_segments"]]
+    found = [_weighted("text", each) for each in given["unlike"]]
+    found += [_weighted("segment_id", each) for each in given["not_segments"]]
     if given["not_image"]:
-        found.append(_picture("--not-image", given["not_image"], PromptIn(), limits))
+        found.append(_image("--not-image", given["not_image"], PromptIn(), limits))
     return found
 
 
-def _weighed(kind: str, text: str) -> ExampleIn:
-    what, weight = weighed(text)
-    return ExampleIn.model_validate({kind: what, "weight": weight})
+def _weighted(kind: str, text: str) -> ExampleIn:
+    value, weight = split_weight(text)
+    return ExampleIn.model_validate({kind: value, "weight": weight})
 
 
-def _picture(flag: str, text: str, prompt: PromptIn, limits: Settings) -> ExampleIn:
-    """Return a picture as an example; it is looked at here, before any model is loaded for it."""
+def _image(flag: str, text: str, prompt: PromptIn, limits: Settings) -> ExampleIn:
+    """An image file as an example; it is decoded here to fail before a model is loaded."""
     from api.services.prompts import prompt_from_request
     from ingest.imaging.decode import decode_photo
 
     name, weight = _file_and_weight(text)
     try:
-        sent = base64.b64encode(Path(name).read_bytes()).decode()
+        content = base64.b64encode(Path(name).read_bytes()).decode()
     except OSError as error:
         raise UsageError(f"{flag} {name}: {error.strerror or error}") from error
     rgb = decode_photo(
@@ -162,17 +164,17 @@ def _picture(flag: str, text: str, prompt: PromptIn, limits: Settings) -> Exampl
     ).rgb
     if not prompt.is_empty:
         prompt_from_request(prompt).checked((rgb.shape[1], rgb.shape[0]))
-    return ExampleIn(image_base64=sent, prompt=prompt, weight=weight)
+    return ExampleIn(image_base64=content, prompt=prompt, weight=weight)
 
 
 def _file_and_weight(text: str) -> tuple[str, float]:
-    """Split `FILE*WEIGHT`; a file whose own name ends like that is taken whole."""
+    """Split `FILE*WEIGHT`, unless a file with that whole name exists."""
     is_file = os.path.exists(text)  # noqa: PTH110  (Path.exists raises if the name is too long)
-    return (text, 1.0) if is_file else weighed(text)
+    return (text, 1.0) if is_file else split_weight(text)
 
 
 def filter_from_flags(library: Library, given: Mapping[str, Any]) -> SearchFilter:
-    """Return the filter that a person gave by `filter_options`."""
+    """Convert the flags of `filter_options` to a filter."""
     near = near_from_text(given["near"]) if given["near"] else None
     circle = GeoCircle(center=Place(lat=near[0], lon=near[1]), radius_m=near[2]) if near else None
     return SearchFilter(
@@ -191,12 +193,12 @@ def filter_from_flags(library: Library, given: Mapping[str, Any]) -> SearchFilte
 
 
 def _folder(library: Library, folder: Path) -> str:
-    """Return a folder as filters name it."""
+    """The key of a folder in filters."""
     from ingest.catalog.ledger import folder_key
 
     key = folder_key(library.ledger(), folder)
     if key is None:
         raise UsageError(
-            f"{folder} is in none of the library's folders; `segsearch status` lists them"
+            f"{folder} is not in a folder of the library; `segsearch status` lists them"
         )
     return key

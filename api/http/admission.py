@@ -1,4 +1,4 @@
-"""Taking turns at what is slow, so that it never takes all threads from what is quick."""
+"""Admission control for slow requests, so that they never occupy the threads of fast ones."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from anyio import to_thread
 
 from search.errors import BusyError
 
-# The segmenter works on one photo at a time; meanwhile the next one is read from its file.
-AT_ONCE = 2
-WAITING_MAX = 32
-PATIENCE_S = 20.0
-Answer = TypeVar("Answer")
+# The segmenter works on one photo at a time; meanwhile the next one is decoded.
+MAX_RUNNING = 2
+MAX_WAITING = 32
+WAIT_TIMEOUT_S = 20.0
+Result = TypeVar("Result")
 
 
 class AdmissionLimiter:
-    """Lets few requests decode or cut at once; the others wait without holding a thread."""
+    """Runs few decoding or segmenting requests at once; the others wait without a thread."""
 
     def __init__(
         self,
-        at_once: int = AT_ONCE,
-        waiting_max: int = WAITING_MAX,
-        patience_s: float = PATIENCE_S,
+        max_running: int = MAX_RUNNING,
+        max_waiting: int = MAX_WAITING,
+        timeout_s: float = WAIT_TIMEOUT_S,
     ) -> None:
-        self._free = anyio.Semaphore(at_once, fast_acquire=True)  # who has it does not wait
-        self._threads = anyio.CapacityLimiter(at_once)
-        self._at_once, self._waiting_max, self._patience_s = at_once, waiting_max, patience_s
+        self._slots = anyio.Semaphore(max_running, fast_acquire=True)
+        self._threads = anyio.CapacityLimiter(max_running)
+        self._max_running, self._max_waiting, self._timeout_s = max_running, max_waiting, timeout_s
         self.waiting = 0
 
     @property
     def running(self) -> int:
-        """How many have their turn now."""
-        return self._at_once - self._free.value
+        """The number of requests that run now."""
+        return self._max_running - self._slots.value
 
-    async def run(self, work: Callable[..., Answer], *args: object) -> Answer:
-        """Wait for a turn, then do the work in a thread of its own: not one of the quick ones'.
+    async def run(self, work: Callable[..., Result], *args: object) -> Result:
+        """Wait for a slot, then run `work` in a thread outside the default thread pool.
 
         Raises:
-            BusyError: too many wait already, or the wait was too long.
+            BusyError: too many requests wait already, or this one waited too long.
         """
-        await self._wait()
+        await self._acquire()
         try:
             return await to_thread.run_sync(work, *args, limiter=self._threads)
         finally:
-            self._free.release()
+            self._slots.release()
 
-    async def _wait(self) -> None:
-        if self.waiting >= self._waiting_max:
-            raise BusyError(f"{self.waiting} requests wait for their turn already; try again")
+    async def _acquire(self) -> None:
+        if self.waiting >= self._max_waiting:
+            raise BusyError(f"{self.waiting} requests are waiting already; try again")
         self.waiting += 1
         try:
-            with anyio.fail_after(self._patience_s):
-                await self._free.acquire()
+            with anyio.fail_after(self._timeout_s):
+                await self._slots.acquire()
         except TimeoutError as error:
             raise BusyError(
-                f"it was not this request's turn for {self._patience_s:g} s; try again"
+                f"this request waited longer than {self._timeout_s:g} s; try again"
             ) from error
         finally:
             self.waiting -= 1

@@ -1,4 +1,4 @@
-"""Lines of the log: for people, or one JSON object each for programs."""
+"""Log formats: text lines, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_REQUEST = "-"
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send the log to stderr in the form that was asked for; uvicorn's lines, too."""
+    """Log to stderr in the configured format, including uvicorn's records."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_with_request_id)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines(TEXT))
@@ -30,22 +30,22 @@ def _with_request_id(record: logging.LogRecord) -> bool:
 
 
 class TextLines(logging.Formatter):
-    """Formats a record as one line, a traceback below it: no path that was asked for adds more."""
+    """One line per record, then its traceback; control characters in a URL path are escaped."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Escape the line unless it is printable."""
         line = super().formatMessage(record)
         return line if line.isprintable() else ascii(line)[1:-1]
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one JSON object; `extra={"fields": {...}}` adds to it."""
+    """One JSON object per record; `extra={"fields": {...}}` adds fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line."""
-        moment = datetime.fromtimestamp(record.created, UTC)
+        """The record as JSON."""
+        time = datetime.fromtimestamp(record.created, UTC)
         line = {
-            "time": moment.isoformat(timespec="milliseconds"),
+            "time": time.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

@@ -1,4 +1,4 @@
-"""What is counted and timed, as Prometheus reads it."""
+"""Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -24,76 +24,76 @@ from api.services.warmup import Readiness
 from api.tracing import STAGES, Stage
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-# From a click on an encoded photo (tens of milliseconds) to a photo that a CPU encodes (seconds).
+# From a prompt on an encoded photo (tens of ms) to encoding a photo on a CPU (seconds).
 BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The numbers of one application, in a registry of its own."""
+    """The metrics of one application, in a registry of their own."""
 
-    def __init__(self, library: Library, turns: AdmissionLimiter, readiness: Readiness) -> None:
+    def __init__(self, library: Library, limiter: AdmissionLimiter, readiness: Readiness) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "segsearch_requests",
-            "Requests answered.",
+            "Requests by route, method and status.",
             ("route", "method", "status"),
             registry=registry,
         )
         self._request_s = Histogram(
             "segsearch_request_seconds",
-            "From a request's arrival to the first byte of its answer.",
+            "Time from a request's arrival to the first byte of its response.",
             ("route", "method"),
             buckets=BUCKETS_S,
             registry=registry,
         )
         self._stage_s = Histogram(
             "segsearch_stage_seconds",
-            "Stages of answers: CLIP, the engine, SAM on a photo and on a click, reading a photo.",
+            "Stages of requests: CLIP, vector search, SAM encoder, SAM prompt, photo decoding.",
             ("stage",),
             buckets=BUCKETS_S,
             registry=registry,
         )
-        for stage in STAGES:  # so that each is there from the start, as 0
+        for stage in STAGES:  # exports each from the start, as 0
             self._stage_s.labels(stage)
         waiting = Gauge(
             "segsearch_segmenting_waiting",
-            "Requests that wait for their turn to decode or cut.",
+            "Requests that wait to decode or segment.",
             registry=registry,
         )
-        waiting.set_function(lambda: turns.waiting)
+        waiting.set_function(lambda: limiter.waiting)
         running = Gauge(
-            "segsearch_segmenting_running", "Requests at the segmenter.", registry=registry
+            "segsearch_segmenting_running", "Requests that decode or segment.", registry=registry
         )
-        running.set_function(lambda: turns.running)
+        running.set_function(lambda: limiter.running)
         registry.register(_LibrarySize(library))
         registry.register(_Loading(readiness))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
-    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request; `route` is its template, so that there are few."""
+    def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request; `route` is the path template, which bounds the number of labels."""
         self._requests.labels(route, method, str(status)).inc()
         self._request_s.labels(route, method).observe(seconds)
 
-    def stage_took(self, stage: Stage, seconds: float) -> None:
-        """Count a stage."""
+    def count_stage(self, stage: Stage, seconds: float) -> None:
+        """Count a stage of a request."""
         self._stage_s.labels(stage).observe(seconds)
 
     def text(self) -> bytes:
-        """Return all of it, in Prometheus' text format."""
+        """All metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
 
 class _LibrarySize(Collector):
-    """What the library holds, asked of its ledger when somebody reads the metrics."""
+    """Counts of the library, read from its ledger at each scrape."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Name what there will be, without asking the ledger yet."""
-        yield GaugeMetricFamily("segsearch_library", "What the library holds.", labels=["what"])
+        """Describe the metric without reading the ledger."""
+        yield GaugeMetricFamily("segsearch_library", "Counts of the library.", labels=["what"])
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the counts of `GET /v1/library`."""
@@ -110,7 +110,7 @@ class _Loading(Collector):
         self._readiness = readiness
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield what is known by now; nothing begins to load for it."""
+        """Yield the current state; nothing is loaded for it."""
         ready = GaugeMetricFamily("segsearch_ready", "1 if a part is ready.", labels=["part"])
         for part, is_ready in self._readiness.ready_parts().items():
             ready.add_metric([part], is_ready)

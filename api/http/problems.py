@@ -1,4 +1,4 @@
-"""Errors become answers: RFC 9457 problems with a status code and a sentence that helps."""
+"""Errors as RFC 9457 problem responses."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ STATUSES: dict[type[SegsearchError], int] = {
     BusyError: 503,
     SegsearchError: 500,
 }
-RETRY_AFTER_S = 5  # what is busy is less so by then
-UNEXPECTED = "something went wrong in the server; its log says more"
+RETRY_AFTER_S = 5
+UNEXPECTED = "internal error; the server's log says more"
 _logger = logging.getLogger(__name__)
 
 
 class ProblemResponse(Response):
-    """A problem as an answer."""
+    """A response with a problem as its body."""
 
     media_type = MEDIA_TYPE
 
@@ -78,10 +78,10 @@ class ProblemResponse(Response):
 
 
 def status_of(error: SegsearchError, method: str) -> int:
-    """Return the status code of an error.
+    """The status code of an error.
 
-    A photo that can't be shown is not there, for one who asks to see it (GET); for one who sends
-    it or names it as an example, the request is what can't be processed.
+    A PhotoError is 404 for GET, where the photo is the resource, and 422 where it is part of the
+    request.
     """
     if method == "GET" and isinstance(error, PhotoError):
         return 404
@@ -89,7 +89,7 @@ def status_of(error: SegsearchError, method: str) -> int:
 
 
 def problem_of(error: SegsearchError, method: str) -> Problem:
-    """Return one of our own errors as a record."""
+    """The problem that describes one of our own errors."""
     status = status_of(error, method)
     return Problem(
         title=HTTPStatus(status).phrase,
@@ -102,7 +102,7 @@ def problem_of(error: SegsearchError, method: str) -> Problem:
 
 
 def problem_from_error(request: Request, error: Exception) -> Response:
-    """Answer one of our own errors."""
+    """Handle one of our own errors."""
     assert isinstance(error, SegsearchError)
     status = status_of(error, request.method)
     if status >= 500:
@@ -113,20 +113,20 @@ def problem_from_error(request: Request, error: Exception) -> Response:
 
 
 def problem_from_validation(_: Request, error: Exception) -> Response:
-    """Answer a request that does not fit its schema."""
+    """Handle a request that fails validation."""
     assert isinstance(error, RequestValidationError)
     return ProblemResponse(422, sentence_from_validation(error.errors()), UsageError.__name__)
 
 
 def problem_from_http(request: Request, error: Exception) -> Response:
-    """Answer what the framework refuses: unknown routes, methods, bodies that can't be read."""
+    """Handle errors of the framework: unknown routes, wrong methods, malformed bodies."""
     assert isinstance(error, HTTPException)
     path, status, kind = request.url.path, error.status_code, UsageError.__name__
     match status:
         case 404:
-            detail = f"there is nothing at {path}; /openapi.json lists what is"
+            detail = f"there is nothing at {path}; /openapi.json lists all routes"
         case 405:
-            detail = f"{path} does not take {request.method}; /openapi.json says what it takes"
+            detail = f"{path} does not support {request.method}; /openapi.json lists its methods"
         case 401:
             detail, kind = error.detail, OwnedError.__name__
         case 413:
@@ -137,24 +137,24 @@ def problem_from_http(request: Request, error: Exception) -> Response:
 
 
 def sentence_from_validation(problems: Sequence[Any]) -> str:
-    """Say in one sentence what is wrong with a request, and in which field."""
+    """Describe the first validation error and its field in one sentence."""
     first, more = problems[0], len(problems) - 1
     rest = f" (and {more} more)" if more else ""
     if first["type"] == "json_invalid" and isinstance(first["loc"][-1], int):
         return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    return f"{where}: {_said(first)}{rest}"
+    return f"{where}: {_message(first)}{rest}"
 
 
-def _said(problem: Mapping[str, Any]) -> str:
+def _message(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
-        return "there is no such field; /openapi.json lists what there is"
+        return "there is no such field; /openapi.json lists all fields"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """Make an app answer every error that is foreseen with a problem."""
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer all expected errors with problem responses."""
     app.add_exception_handler(SegsearchError, problem_from_error)
     app.add_exception_handler(RequestValidationError, problem_from_validation)
     app.add_exception_handler(HTTPException, problem_from_http)

@@ -1,4 +1,4 @@
-"""What a client, or whoever runs the server, can do about an error of `search` or `ingest`."""
+"""What a client or the operator of the server can do about an error of `search` or `ingest`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REMEDIES: dict[Remedy, str] = {
     "other_library": "Start the server with the models that made the library.",
     "other_segmenter": "Start the server with another segmenter.",
     "qdrant_url": "Give the server a URL like http://localhost:6333.",
-    "reembed": "Vectors by another encoder, or missing ones, are made on the server by reembed.",
+    "reembed": "Run `segsearch reembed` on the server: it adds missing vectors.",
     "restore_manifest": "Restore the manifest from a backup.",
     "share_index": "Stop the other process.",
     "use_library_setting": "Start the server with the library's own settings.",
@@ -26,5 +26,5 @@ REMEDIES: dict[Remedy, str] = {
 
 
 def advice_on(error: SegsearchError) -> str | None:
-    """What to do about an error; None if its message says all."""
+    """What to do about an error; None if the message is enough."""
     return REMEDIES[error.remedy] if error.remedy else None

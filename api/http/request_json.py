@@ -1,4 +1,4 @@
-"""JSON that was sent, as plain values: bounded before anything is made of them."""
+"""Parse JSON bodies, with limits on keys, values and text before validation."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from starlette.exceptions import HTTPException
 MAX_KEYS = 1_000
 MAX_VALUES = 10_000
 MAX_CHARACTERS = 1_000_000
-PICTURE = "image_base64"  # the one field that may be long; it is never read as text
+IMAGE_FIELD = "image_base64"  # the one long field; exempt from the text limit
 
 
-def values_from_json(body: bytes) -> Any:  # noqa: ANN401  (whatever was sent)
-    """Return what a body says.
+def parse_json(body: bytes) -> Any:  # noqa: ANN401  (any JSON)
+    """Parse a request body.
 
     Raises:
-        json.JSONDecodeError: it is no JSON.
-        HTTPException: it has more keys or values than any request needs, is nested too deeply, or
-            holds text that is no Unicode.
+        json.JSONDecodeError: it is not JSON.
+        HTTPException: it has too many keys or values, is nested too deeply, or holds invalid
+            Unicode.
     """
-    if body.count(b",") > MAX_VALUES:  # text has few, pictures as base64 and masks have none
+    if body.count(b",") > MAX_VALUES:  # text has few; base64 images and masks have none
         raise _refused(f"it has more than {MAX_VALUES:,} values")
     try:
-        found = from_json(body)
+        parsed = from_json(body)
     except ValueError as error:
         raise _reason_from(body) from error
-    _check_counts(found)
-    return found
+    _check_counts(parsed)
+    return parsed
 
 
 def _reason_from(body: bytes) -> Exception:
-    """Return why a body is refused: where it is no JSON, or else what the parser did not take."""
+    """Why a body is refused: the JSON error, or what only the strict parser rejects."""
     try:
         json.loads(body)
     except json.JSONDecodeError as error:
@@ -44,30 +44,30 @@ def _reason_from(body: bytes) -> Exception:
         return _refused(str(error))
     try:
         body.decode()
-    except UnicodeDecodeError as error:  # it is JSON in UTF-16, say
+    except UnicodeDecodeError as error:  # for example JSON in UTF-16
         return _refused(str(error))
-    return _refused("it is nested too deeply, or holds text that is no Unicode (half a surrogate)")
+    return _refused("it is nested too deeply, or holds invalid Unicode (a lone surrogate)")
 
 
-def _check_counts(found: Any) -> None:  # noqa: ANN401
-    """Refuse more keys or values than any request needs."""
+def _check_counts(parsed: Any) -> None:  # noqa: ANN401
+    """Refuse more keys, values or text than any request needs."""
     keys = values = characters = 0
-    left = [found]
-    while left:
-        each = left.pop()
+    stack = [parsed]
+    while stack:
+        each = stack.pop()
         values += 1
         if isinstance(each, dict):
             keys += len(each)
-            left.extend(value for name, value in each.items() if name != PICTURE)
+            stack.extend(value for name, value in each.items() if name != IMAGE_FIELD)
         elif isinstance(each, list):
-            left.extend(each)
+            stack.extend(each)
         elif isinstance(each, str):
             characters += len(each)
         if characters > MAX_CHARACTERS:
-            raise _refused(f"it has more than {MAX_CHARACTERS:,} characters besides pictures")
+            raise _refused(f"it has more than {MAX_CHARACTERS:,} characters besides images")
         if keys > MAX_KEYS:
             raise _refused(f"it has more than {MAX_KEYS:,} keys")
-        if values + len(left) > MAX_VALUES:
+        if values + len(stack) > MAX_VALUES:
             raise _refused(f"it has more than {MAX_VALUES:,} values")
 
 

@@ -1,4 +1,4 @@
-"""The server that runs the application, and how it ends."""
+"""The uvicorn server that runs the application, and its shutdown."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from api.settings import Settings
 
 
 class Server(uvicorn.Server):
-    """Asked to end, it takes no more requests and gives those that run some time to end."""
+    """On shutdown it stops jobs first, then gives running requests some time to end."""
 
     def __init__(
-        self, app: FastAPI, settings: Settings, stop_first: Callable[[], None] = lambda: None
+        self, app: FastAPI, settings: Settings, before_shutdown: Callable[[], None] = lambda: None
     ) -> None:
-        """Know what to serve.
+        """Configure uvicorn.
 
         Args:
-            app: the application; its job is stopped before the server takes no more requests.
-            settings: how long those that run may take then.
-            stop_first: stops what else writes through this server, and waits for it.
+            app: the application; its job is stopped before the server stops accepting requests.
+            settings: the time limit of the shutdown.
+            before_shutdown: stops other processes that write through this server, and waits.
         """
         config = uvicorn.Config(
             app,
-            log_config=None,  # its lines go the way of all others: see api.http.logs
+            log_config=None,  # api.http.logs configures logging
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -42,35 +42,35 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._jobs = app.state.jobs
-        self._stop_first = stop_first
+        self._before_shutdown = before_shutdown
 
     def run_until_stopped(self, listening: socket.socket) -> int:
         """Serve until Ctrl-C or SIGTERM; return the exit code."""
-        # From here on, not only once the loop runs: an exception that is raised between the two
-        # would leave a coroutine that nobody awaited. uvicorn sends a signal again, to these.
+        # Handlers are set before the loop runs: an exception raised in between would leave a
+        # coroutine that is never awaited. uvicorn re-raises captured signals to these handlers.
         handlers = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
         try:
             self.run(sockets=[listening])
-        except SystemExit as ended:  # it could not start
-            return int(ended.code or 0)
+        except SystemExit as error:  # startup failed
+            return int(error.code or 0)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         return 0
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop a job and a watch first: they write what they have in hand through this server.
+        """Stop the job and the watcher first: they finish their photo through this server.
 
-        While a job runs, who follows it would hold up all the rest.
+        Event streams of a running job would also delay the shutdown.
         """
-        await asyncio.gather(self._jobs.close(), asyncio.to_thread(self._stop_first))
+        await asyncio.gather(self._jobs.close(), asyncio.to_thread(self._before_shutdown))
         await super().shutdown(sockets)
 
 
-def leave_at_once(code: int) -> NoReturn:
-    """End this process, in which all is closed, without taking apart what the models are made of.
+def exit_immediately(code: int) -> NoReturn:
+    """End this process, with everything closed, without the interpreter's own shutdown.
 
-    With torch loaded Python needs seconds for that, on a busy machine twenty.
+    With torch loaded, that takes seconds, on a busy machine twenty.
     """
     logging.shutdown()
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Search results on one picture: each segment lit within its photo."""
+"""Contact sheets: search hits on one image, each segment highlighted in its photo."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from search.records import Box, Mask, RgbImage
 TILE_PX = 220
 CAPTION_PX = 26
 COLUMNS = 6
-AROUND = 2.0  # side of a tile in longer sides of the segment's box: the segment and where it is
-DIMMED = 0.45  # brightness of what is not the segment
+CONTEXT = 2.0  # side of a tile, as a multiple of the longer side of the segment's box
+DIMMED = 0.45  # brightness outside the segment
 PAPER = (250, 249, 246)
 INK = (60, 58, 54)
 EMPTY_TILE = np.full((TILE_PX, TILE_PX, 3), PAPER, np.uint8)
 
 
 def sheet_bytes(library: Library, response: SearchResponse, suffix: str) -> bytes:
-    """Draw the hits of a response as a picture file; the suffix, `.png`, says its format.
+    """Draw the hits of a response as an image file, in the format of its suffix (`.png`).
 
     Raises:
-        UsageError: there are more hits than such a picture can hold.
+        UsageError: there are too many hits for the format.
     """
     hits = list(response.hits)
     hits += [hit for group in response.groups or () for hit in group.hits]
     tiles = _tiles(library, hits)
-    sheet = sheet_of([(f"{hit.score:.2f}", tiles[hit.segment_id]) for hit in hits])
+    sheet = draw_sheet([(f"{hit.score:.2f}", tiles[hit.segment_id]) for hit in hits])
     encoded = BytesIO()
     try:
         sheet.save(encoded, Image.registered_extensions()[suffix.lower()])
@@ -51,8 +51,8 @@ def sheet_bytes(library: Library, response: SearchResponse, suffix: str) -> byte
     return encoded.getvalue()
 
 
-def sheet_of(tiles: Sequence[tuple[str, RgbImage]], columns: int = COLUMNS) -> Image.Image:
-    """Return captioned tiles, each at most TILE_PX high and wide, row by row on one picture."""
+def draw_sheet(tiles: Sequence[tuple[str, RgbImage]], columns: int = COLUMNS) -> Image.Image:
+    """Draw captioned tiles, each at most TILE_PX high and wide, row by row."""
     columns = max(1, min(columns, len(tiles)))
     rows = max(1, -(-len(tiles) // columns))
     gap = 10
@@ -68,19 +68,19 @@ def sheet_of(tiles: Sequence[tuple[str, RgbImage]], columns: int = COLUMNS) -> I
 
 
 def _tiles(library: Library, hits: Sequence[HitOut]) -> dict[str, RgbImage]:
-    """Return each hit lit within its photo, by segment id. A photo is decoded once, then let go."""
+    """The tile of each hit, by segment id. Each photo is decoded once; only one is in memory."""
     stored = library.index().segments([hit.segment_id for hit in hits], with_masks=True)
     masks = {segment.segment_id: segment.mask for segment in stored}
     tiles: dict[str, RgbImage] = {}
-    for photo_id, found in groupby(sorted(hits, key=_photo_of), _photo_of):
-        rgb = _pixels_if_any(library, photo_id)
-        for hit in found:
+    for photo_id, photo_hits in groupby(sorted(hits, key=_photo_of), _photo_of):
+        rgb = _pixels_if_available(library, photo_id)
+        for hit in photo_hits:
             mask = masks.get(hit.segment_id)
             if rgb is None or mask is None:
                 tiles[hit.segment_id] = EMPTY_TILE
             else:
-                around = surroundings(hit.bbox_xywh, (rgb.shape[1], rgb.shape[0]))
-                tiles[hit.segment_id] = lit_tile(rgb, mask, around)
+                region = tile_region(hit.bbox_xywh, (rgb.shape[1], rgb.shape[0]))
+                tiles[hit.segment_id] = highlight_tile(rgb, mask, region)
     return tiles
 
 
@@ -88,16 +88,16 @@ def _photo_of(hit: HitOut) -> str:
     return hit.photo_id
 
 
-def _pixels_if_any(library: Library, photo_id: str) -> RgbImage | None:
-    """Return the pixels of a photo; None if its file is out of reach."""
+def _pixels_if_available(library: Library, photo_id: str) -> RgbImage | None:
+    """The pixels of a photo; None if its file is unavailable."""
     try:
         return photo_pixels(library, library.ledger().photo(photo_id))
     except (PhotoError, UnknownIdError):
         return None
 
 
-class Surroundings(NamedTuple):
-    """The part of a photo that is seen around a segment, in px of the photo."""
+class TileRegion(NamedTuple):
+    """The part of a photo that a tile shows, in px of the photo."""
 
     left: int
     top: int
@@ -106,46 +106,46 @@ class Surroundings(NamedTuple):
     photo_wh: tuple[int, int]
 
     def photo_px(self, size_px: int) -> int:
-        """Return how long the photo's long side must be for this part's to be so long."""
+        """The long side of the photo at which this region's long side is `size_px`."""
         return math.ceil(max(self.photo_wh) * size_px / max(self.width, self.height))
 
-    def cut(self, pixels: NDArray[np.uint8], size_px: int) -> Image.Image:
-        """Cut this part out of the photo's pixels at any size, the long side at `size_px`."""
+    def crop(self, pixels: NDArray[np.uint8], size_px: int) -> Image.Image:
+        """Crop this region out of the photo, scaled to any size, with a long side of `size_px`."""
         scale = size_px / max(self.width, self.height)
-        wanted_wh = (max(1, round(self.width * scale)), max(1, round(self.height * scale)))
+        tile_wh = (max(1, round(self.width * scale)), max(1, round(self.height * scale)))
         across, down = (
-            have / photo for have, photo in zip(pixels.shape[1::-1], self.photo_wh, strict=True)
+            actual / photo for actual, photo in zip(pixels.shape[1::-1], self.photo_wh, strict=True)
         )
         x0, x1 = self.left * across, (self.left + self.width) * across
         y0, y1 = self.top * down, (self.top + self.height) * down
-        left, top = math.floor(x0), math.floor(y0)  # what is not shown need not be copied
+        left, top = math.floor(x0), math.floor(y0)  # copy only the visible part
         part = Image.fromarray(pixels[top : math.ceil(y1), left : math.ceil(x1)])
         box = (x0 - left, y0 - top, min(x1 - left, part.width), min(y1 - top, part.height))
-        return part.resize(wanted_wh, Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+        return part.resize(tile_wh, Image.Resampling.BICUBIC, box, reducing_gap=2.0)
 
 
-def surroundings(bbox_xywh: Box, photo_wh: tuple[int, int]) -> Surroundings:
-    """Return what is shown around a segment: a square, but for what a photo does not have."""
+def tile_region(bbox_xywh: Box, photo_wh: tuple[int, int]) -> TileRegion:
+    """The region that a segment's tile shows: a square, clipped to the photo."""
     width, height = photo_wh
-    square = square_around(bbox_xywh, AROUND)
+    square = square_around(bbox_xywh, CONTEXT)
     side = min(square.side, max(width, height))
     left = min(max(0, square.left), max(0, width - side))
     top = min(max(0, square.top), max(0, height - side))
-    return Surroundings(left, top, min(side, width - left), min(side, height - top), photo_wh)
+    return TileRegion(left, top, min(side, width - left), min(side, height - top), photo_wh)
 
 
-def lit_tile(rgb: RgbImage, mask: Mask, around: Surroundings, size_px: int = TILE_PX) -> RgbImage:
-    """Return the surroundings of a segment, dimmed, and the segment as it is.
-
-    Its long side is `size_px`; it is a square unless that would reach beyond the photo.
+def highlight_tile(
+    rgb: RgbImage, mask: Mask, region: TileRegion, size_px: int = TILE_PX
+) -> RgbImage:
+    """Draw a segment at full brightness in its dimmed surroundings.
 
     Args:
         rgb: the photo's pixels, at any size.
         mask: the segment's, at any size.
-        around: what is shown.
-        size_px: the long side.
+        region: the part of the photo to show.
+        size_px: the long side of the tile.
     """
-    seen = around.cut(rgb, size_px)
-    inside = around.cut(array_from_mask(mask) * np.uint8(255), size_px)
-    dimmed = seen.point([round(level * DIMMED) for level in range(256)] * 3)
-    return np.asarray(Image.composite(seen, dimmed, inside))
+    shown = region.crop(rgb, size_px)
+    inside = region.crop(array_from_mask(mask) * np.uint8(255), size_px)
+    dimmed = shown.point([round(level * DIMMED) for level in range(256)] * 3)
+    return np.asarray(Image.composite(shown, dimmed, inside))

@@ -12,7 +12,7 @@ from search.records import Record
 
 
 class IngestRequest(Record):
-    """What to bring up to date: everything, one root, or a folder or file below a root."""
+    """What to ingest: everything, one root, or a folder or file below a root."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -21,21 +21,24 @@ class IngestRequest(Record):
     )
 
     root_id: Annotated[
-        str | None, Field(max_length=64, description="As `/v1/library` lists it; null: all roots.")
+        str | None, Field(max_length=64, description="An id from `/v1/library`; null: all roots.")
     ] = None
     path: Annotated[
-        str, Field(max_length=4096, description="Below that root, with `/`; empty: all of it.")
+        str,
+        Field(
+            max_length=4096, description="Relative to that root, with `/`; empty: the whole root."
+        ),
     ] = ""
 
     @model_validator(mode="after")
-    def _path_has_a_root(self) -> IngestRequest:
+    def _check_path_has_root(self) -> IngestRequest:
         if self.path and self.root_id is None:
-            raise ValueError("a path is below a root: give root_id too")
+            raise ValueError("path is relative to a root: give root_id too")
         return self
 
 
 class JobOut(IngestCounts):
-    """An ingest, and how far it is."""
+    """An ingest job and its progress."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -63,23 +66,23 @@ class JobOut(IngestCounts):
     root_id: str | None
     path: str
     started_at: datetime
-    message: str | None = None  # why it failed, or what there is to know besides
+    message: str | None = None  # why it failed, or a notice
 
 
 class JobsOut(Record):
-    """The job that runs and those that ended last, newest first."""
+    """The running job and the latest finished ones, newest first."""
 
     jobs: tuple[JobOut, ...]
 
 
 class ProgressLine(IngestCounts):
-    """How far an ingest is, for a program that reads its output line by line."""
+    """One line of `segsearch ingest --progress json`."""
 
     notices: tuple[str, ...] = ()
     ended: bool = False
 
 
 def last_line(summary: IngestSummary) -> ProgressLine:
-    """Return the line that ends a run."""
+    """The last line of a run."""
     counts = summary.model_dump(include=set(IngestCounts.model_fields))
     return ProgressLine(**counts, notices=summary.notices, ended=True)

@@ -10,7 +10,7 @@ from search.records import Record
 
 
 class RootOut(Record):
-    """A folder that photos are taken from."""
+    """An ingested folder."""
 
     root_id: str
     path: str
@@ -18,32 +18,34 @@ class RootOut(Record):
 
 
 class LibraryOut(Record):
-    """What a library holds and what made it."""
+    """Contents and models of a library."""
 
     library: str
     segmenter: str
     encoder: str
     crop_recipe: str
-    starter_models: bool  # the bundled small models know colours and shapes, not object names
+    starter_models: bool  # the small bundled models know colors and shapes, not object names
     engine: str
-    photos: int  # found as whole photos, those with segments among them
+    photos: int  # searchable at least as whole photos
     photos_segmented: int
     photos_hidden: int
-    photos_excluded: int = 0  # of those: their files are there and left out, by patterns or default
+    photos_excluded: int = (
+        0  # of the hidden ones: their files are excluded by patterns or by default
+    )
     segments: int
     files: int
-    files_waiting: int  # not looked at yet
+    files_waiting: int  # not read yet
     files_vanished: int
     files_excluded: int = 0
-    files_unread: int = 0  # pictures and videos in formats that are not read
-    unread: dict[str, int] = Field(default_factory=dict)  # how many of each extension, most first
+    files_unread: int = 0  # images and videos in unsupported formats
+    unread: dict[str, int] = Field(default_factory=dict)  # counts by extension, most frequent first
     files_skipped: int
     roots: tuple[RootOut, ...]
-    may_change: bool = True  # whether who asks may add and remove; a read-only key may not
+    may_change: bool = True  # false for a read-only key
 
 
 class KeyIn(Record):
-    """The key that a person signs in with."""
+    """The key to sign in with."""
 
     key: Annotated[str, Field(max_length=1000)]
 
@@ -55,7 +57,7 @@ class HealthOut(Record):
 
 
 class ReadyOut(Record):
-    """Whether searches would be answered now; parts are `ready`, `loading`, or say what failed."""
+    """Readiness for searches; each part is `ready`, `loading`, or the reason of its failure."""
 
     ready: bool
     parts: dict[str, str]

@@ -1,4 +1,4 @@
-"""Points and boxes as people write them: numbers between commas."""
+"""Parse points and boxes from comma-separated numbers."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from search.records import Box
 
 
 def point_from_text(text: str) -> Point:
-    """Read `X,Y` or `X,Y,LABEL` (1: inside, 0: outside).
+    """Parse `X,Y` or `X,Y,LABEL` (1: inside, 0: outside).
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is malformed.
     """
     numbers = numbers_from_text(text)
     if len(numbers) in (2, 3) and all(label in (0, 1) for label in numbers[2:]):
         return Point(x=numbers[0], y=numbers[1], label=int([*numbers, 1][2]))
-    raise UsageError(f"{text!r}: a point is X,Y or X,Y,0 (0: not this)")
+    raise UsageError(f"{text!r}: a point is X,Y or X,Y,0 (0: outside)")
 
 
 def box_from_text(text: str) -> Box:
-    """Read `X,Y,W,H`.
+    """Parse `X,Y,W,H`.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it is malformed.
     """
     numbers = numbers_from_text(text)
     if len(numbers) != 4:
@@ -34,7 +34,7 @@ def box_from_text(text: str) -> Box:
 
 
 def numbers_from_text(text: str) -> list[float]:
-    """Return the numbers between commas; none if one of them is no number, or endless."""
+    """Parse comma-separated numbers; an empty list if one is malformed or not finite."""
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:

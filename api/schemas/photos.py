@@ -1,4 +1,4 @@
-"""Photos, and what they can be filtered by."""
+"""Photos and facets."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class PhotoOut(Record):
     photo_id: str
     path: str | None
     size_wh: tuple[int, int]
-    sort_at: datetime  # when it was taken; where nothing says so, the file's time
-    taken_at: datetime | None  # null if nothing says so
-    date_source: DateSource  # file: nothing says it; unknown: noted before sources were
+    sort_at: datetime  # taken_at, or the file's modification time
+    taken_at: datetime | None  # null if unknown
+    date_source: DateSource  # file: modification time; unknown: ingested before this field existed
     camera: str | None
     location: Place | None
     hidden: bool
     segment_count: int
-    segmented: bool  # false: it is found as a whole, its segments are still to come
+    segmented: bool  # false: searchable as a whole photo only, so far
 
 
 class PhotosResponse(Record):
@@ -33,31 +33,31 @@ class PhotosResponse(Record):
 
 
 class Count(Record):
-    """How many photos have this value."""
+    """The number of photos with a value."""
 
     value: str
     count: int
 
 
 class FolderCount(Record):
-    """How many photos are in a folder or below it."""
+    """The number of photos in a folder and its subfolders."""
 
-    folder: str  # as filters name it
+    folder: str  # as in filters
     name: str
     count: int
 
 
 class FacetsOut(Record):
-    """What there is to filter by, and how many photos each choice has."""
+    """Values to filter by, with the number of photos of each."""
 
     cameras: tuple[Count, ...]
-    months: tuple[Count, ...]  # by the photos' own clocks, undated ones left out
-    undated: int  # photos of which nothing says when they were taken
+    months: tuple[Count, ...]  # local time of the photos, without undated ones
+    undated: int  # photos without a known date
     folders: tuple[FolderCount, ...]
 
 
 class RemovedOut(Record):
-    """Photos that the library has forgotten."""
+    """Photos removed from the library."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -17,7 +17,7 @@ class Problem(Record):
                     "type": "about:blank",
                     "title": "Not Found",
                     "status": 404,
-                    "detail": "there is nothing at /v1/nothing; /openapi.json lists what is",
+                    "detail": "there is nothing at /v1/nothing; /openapi.json lists all routes",
                     "error": "UsageError",
                 }
             ]
@@ -28,6 +28,6 @@ class Problem(Record):
     title: str
     status: int
     detail: str
-    error: str  # the class of search/errors.py, for programs
-    remedy: str | None = None  # what helps, as a key of search/errors.py, for programs
-    advice: str | None = None  # what helps, for people
+    error: str  # a class of search/errors.py, for programs
+    remedy: str | None = None  # what to do, as a key of search/errors.py, for programs
+    advice: str | None = None  # what to do, for people

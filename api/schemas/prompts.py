@@ -1,4 +1,4 @@
-"""Prompts on a picture, and the candidate masks that answer them."""
+"""Segmentation prompts and candidate masks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from search.masks.rle import runs_from_counts
 from search.records import Box, Id, Mask, Record
 
-MAX_MASK_PIXELS = 100_000_000  # of a mask that is sent; a few characters can claim any size
-# A 12-megapixel mask has some 20,000; unpacking holds up all other requests: 4 ms at this length.
+MAX_MASK_PIXELS = 100_000_000  # of a mask prompt; a few characters of RLE can claim any size
+# A 12-megapixel mask has some 20,000. Decoding blocks the event loop: 4 ms at this length.
 MAX_MASK_CHARS = 200_000
 MAX_POINTS = 100
 
@@ -24,7 +24,7 @@ class Point(Record):
 
 
 class PromptIn(Record):
-    """What is meant in a picture: points, a box, a mask to refine, or a mix."""
+    """A prompt on an image: points, a box, a mask to refine, or any combination."""
 
     points: Annotated[tuple[Point, ...], Field(max_length=MAX_POINTS)] = ()
     box_xywh: Box | None = None
@@ -32,25 +32,27 @@ class PromptIn(Record):
 
     @field_validator("mask")
     @classmethod
-    def _is_whole(cls, mask: Mask | None) -> Mask | None:
+    def _check_mask(cls, mask: Mask | None) -> Mask | None:
         if mask is not None:
             width, height = mask.size_wh
             if len(mask.counts) > MAX_MASK_CHARS:
-                raise ValueError(f"the counts of a mask may have {MAX_MASK_CHARS:,} characters")
+                raise ValueError(
+                    f"the counts of a mask may have at most {MAX_MASK_CHARS:,} characters"
+                )
             if width * height > MAX_MASK_PIXELS:
-                raise ValueError(f"a mask may have {MAX_MASK_PIXELS:,} pixels at most")
+                raise ValueError(f"a mask may have at most {MAX_MASK_PIXELS:,} pixels")
             if runs_from_counts(mask.counts).sum() != width * height:
                 raise ValueError(f"the runs of the mask do not fill {width} x {height} pixels")
         return mask
 
     @property
     def is_empty(self) -> bool:
-        """Say whether the whole picture is meant."""
+        """Whether there is no prompt: the whole image counts."""
         return not (self.points or self.box_xywh or self.mask)
 
 
 class CandidateOut(Record):
-    """A mask that a prompt asked for, at the photo's full size."""
+    """A candidate mask for a prompt, at the photo's full size."""
 
     segmentation: dict[str, Any]  # COCO's compressed RLE
     bbox_xywh: Box
@@ -60,7 +62,7 @@ class CandidateOut(Record):
 
 
 class SegmentRequest(Record):
-    """A prompt on a photo of the library or on a picture; how many candidates to return."""
+    """A prompt on a photo of the library or on an image, and the number of candidates."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,7 +82,7 @@ class SegmentRequest(Record):
     candidates: Annotated[int, Field(ge=1, le=3)] = 3
 
     @model_validator(mode="after")
-    def _has_one_picture(self) -> SegmentRequest:
+    def _check_one_image(self) -> SegmentRequest:
         if (self.photo_id is None) == (self.image_base64 is None):
             raise ValueError("give a photo_id or an image_base64")
         if self.prompt.is_empty:

@@ -13,13 +13,13 @@ from search.query import MAX_LIMIT
 from search.records import Fraction, Id, Record, SearchFilter
 
 MAX_SEARCHES = 32  # in a batch
-MAX_BATCH_HITS = 2 * MAX_LIMIT  # of all its searches: some MB of JSON
-MAX_CURSOR_CHARS = 13  # `after-` and seven digits: nobody pages further, and a store may not either
+MAX_BATCH_HITS = 2 * MAX_LIMIT  # of all searches in a batch: some MB of JSON
+MAX_CURSOR_CHARS = 13  # `after-` and seven digits
 
 
 def _not_empty(text: str) -> str:
     if not text.strip():
-        raise ValueError("it is empty: say what to look for")
+        raise ValueError("it is empty: give a text to search for")
     return text
 
 
@@ -27,9 +27,9 @@ SearchWords = Annotated[str, Field(max_length=1000), AfterValidator(_not_empty)]
 
 
 class ExampleIn(Record):
-    """One thing to look for: words, a segment, a photo of the library, or a picture.
+    """One example: a text, a segment, a photo of the library, or an image.
 
-    A photo or picture may come with a prompt: then the segment under it is meant.
+    With a prompt, a photo or image stands for the segment that the prompt selects.
     """
 
     text: SearchWords | None = None
@@ -40,7 +40,7 @@ class ExampleIn(Record):
     weight: Annotated[float, Field(gt=0, le=100)] = 1.0
 
     @model_validator(mode="after")
-    def _is_one_thing(self) -> ExampleIn:
+    def _check_one_kind(self) -> ExampleIn:
         given = [self.text, self.segment_id, self.photo_id, self.image_base64]
         if sum(each is not None for each in given) != 1:
             raise ValueError("an example is one of text, segment_id, photo_id and image_base64")
@@ -50,7 +50,7 @@ class ExampleIn(Record):
 
 
 class SearchOptions(Record):
-    """Where to look, and how the results should come."""
+    """Filter, paging and presentation of results."""
 
     filter: SearchFilter = SearchFilter()
     group_by_photo: bool = False
@@ -59,14 +59,14 @@ class SearchOptions(Record):
     min_score: Annotated[float, Field(ge=-1, le=1)] | None = None
     distinct: Annotated[
         bool,
-        Field(description="Leave out segments that overlap a better one of the same photo."),
+        Field(description="Omit segments that overlap a better one of the same photo."),
     ] = False
     diversity: Fraction = 0.0
     with_masks: bool = False
 
 
 class SearchRequest(SearchOptions):
-    """A search: words in `text`, more examples in `positive`, what it must not be in `negative`."""
+    """A search by `text` and by `positive` examples, away from `negative` ones."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -87,14 +87,14 @@ class SearchRequest(SearchOptions):
     negative: Annotated[tuple[ExampleIn, ...], Field(max_length=32)] = ()
 
     @model_validator(mode="after")
-    def _looks_for_something(self) -> SearchRequest:
+    def _check_has_example(self) -> SearchRequest:
         if self.text is None and not self.positive:
-            raise ValueError("give a text or at least one positive example to look for")
+            raise ValueError("give a text or at least one positive example")
         return self
 
     @property
     def decodes(self) -> bool:
-        """Say whether pictures have to be decoded, and perhaps cut: slow, and much memory."""
+        """Whether images must be decoded or segmented, which is slow and needs much memory."""
         return any(
             each.image_base64 is not None or not each.prompt.is_empty
             for each in (*self.positive, *self.negative)
@@ -102,14 +102,14 @@ class SearchRequest(SearchOptions):
 
 
 class HitOut(SegmentOut):
-    """A segment that was found."""
+    """A segment with its score."""
 
-    path: str | None  # of a file that shows the photo; null while none is in reach
+    path: str | None  # of a file of the photo; null if none is available
     score: float
 
 
 class GroupOut(Record):
-    """A photo and the best hits within it."""
+    """A photo and its best hits."""
 
     photo_id: str
     path: str | None
@@ -117,7 +117,7 @@ class GroupOut(Record):
 
 
 class WholePhotoOut(Record):
-    """A photo that was found as a whole: it has no segments yet."""
+    """A hit on a photo without segments so far, by its whole image."""
 
     photo_id: str
     path: str | None
@@ -126,7 +126,7 @@ class WholePhotoOut(Record):
 
 
 class CoverageOut(Record):
-    """How much of the library a search goes over while an ingest is not through."""
+    """How much of the library a search covers before an ingest is complete."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -134,23 +134,23 @@ class CoverageOut(Record):
         }
     )
 
-    photos: int  # found as whole photos, those with segments among them
+    photos: int  # searchable at least as whole photos
     photos_segmented: int
-    files_waiting: int  # not looked at yet
+    files_waiting: int  # not read yet
 
 
 class SearchResponse(Record):
-    """One page of results: `hits`, or `groups` where grouping was asked for."""
+    """One page of results: `hits`, or `groups` with `group_by_photo`."""
 
     hits: tuple[HitOut, ...]
     groups: tuple[GroupOut, ...] | None = None
-    cursor: str | None = None  # of the next page; null: that was all
-    uncut: tuple[WholePhotoOut, ...] = ()  # best first, with the first page
-    coverage: CoverageOut | None = None  # null: all photos are searched by their segments
+    cursor: str | None = None  # of the next page; null on the last one
+    uncut: tuple[WholePhotoOut, ...] = ()  # best first, on the first page only
+    coverage: CoverageOut | None = None  # null: all photos are segmented
 
 
 class BatchRequest(Record):
-    """Several searches at once; their limits may not add up to more than 2,000."""
+    """Several searches; their limits may add up to at most 2,000."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -161,21 +161,21 @@ class BatchRequest(Record):
     searches: Annotated[tuple[SearchRequest, ...], Field(min_length=1, max_length=MAX_SEARCHES)]
 
     @model_validator(mode="after")
-    def _is_not_too_much(self) -> BatchRequest:
-        wanted = sum(search.limit for search in self.searches)
-        if wanted > MAX_BATCH_HITS:
-            raise ValueError(f"the limits add up to {wanted}, and may to {MAX_BATCH_HITS}")
+    def _check_limits(self) -> BatchRequest:
+        total = sum(search.limit for search in self.searches)
+        if total > MAX_BATCH_HITS:
+            raise ValueError(f"the limits add up to {total}; at most {MAX_BATCH_HITS} are allowed")
         return self
 
 
 class BatchResult(Record):
-    """What one search of several found, or why it could not be done: one of the two."""
+    """The response of one search in a batch, or its problem."""
 
     response: SearchResponse | None = None
     problem: Problem | None = None
 
 
 class BatchResponse(Record):
-    """What each search found, in the order that they were asked."""
+    """The results of a batch, in the order of its searches."""
 
     results: tuple[BatchResult, ...]

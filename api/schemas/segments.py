@@ -10,7 +10,7 @@ from search.records import Box, Record
 
 
 class SegmentOut(Record):
-    """A segment with its mask, in SAM's words."""
+    """A segment with its mask; box and scores as SAM's automatic mask generator defines them."""
 
     segment_id: str
     photo_id: str
@@ -35,7 +35,7 @@ class MaskRleOut(Record):
 
 
 class MaskPolygonsOut(Record):
-    """A mask as closed outlines along pixel edges, holes among them: fill by the even-odd rule."""
+    """A mask as closed polygons along pixel edges, holes included: fill by the even-odd rule."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -1,1 +1,1 @@
-"""Use cases, called by the command line and by HTTP alike."""
+"""Use cases, called by the command line and by HTTP."""

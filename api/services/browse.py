@@ -1,4 +1,4 @@
-"""Going through the photos of a library, newest first, page by page."""
+"""Browse photos and segments: pages, facets, single records."""
 
 from __future__ import annotations
 
@@ -13,20 +13,30 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationError
 
 from api.library.library import Library
-from api.schemas.photos import Count, FacetsOut, FolderCount, PhotosResponse
+from api.schemas.photos import Count, FacetsOut, FolderCount, PhotoOut, PhotosResponse
 from api.schemas.search import SearchWords
-from api.services.responses import photo_out
+from api.schemas.segments import SegmentOut, SegmentsResponse
+from api.services.responses import photo_out, segment_out
 from ingest.catalog.ledger import sort_key
-from ingest.catalog.records import letters_of
-from search.errors import FilterError, UsageError
+from ingest.catalog.records import text_from_name
+from search.errors import FilterError, UnknownIdError, UsageError
 from search.query import MAX_LIMIT
-from search.records import CANONICAL, Fraction, GeoCircle, Moment, Place, Record, SearchFilter
+from search.records import (
+    CANONICAL,
+    Fraction,
+    GeoCircle,
+    Moment,
+    Place,
+    Record,
+    SearchFilter,
+    Segment,
+)
 
 MAX_PHOTOS = 1000
 
 
 def _with_plus(text: object) -> object:
-    """Give a time in an address its plus sign back: unescaped, it arrives as a space."""
+    """Restore the plus sign of a UTC offset: unescaped in a URL, it arrives as a space."""
     return re.sub(r" (\d\d:?\d\d)$", r"+\1", text) if isinstance(text, str) else text
 
 
@@ -34,85 +44,87 @@ QueryMoment = Annotated[Moment, BeforeValidator(_with_plus)]
 
 
 class FacetsQuery(Record):
-    """Which photos."""
+    """Filters of photos, as query parameters."""
 
     folder: Annotated[
-        str | None, Field(description="`ROOT_ID` or `ROOT_ID/sub/folder`; what lies below counts.")
+        str | None, Field(description="`ROOT_ID` or `ROOT_ID/sub/folder`, with subfolders.")
     ] = None
     camera: str | None = None
     taken_from: Annotated[
         QueryMoment | None,
         Field(
-            description="2024-05-01 or 2024-05-01T18:00:00: by the photo's own clock. With a UTC "
-            "offset, as in 2024-05-01T00:00:00Z: that moment."
+            description="2024-05-01 or 2024-05-01T18:00:00: the photo's local time. With a UTC "
+            "offset, as in 2024-05-01T00:00:00Z: absolute time."
         ),
     ] = None
-    taken_before: Annotated[QueryMoment | None, Field(description="As taken_from.")] = None
+    taken_before: Annotated[
+        QueryMoment | None, Field(description="Like taken_from, exclusive.")
+    ] = None
     undated: Annotated[
         bool | None,
-        Field(description="true: only photos of which nothing says when they were taken."),
+        Field(description="true: only photos without a known date."),
     ] = None
     near: Annotated[
         str | None, Field(description="`lat,lon,radius_m`, as in `52.52,13.40,5000`.")
     ] = None
 
     def where(self) -> SearchFilter:
-        """Return the filter.
+        """Convert to a filter.
 
         Raises:
-            FilterError: it contradicts itself, or a part can't be read.
+            FilterError: it contradicts itself, or a part is malformed.
         """
         near = circle_from_text(self.near) if self.near else None
-        said = self.model_dump(include=set(SearchFilter.model_fields))
+        fields = self.model_dump(include=set(SearchFilter.model_fields))
         try:
-            return SearchFilter.model_validate({**said, "near": near})
+            return SearchFilter.model_validate({**fields, "near": near})
         except ValidationError as error:
             problem = error.errors()[0]
             raise FilterError(str(problem["msg"]).removeprefix("Value error, ")) from error
 
 
 class PhotosQuery(FacetsQuery):
-    """Which photos, and which page of them."""
+    """Filters of photos, and a page."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_PHOTOS)] = 100
-    cursor: Annotated[str | None, Field(description="That of the page before.")] = None
+    cursor: Annotated[str | None, Field(description="`cursor` of the previous page.")] = None
 
 
 class ExportQuery(FacetsQuery):
-    """Which segments: those that the filter lets through or, with `text`, what a search finds."""
+    """Filters of segments; with `text`, the hits of a search."""
 
     min_area_fraction: Fraction | None = None
     max_area_fraction: Fraction | None = None
     min_predicted_iou: float | None = None
     min_stability_score: float | None = None
-    text: Annotated[SearchWords | None, Field(description="Only what a search for this finds.")] = (
-        None
-    )
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="So many hits of that search.")] = (
-        100
-    )
+    text: Annotated[
+        SearchWords | None, Field(description="Only the hits of a search for this text.")
+    ] = None
+    limit: Annotated[
+        int, Field(ge=1, le=MAX_LIMIT, description="Maximum number of hits with `text`.")
+    ] = 100
 
 
 def circle_from_text(text: str) -> GeoCircle:
-    """Read `lat,lon,radius_m`.
+    """Parse `lat,lon,radius_m`.
 
     Raises:
-        FilterError: it is something else, or no place on Earth.
+        FilterError: it is malformed or out of range.
     """
     try:
         lat, lon, radius_m = (float(part) for part in text.split(","))
         return GeoCircle(center=Place(lat=lat, lon=lon), radius_m=radius_m)
     except ValueError as error:  # pydantic's ValidationError is one
         raise FilterError(
-            f"near is lat,lon,radius_m in degrees and metres, as in 52.52,13.40,5000; not {text!r}"
+            f"near is lat,lon,radius_m in degrees and meters, as in 52.52,13.40,5000; not {text!r}"
         ) from error
 
 
 def photos_page(library: Library, query: PhotosQuery) -> PhotosResponse:
-    """Return one page of photos that are not hidden.
+    """Return one page of the photos that are not hidden.
 
     Raises:
-        UsageError: the filter or the cursor can't be read.
+        UsageError: the filter or the cursor is malformed.
     """
     after = key_from_cursor(query.cursor) if query.cursor else None
     rows = library.ledger().photos(query.where(), limit=query.limit + 1, after=after)
@@ -122,13 +134,13 @@ def photos_page(library: Library, query: PhotosQuery) -> PhotosResponse:
 
 
 def facets_out(library: Library, query: FacetsQuery) -> FacetsOut:
-    """Return how many photos that a filter lets through have each camera, month and folder.
+    """Count the photos that match a filter by camera, month and folder.
 
     Raises:
-        FilterError: the filter can't be read.
+        FilterError: the filter is malformed.
     """
     found = library.ledger().facets(query.where())
-    roots = {root.root_id: letters_of(root.path.name) for root in library.ledger().roots()}
+    roots = {root.root_id: text_from_name(root.path.name) for root in library.ledger().roots()}
     return FacetsOut(
         cameras=tuple(Count(value=name, count=count) for name, count in found.cameras.items()),
         months=tuple(Count(value=name, count=count) for name, count in found.months.items()),
@@ -140,22 +152,62 @@ def facets_out(library: Library, query: FacetsQuery) -> FacetsOut:
     )
 
 
+def segment_by_id(library: Library, segment_id: str) -> Segment:
+    """Return a segment with its mask.
+
+    Raises:
+        UnknownIdError: there is no such segment.
+    """
+    found = library.index().segments([segment_id], with_masks=True)
+    if not found:
+        raise UnknownIdError(f"there is no segment {segment_id} in this library")
+    return found[0]
+
+
+def segments_of_photo(
+    library: Library, photo_id: str, *, with_masks: bool = False
+) -> SegmentsResponse:
+    """Return every segment of a photo, largest first.
+
+    Raises:
+        UnknownIdError: there is no such photo.
+    """
+    library.ledger().photo(photo_id)
+    found = library.index().segments_of(photo_id, with_masks=with_masks)
+    return SegmentsResponse(segments=tuple(segment_out(segment) for segment in found))
+
+
+def photo_or_segment(library: Library, record_id: str) -> PhotoOut | SegmentOut:
+    """Return the photo or the segment with this id.
+
+    Raises:
+        UnknownIdError: there is neither.
+    """
+    try:
+        return photo_out(library.ledger().photo(record_id))
+    except UnknownIdError:
+        found = library.index().segments([record_id], with_masks=True)
+    if not found:
+        raise UnknownIdError(f"there is no photo or segment {record_id} in this library")
+    return segment_out(found[0])
+
+
 def _folder_name(folder: str, roots: Mapping[str, str]) -> str:
-    """Return the last part of a folder; a root goes by the name of its folder."""
+    """The last part of a folder; for a root, the name of its folder on disk."""
     last = folder.rpartition("/")[2]
     return roots.get(last, last) if last == folder else last
 
 
 def cursor_from_key(key: tuple[float, str]) -> str:
-    """Return the cursor of the page that begins after a photo, from its `sort_key`."""
+    """The cursor of the page after a photo, from the photo's `sort_key`."""
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 
 def key_from_cursor(cursor: str) -> tuple[float, str]:
-    """Return the `sort_key` in a cursor.
+    """The `sort_key` in a cursor.
 
     Raises:
-        UsageError: it is not a cursor of ours.
+        UsageError: it is malformed.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
@@ -163,5 +215,5 @@ def key_from_cursor(cursor: str) -> tuple[float, str]:
         if CANONICAL.fullmatch(photo_id) and math.isfinite(seconds):
             return float(seconds), photo_id
     except (ValueError, TypeError, OverflowError, binascii.Error, RecursionError):
-        """Said below."""
-    raise UsageError(f"{cursor!r} is not a cursor; pass on the one of the page before")
+        pass
+    raise UsageError(f"{cursor!r} is not a cursor; pass the `cursor` of the previous page")

@@ -1,4 +1,4 @@
-"""Segments for other programs: as a COCO file, as pictures."""
+"""Export of segments as a COCO file or as crops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.library.library import Library
 from api.render.draw import Background, Lossless, crop, lossless_bytes
 from api.render.photo_pixels import photo_pixels
 from api.schemas.search import HitOut
-from api.services.outputs import filling, write_output
+from api.services.outputs import draft_folder, write_output
 from ingest.catalog.ledger import sort_key
 from ingest.catalog.records import PhotoRow
 from ingest.imaging.decode import path_text, shown_path
@@ -24,59 +24,59 @@ from search.errors import PhotoError, StoreError
 from search.masks.rle import coco_rle_from_mask, enlarged
 from search.records import SearchFilter, Segment
 
-PHOTOS_A_PAGE = 500
+PAGE_PHOTOS = 500
 CATEGORY = {"id": 1, "name": "segment", "supercategory": "segment"}
-MAX_STEM = 60  # characters of a photo's name in the names of its crops
+MAX_STEM_CHARS = 60  # of a photo's file name in the names of its crops
 
 
 @dataclass(frozen=True)
-class Found:
-    """A photo, those of its segments that are to be exported, and their scores if searched for."""
+class PhotoSegments:
+    """A photo with the segments to export, and their scores if they were searched for."""
 
     row: PhotoRow
     segments: Sequence[Segment]  # with masks
     scores: dict[str, float] = field(default_factory=dict)  # by segment id
 
 
-def iter_filtered(library: Library, where: SearchFilter) -> Iterator[Found]:
-    """Yield the photos that a filter lets through, newest first, each with such of its segments."""
+def iter_filtered(library: Library, where: SearchFilter) -> Iterator[PhotoSegments]:
+    """Yield the photos that match a filter, newest first, with their matching segments."""
     after = None
-    while rows := library.ledger().photos(where, limit=PHOTOS_A_PAGE, after=after):
+    while rows := library.ledger().photos(where, limit=PAGE_PHOTOS, after=after):
         for row in rows:
             segments = library.index().segments_of(row.photo.photo_id, with_masks=True)
-            yield Found(row, [segment for segment in segments if _passes(segment, where)])
+            yield PhotoSegments(row, [segment for segment in segments if _matches(segment, where)])
         after = sort_key(rows[-1])
 
 
-def iter_hits(library: Library, hits: Sequence[HitOut]) -> Iterator[Found]:
-    """Yield the photos of hits, that of the best one first, with the segments that were hit."""
+def iter_hits(library: Library, hits: Sequence[HitOut]) -> Iterator[PhotoSegments]:
+    """Yield the photos of hits, best first, with the hit segments."""
     scores: dict[str, dict[str, float]] = {}
     for hit in hits:
         scores.setdefault(hit.photo_id, {})[hit.segment_id] = hit.score
     rows = library.ledger().paths(list(scores))
     for photo_id, scored in scores.items():
         segments = library.index().segments(list(scored), with_masks=True)
-        if photo_id in rows:  # else it was forgotten meanwhile
-            yield Found(rows[photo_id], segments, scored)
+        if photo_id in rows:  # otherwise it was removed meanwhile
+            yield PhotoSegments(rows[photo_id], segments, scored)
 
 
-def _passes(segment: Segment, where: SearchFilter) -> bool:
-    """Say whether a segment has what a filter asks of segments; it asks photos elsewhere."""
-    at_least = (
+def _matches(segment: Segment, where: SearchFilter) -> bool:
+    """Whether a segment matches the segment fields of a filter."""
+    minimums = (
         (segment.area_fraction, where.min_area_fraction),
         (segment.predicted_iou, where.min_predicted_iou),
         (segment.stability_score, where.min_stability_score),
     )
-    largest = where.max_area_fraction
-    return all(least is None or value >= least for value, least in at_least) and (
-        largest is None or segment.area_fraction <= largest
+    maximum = where.max_area_fraction
+    return all(minimum is None or value >= minimum for value, minimum in minimums) and (
+        maximum is None or segment.area_fraction <= maximum
     )
 
 
-def iter_coco(found: Iterable[Found]) -> Iterator[str]:
-    """Yield a COCO document piece by piece; only what is said of images is held meanwhile.
+def iter_coco(found: Iterable[PhotoSegments]) -> Iterator[str]:
+    """Yield a COCO document in pieces; only the `images` list is held in memory.
 
-    Masks and boxes are at the photo's full size. Images come last: readers go by the keys.
+    Masks and boxes are at the photo's full size. `images` comes last; readers go by the keys.
 
     Raises:
         StoreError: a mask is damaged.
@@ -91,7 +91,7 @@ def iter_coco(found: Iterable[Found]) -> Iterator[str]:
             json.dumps(_coco_annotation(own_number, image_id, each, segment))
             for own_number, segment in enumerate(each.segments, number + 1)
         ]
-        if annotations:  # a photo's at once: each piece of an answer costs a turn of a thread
+        if annotations:  # one piece per photo: each piece of a response costs a thread switch
             yield (",\n" if number else "\n") + ",\n".join(annotations)
             number += len(annotations)
     yield '],\n"images": [\n' + ",\n".join(images) + "]}\n"
@@ -101,7 +101,7 @@ def _coco_image(image_id: int, row: PhotoRow) -> dict[str, Any]:
     width, height = row.photo.size_wh
     return {
         "id": image_id,
-        # Joined to any folder, an absolute path is itself: no reader needs to know the roots.
+        # Absolute: readers that join it to an image folder still find the file.
         "file_name": path_text(row.path) if row.path else "",
         "width": width,
         "height": height,
@@ -111,10 +111,12 @@ def _coco_image(image_id: int, row: PhotoRow) -> dict[str, Any]:
     }
 
 
-def _coco_annotation(number: int, image_id: int, found: Found, segment: Segment) -> dict[str, Any]:
-    """Return an annotation in COCO's terms: its box counts pixels, unlike SAM's."""
-    assert segment.mask is not None  # it was asked for
-    with _blamed_on(segment):
+def _coco_annotation(
+    number: int, image_id: int, found: PhotoSegments, segment: Segment
+) -> dict[str, Any]:
+    """A COCO annotation; unlike SAM's, its box counts pixels."""
+    assert segment.mask is not None  # loaded with masks
+    with _errors_naming(segment):
         rle = coco_rle_from_mask(enlarged(segment.mask, found.row.photo.size_wh))
     score = found.scores.get(segment.segment_id)
     return {
@@ -134,91 +136,91 @@ def _coco_annotation(number: int, image_id: int, found: Found, segment: Segment)
 
 
 @contextmanager
-def _blamed_on(segment: Segment) -> Iterator[None]:
-    """Say whose mask it was that could not be used."""
+def _errors_naming(segment: Segment) -> Iterator[None]:
+    """Name the segment whose mask is damaged."""
     try:
         yield
     except ValueError as error:
         raise StoreError(
-            f"the mask of segment {segment.segment_id} can't be used: {error}. `segsearch verify "
-            "--repair` has its photo cut anew by the next ingest."
+            f"the mask of segment {segment.segment_id} is damaged: {error}. After `segsearch "
+            "verify --repair` the next ingest segments its photo again."
         ) from error
 
 
 @dataclass
-class Exported:
-    """What an export has written, and what it could not."""
+class ExportSummary:
+    """Counts of an export, and the photos that were skipped."""
 
     photos: int = 0
     segments: int = 0
-    skipped: list[str] = field(default_factory=list)  # a sentence for each photo
+    skipped: list[str] = field(default_factory=list)  # one reason per photo
 
-    def counted(self, found: Iterable[Found]) -> Iterator[Found]:
-        """Pass photos on, counting them."""
+    def counted(self, found: Iterable[PhotoSegments]) -> Iterator[PhotoSegments]:
+        """Count photos and segments as they pass through."""
         for each in found:
             self.photos += 1
             self.segments += len(each.segments)
             yield each
 
 
-def write_coco(found: Iterable[Found], path: Path) -> Exported:
-    """Write a COCO file; if that is cut short, there is none.
+def write_coco(found: Iterable[PhotoSegments], path: Path) -> ExportSummary:
+    """Write a complete COCO file or none.
 
     Raises:
         OSError: it can't be written.
         StoreError: a mask is damaged.
     """
-    exported = Exported()
-    write_output(path, (piece.encode() for piece in iter_coco(exported.counted(found))))
-    return exported
+    summary = ExportSummary()
+    write_output(path, (piece.encode() for piece in iter_coco(summary.counted(found))))
+    return summary
 
 
 def write_crops(
     library: Library,
-    found: Iterable[Found],
+    found: Iterable[PhotoSegments],
     folder: Path,
     background: Background,
-    form: Lossless,
-) -> Exported:
-    """Write the crop of each segment; a photo that can't be decoded is noted and passed over.
-
-    If that is cut short, none is written.
+    image_format: Lossless,
+) -> ExportSummary:
+    """Write the crop of each segment, all or none; photos that can't be decoded are skipped.
 
     Raises:
         OSError: a crop can't be written.
         StoreError: a mask is damaged.
     """
-    with filling(folder) as draft:
-        return _write_crops(library, found, draft, background, form)
+    with draft_folder(folder) as draft:
+        return _write_crops(library, found, draft, background, image_format)
 
 
 def _write_crops(
     library: Library,
-    found: Iterable[Found],
+    found: Iterable[PhotoSegments],
     folder: Path,
     background: Background,
-    form: Lossless,
-) -> Exported:
-    exported = Exported()
+    image_format: Lossless,
+) -> ExportSummary:
+    summary = ExportSummary()
     for each in found:
         if not each.segments:
             continue
         try:
             rgb = photo_pixels(library, each.row)
         except PhotoError as error:
-            exported.skipped.append(str(error))
+            summary.skipped.append(str(error))
             continue
-        exported.photos += 1
+        summary.photos += 1
         for segment in each.segments:
-            with _blamed_on(segment):
-                shown = crop(rgb, segment, background)
-            path = folder / crop_name(each.row, segment, form)
-            path.write_bytes(lossless_bytes(shown, form))
-            exported.segments += 1
-    return exported
+            with _errors_naming(segment):
+                pixels = crop(rgb, segment, background)
+            path = folder / crop_name(each.row, segment, image_format)
+            path.write_bytes(lossless_bytes(pixels, image_format))
+            summary.segments += 1
+    return summary
 
 
-def crop_name(row: PhotoRow, segment: Segment, form: Lossless) -> str:
-    """Return the photo's name, the first part of its id and the segment's id: IMG_1.3f1b9a2c.ID."""
-    stem = re.sub(r"[^\w-]+", "_", shown_path(row.path.stem) if row.path else "photo")[:MAX_STEM]
-    return f"{stem}.{row.photo.photo_id[:8]}.{segment.segment_id}.{form}"
+def crop_name(row: PhotoRow, segment: Segment, image_format: Lossless) -> str:
+    """File name, first part of the photo's id, and segment id: IMG_1.3f1b9a2c.ID.png."""
+    stem = re.sub(r"[^\w-]+", "_", shown_path(row.path.stem) if row.path else "photo")[
+        :MAX_STEM_CHARS
+    ]
+    return f"{stem}.{row.photo.photo_id[:8]}.{segment.segment_id}.{image_format}"

@@ -1,4 +1,4 @@
-"""Ingesting photos into a library, here or on a Ray cluster."""
+"""Ingest photos into a library, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.library.library import Library
-from api.services.ray_workers import check_may_use_ray, on_workers
+from api.services.ray_workers import check_ray, process_on_ray
 from ingest.pipeline import ingest
 from ingest.stats import IngestSummary, Progress
 
@@ -17,13 +17,13 @@ MakeProgress = Callable[[], AbstractContextManager[Progress]]
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """What an ingest does besides adding new photos.
+    """Options of an ingest.
 
     Attributes:
         resegment: segment photos again that were segmented with other settings.
-        retry_skipped: try files again that were skipped before.
-        reread: read files again that have not changed.
-        ray_address: of the cluster that segments and embeds; None: this process.
+        retry_skipped: try skipped files again.
+        reread: read unchanged files again.
+        ray_address: of the Ray cluster that segments and embeds; None: this process.
     """
 
     resegment: bool = False
@@ -44,24 +44,24 @@ def ingest_photos(
     Args:
         library: opened with `create`.
         paths: folders and files.
-        make_progress: makes what shows the progress.
-        options: what is done besides.
-        notify: is called with sentences about changed segmentation settings.
+        make_progress: opens the progress display.
+        options: what to do besides adding new photos.
+        notify: receives messages about changed segmentation settings.
 
     Raises:
         OwnedError: another command is adding or removing photos.
-        UsageError: a path that is neither there nor known, or Ray can't be used.
-        SegsearchError: a model or the store failed; all that was finished stays.
+        UsageError: a path neither exists nor is known, or Ray can't be used.
+        SegsearchError: a model or the store failed; finished photos stay.
     """
     if options.ray_address:
-        check_may_use_ray(library)
+        check_ray(library)
     with library.only_writer():
         library.check_store()
         if options.resegment:
             library.adopt_segmenter()
         for change in library.adopt_masks():
             notify(f"photos are segmented with {change} from now on")
-        with on_workers(options.ray_address, library) as process, make_progress() as progress:
+        with process_on_ray(options.ray_address, library) as process, make_progress() as progress:
             summary = ingest(
                 paths,
                 library.ingest_context(),

@@ -1,4 +1,4 @@
-"""What is meant in a picture: prompts become masks, and masks the segments that they are."""
+"""Resolve prompts to masks, and masks to stored segments."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from search.records import Box, Mask, Segment
 if TYPE_CHECKING:
     from ingest.segmentation.sam2 import EncodedPhoto
 
-# A cut this like a stored segment is that segment.
+# A mask with at least this IoU with a stored segment is that segment.
 SAME_MASK_IOU = 0.8
-# A segmenter that answers a box with masks whose own boxes overlap it less than this has missed:
-# then the box itself is meant.
+# If no candidate's own box has at least this IoU with a box prompt, the segmenter has missed, and
+# the box itself is the mask.
 BOX_MISSED_IOU = 0.5
 
 
 def prompt_from_request(prompt: PromptIn) -> Prompt:
-    """Turn a prompt as it is sent into the segmenter's."""
+    """Convert a request's prompt to a segmenter prompt."""
     return Prompt(
         points_xy=tuple((point.x, point.y) for point in prompt.points),
         labels=tuple(point.label for point in prompt.points),
@@ -33,28 +33,28 @@ def prompt_from_request(prompt: PromptIn) -> Prompt:
     )
 
 
-def cut_under_prompt(photo: EncodedPhoto, prompt: PromptIn) -> SegmentedMask:
-    """Return the one mask that a prompt means.
+def best_mask(photo: EncodedPhoto, prompt: PromptIn) -> SegmentedMask:
+    """The best mask for a prompt.
 
-    With a box, the candidate that fits it best; if none does, the box itself, within the photo.
+    With a box, the candidate that fits it best; if none does, the box itself, clipped to the photo.
 
     Raises:
-        UsageError: the prompt lies outside the photo.
-        NoMaskError: nothing there answers it.
+        UsageError: the prompt is outside the photo.
+        NoMaskError: there is no mask for it.
     """
-    asked = prompt_from_request(prompt).checked(photo.size_wh)
-    candidates, box = photo.masks(asked), asked.box_xywh
+    checked = prompt_from_request(prompt).checked(photo.size_wh)
+    candidates, box = photo.masks(checked), checked.box_xywh
     if box is None:
         return with_pixels(candidates)[0]
-    candidates = [cut for cut in candidates if cut.area_px > 0]
-    best = max(candidates, key=lambda cut: box_iou(cut.bbox_xywh, box), default=None)
+    candidates = [mask for mask in candidates if mask.area_px > 0]
+    best = max(candidates, key=lambda mask: box_iou(mask.bbox_xywh, box), default=None)
     if best is not None and box_iou(best.bbox_xywh, box) >= BOX_MISSED_IOU:
         return best
-    return _box_cut(box, photo.size_wh)
+    return _box_as_mask(box, photo.size_wh)
 
 
-def _box_cut(box: Box, size_wh: tuple[int, int]) -> SegmentedMask:
-    """Return the box itself as a mask, within the photo."""
+def _box_as_mask(box: Box, size_wh: tuple[int, int]) -> SegmentedMask:
+    """The box as a mask, clipped to the photo."""
     width, height = size_wh
     x0, y0, x1, y1 = (round(edge) for edge in box.xyxy)
     inside = np.zeros((height, width), np.bool_)
@@ -71,7 +71,7 @@ def _box_cut(box: Box, size_wh: tuple[int, int]) -> SegmentedMask:
 
 
 def segment_in_box(stored: Sequence[Segment], prompt: PromptIn) -> Segment | None:
-    """Return the stored segment that a prompt's box is drawn around; None with points or a mask."""
+    """The stored segment with nearly the box of a prompt; None with points or a mask."""
     box = prompt.box_xywh
     if box is None or prompt.points or prompt.mask:
         return None
@@ -79,18 +79,18 @@ def segment_in_box(stored: Sequence[Segment], prompt: PromptIn) -> Segment | Non
     return best if best and box_iou(best.bbox_xywh, box) >= SAME_MASK_IOU else None
 
 
-def segment_of_cut(stored: Sequence[Segment], cut: SegmentedMask) -> Segment | None:
-    """Return the stored segment that a cut is, if it is one: by its mask."""
+def segment_of_mask(stored: Sequence[Segment], found: SegmentedMask) -> Segment | None:
+    """The stored segment with nearly this mask, if there is one."""
     overlapping = [
-        s for s in stored if s.mask and box_iou(s.bbox_xywh, cut.bbox_xywh) >= SAME_MASK_IOU / 2
+        s for s in stored if s.mask and box_iou(s.bbox_xywh, found.bbox_xywh) >= SAME_MASK_IOU / 2
     ]
-    scored = [(_mask_iou(cut.mask, s.mask), s) for s in overlapping if s.mask]
+    scored = [(_mask_iou(found.mask, s.mask), s) for s in overlapping if s.mask]
     best_iou, same = max(scored, key=lambda pair: pair[0], default=(0.0, None))
     return same if best_iou >= SAME_MASK_IOU else None
 
 
 def _mask_iou(full: Mask, stored: Mask) -> float:
-    """Return how far a cut mask is a stored one; 0 if that is damaged."""
+    """The IoU at the stored mask's size; 0 if the stored mask is damaged."""
     with suppress(ValueError):
         return iou(resized(array_from_mask(full), stored.size_wh), array_from_mask(stored))
     return 0.0

@@ -1,4 +1,4 @@
-"""Ingest on a Ray cluster, as the command begins it: who may, and what each worker works with."""
+"""Ingest on a Ray cluster: the requirements, and the context of each worker."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from search.models.crops import recipe_fingerprint
 
 
 @contextmanager
-def on_workers(address: str | None, library: Library) -> Iterator[ProcessListing | None]:
-    """Yield what brings in new files: a Ray cluster, or without an address None, this process.
+def process_on_ray(address: str | None, library: Library) -> Iterator[ProcessListing | None]:
+    """Yield what processes new files: a Ray cluster, or None (this process) without an address.
 
     Raises:
         UsageError: there is no such cluster.
@@ -34,15 +34,15 @@ def on_workers(address: str | None, library: Library) -> Iterator[ProcessListing
         yield on_ray_cluster(cluster, make_context, library.ingest_context())
 
 
-def check_may_use_ray(library: Library) -> None:
-    """Refuse what can't be done by a Ray cluster, before anything is asked or loaded.
+def check_ray(library: Library) -> None:
+    """Check that a Ray cluster can ingest into this library, before anything is loaded.
 
     Raises:
-        UsageError: the library keeps its vectors in its folder, or Ray is not installed.
+        UsageError: the library is embedded, or Ray is not installed.
     """
     if library.settings.qdrant is None:
         raise UsageError(
-            "with --ray many machines write, so the vectors must be on a Qdrant server: name it "
+            "with --ray many machines write, so the library needs a Qdrant server: name it "
             "with --qdrant. `segsearch push` moves an embedded library there."
         )
     from ingest.cluster.ray import imported_ray
@@ -51,12 +51,12 @@ def check_may_use_ray(library: Library) -> None:
 
 
 def context_on_worker(settings: Settings, manifest: Manifest) -> IngestContext:
-    """Return what a worker works with; its models are loaded at once, and checked.
+    """Create the context of a worker; loads and checks its models.
 
     Raises:
-        ModelError: a model can't be had on this machine.
-        MismatchError: the models here are others than those that the library was made with.
-        StoreError: the server can't be reached from here.
+        ModelError: a model can't be loaded on this machine.
+        MismatchError: the models here differ from those of the library.
+        StoreError: the Qdrant server can't be reached from here.
     """
     from search.index.qdrant import open_qdrant_index
 
@@ -76,4 +76,4 @@ def context_on_worker(settings: Settings, manifest: Manifest) -> IngestContext:
 
 
 def _no_ledger() -> Ledger:
-    raise NotImplementedError("the ledger is kept where the command runs")
+    raise NotImplementedError("the ledger is on the machine that runs the command")

@@ -1,4 +1,4 @@
-"""From records of index and ledger to response records."""
+"""Convert records of the index and the ledger to response records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.records import Hit, PhotoHit, Segment
 
 
 def hits_out(library: Library, hits: Sequence[Hit]) -> list[HitOut]:
-    """Give hits the paths of their photos."""
+    """Convert hits, with the paths of their photos."""
     rows = library.ledger().paths([hit.segment.photo_id for hit in hits])
     return [_hit_out(hit, rows.get(hit.segment.photo_id)) for hit in hits]
 
@@ -31,8 +31,8 @@ def _hit_out(hit: Hit, row: PhotoRow | None) -> HitOut:
     )
 
 
-def uncut_out(library: Library, hits: Sequence[PhotoHit]) -> tuple[WholePhotoOut, ...]:
-    """Give photos that were found as a whole their paths."""
+def whole_photos_out(library: Library, hits: Sequence[PhotoHit]) -> tuple[WholePhotoOut, ...]:
+    """Convert hits on whole photos, with their paths."""
     rows = library.ledger().paths([hit.photo.photo_id for hit in hits])
     return tuple(
         WholePhotoOut(
@@ -50,7 +50,7 @@ def _path_of(row: PhotoRow | None) -> str | None:
 
 
 def photo_out(row: PhotoRow) -> PhotoOut:
-    """Return a photo as it is shown."""
+    """Convert a photo."""
     photo = row.photo
     return PhotoOut(
         photo_id=photo.photo_id,
@@ -68,7 +68,7 @@ def photo_out(row: PhotoRow) -> PhotoOut:
 
 
 def segment_out(segment: Segment) -> SegmentOut:
-    """Return a segment as it is shown."""
+    """Convert a segment."""
     return SegmentOut(
         **segment.model_dump(exclude={"mask", "bbox_xywh"}),
         bbox_xywh=segment.bbox_xywh,

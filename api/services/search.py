@@ -1,4 +1,4 @@
-"""A search as a person puts it: requests become queries, hits get paths."""
+"""Search: convert requests to queries, and hits to responses."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from api.schemas.search import (
     SearchRequest,
     SearchResponse,
 )
-from api.services.prompts import cut_under_prompt, segment_in_box, segment_of_cut
-from api.services.responses import hits_out, uncut_out
+from api.services.prompts import best_mask, segment_in_box, segment_of_mask
+from api.services.responses import hits_out, whole_photos_out
 from ingest.imaging.decode import pixel_sha256
 from search.errors import UsageError
 from search.query import (
@@ -35,24 +35,26 @@ from search.records import RgbImage, photo_id_from_digest
 
 
 def search(library: Library, request: SearchRequest) -> SearchResponse:
-    """Answer a search.
+    """Run a search request.
 
     Raises:
-        UsageError, UnknownIdError: the request makes no sense in this library.
-        PhotoError: a picture in it can't be decoded.
+        UsageError, UnknownIdError: the request is invalid for this library.
+        PhotoError: an image in it can't be decoded.
     """
-    return answer(library, examples_from_request(library, request), request)
+    return search_examples(library, examples_from_request(library, request), request)
 
 
-def answer(library: Library, examples: Sequence[Example], options: SearchOptions) -> SearchResponse:
+def search_examples(
+    library: Library, examples: Sequence[Example], options: SearchOptions
+) -> SearchResponse:
     """Search for examples.
 
     Raises:
-        UsageError, UnknownIdError: the examples or options make no sense in this library.
+        UsageError, UnknownIdError: the examples or options are invalid for this library.
     """
     coverage = library.ledger().coverage()
     query = _query(examples, options, with_uncut=coverage is not None)
-    said = CoverageOut(**asdict(coverage)) if coverage else None
+    coverage_out = CoverageOut(**asdict(coverage)) if coverage else None
     finder = library.finder()
     if options.group_by_photo:
         page = finder.search_grouped(query)
@@ -68,34 +70,39 @@ def answer(library: Library, examples: Sequence[Example], options: SearchOptions
             hits=(),
             groups=groups,
             cursor=page.cursor,
-            uncut=uncut_out(library, page.uncut),
-            coverage=said,
+            uncut=whole_photos_out(library, page.uncut),
+            coverage=coverage_out,
         )
     flat = finder.search(query)
     return SearchResponse(
         hits=tuple(hits_out(library, flat.hits)),
         cursor=flat.cursor,
-        uncut=uncut_out(library, flat.uncut),
-        coverage=said,
+        uncut=whole_photos_out(library, flat.uncut),
+        coverage=coverage_out,
     )
 
 
 def examples_from_request(library: Library, request: SearchRequest) -> list[Example]:
-    """Return what a request looks for: pictures are decoded, prompts become masks."""
+    """Convert the text and examples of a request: decodes images and resolves prompts.
+
+    Raises:
+        UsageError, UnknownIdError: an example is invalid for this library.
+        PhotoError: an image can't be decoded.
+    """
     examples: list[Example] = []
     if request.text is not None:
         examples.append(TextExample(request.text))
     signed = [(each, each.weight) for each in request.positive]
     signed += [(each, -each.weight) for each in request.negative]
-    pictures, most = list[RgbImage](), library.settings.max_upload_pixels
+    images, max_pixels = list[RgbImage](), library.settings.max_upload_pixels
     for each, weight in signed:
         example = _example(library, each, weight)
         examples.append(example)
         if isinstance(example, PictureExample):
-            pictures.append(example.rgb)
-        if len(pictures) > 1 and sum(rgb.shape[0] * rgb.shape[1] for rgb in pictures) > most:
+            images.append(example.rgb)
+        if len(images) > 1 and sum(rgb.shape[0] * rgb.shape[1] for rgb in images) > max_pixels:
             raise UsageError(
-                f"the pictures of a search have more than {most:,} pixels together "
+                f"the images of a search have more than {max_pixels:,} pixels together "
                 "(max_upload_pixels): send fewer or smaller ones"
             )
     return examples
@@ -122,63 +129,64 @@ def _example(library: Library, example: ExampleIn, weight: float) -> Example:
         return SegmentExample(example.segment_id, weight)
     if example.photo_id is not None and example.prompt.is_empty:
         return PhotoExample(example.photo_id, weight)
-    rgb = picture(library, example.photo_id, example.image_base64)
-    return picture_example(library, rgb, example.prompt, weight, example.photo_id)
+    rgb = load_image(library, example.photo_id, example.image_base64)
+    return image_example(library, rgb, example.prompt, weight, example.photo_id)
 
 
-def picture_example(
+def image_example(
     library: Library,
     rgb: RgbImage,
     prompt: PromptIn,
     weight: float = 1.0,
     photo_id: str | None = None,
 ) -> Example:
-    """Return the whole picture (h, w, 3) or the segment under a prompt as an example.
+    """The whole image (h, w, 3), or its segment for a prompt, as an example.
 
-    What is a segment of the library already becomes that segment.
+    A mask that matches a stored segment becomes that segment.
 
     Raises:
-        UsageError: nothing is under the prompt, or it lies outside the picture.
+        UsageError: there is no mask for the prompt, or it is outside the image.
     """
     if prompt.is_empty:
         return PictureExample(rgb, weight=weight)
     photo_id = photo_id or photo_id_from_digest(pixel_sha256(rgb))
     stored = library.index().segments_of(photo_id, with_masks=True)
     same = segment_in_box(stored, prompt)
-    if same is not None:  # without the segmenter
+    if same is not None:  # no need for the segmenter
         return SegmentExample(same.segment_id, weight)
-    cut = cut_under_prompt(library.encoded.get(photo_id, lambda: rgb), prompt)
-    same = segment_of_cut(stored, cut)
+    mask = best_mask(library.encoded.get(photo_id, lambda: rgb), prompt)
+    same = segment_of_mask(stored, mask)
     if same is not None:
         return SegmentExample(same.segment_id, weight)
-    return PictureExample(rgb, cut.mask, cut.bbox_xywh, weight)
+    return PictureExample(rgb, mask.mask, mask.bbox_xywh, weight)
 
 
-def picture(library: Library, photo_id: str | None, image_base64: str | None) -> RgbImage:
-    """Return the upright pixels of a photo of the library, or of a picture that was sent.
+def load_image(library: Library, photo_id: str | None, image_base64: str | None) -> RgbImage:
+    """The upright pixels of a photo of the library, or of an uploaded image.
 
     Raises:
         UnknownIdError: there is no such photo.
-        PhotoError: its file is out of reach, or the picture can't be decoded.
+        UsageError: image_base64 is malformed.
+        PhotoError: the photo's file is unavailable, or the image can't be decoded.
     """
     if photo_id is not None:
         return photo_pixels(library, library.ledger().photo(photo_id))
     try:
-        sent = bytes_from_base64(image_base64 or "")
+        content = bytes_from_base64(image_base64 or "")
     except ValueError as error:
         raise UsageError(f"image_base64 is not base64: {error}") from error
-    return decode_upload(library, sent, "the picture that was sent")
+    return decode_upload(library, content, "the uploaded image")
 
 
 def search_through_owner(library: Library, request: SearchRequest) -> SearchResponse:
-    """Search here, or let the process answer that serves the library: its models are loaded.
+    """Search in the process that serves the library, whose models are loaded, or else here.
 
     Raises:
-        UsageError, UnknownIdError: the request makes no sense in this library.
-        PhotoError: a picture in it can't be decoded.
+        UsageError, UnknownIdError: the request is invalid for this library.
+        PhotoError: an image in it can't be decoded.
     """
     owner = None if library.settings.qdrant else served_owner(library.folder)
     if owner is None:
         return search(library, request)
-    sent = request.model_dump(mode="json")
-    return SearchResponse.model_validate_json(ask_owner(owner, "/v1/search", sent))
+    body = request.model_dump(mode="json")
+    return SearchResponse.model_validate_json(ask_owner(owner, "/v1/search", body))

@@ -1,4 +1,4 @@
-"""What a library holds, in one record."""
+"""The contents and models of a library."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from search.manifest import load_manifest
 
 
 def library_out(library: Library) -> LibraryOut:
-    """Return the library's models, engine, counts and roots; no model is loaded for it."""
+    """The library's models, engine, counts and roots; loads no model."""
     settings, ledger = library.settings, library.ledger()
-    # Another command may have changed what is in use since this process read the manifest.
+    # Another command may have changed the manifest since this process read it.
     made = load_manifest(library.folder) or library.manifest
     encoder = (made.encoder.name if made else settings.encoder) or ""
     return LibraryOut(
@@ -44,17 +44,15 @@ def library_out(library: Library) -> LibraryOut:
 def _engine(library: Library) -> str:
     if library.settings.qdrant:
         return f"Qdrant server {library.settings.qdrant}"
-    is_there = all((library.folder / "index" / each).is_dir() for each in FIELDS)
-    missing = library.manifest is not None and not is_there
+    exists = all((library.folder / "index" / each).is_dir() for each in FIELDS)
+    missing = library.manifest is not None and not exists
     return "Qdrant Edge, embedded" + (" (missing: see `segsearch verify`)" if missing else "")
 
 
 def server_version(library: Library) -> str | None:
-    """Return the version of the library's Qdrant server, or why it can't be told.
+    """The version of the library's Qdrant server, or the reason why it is unknown.
 
-    None: the library has no server.
-
-    It is asked once, and not waited for.
+    None if the library has no server. The server is asked once, without retries.
     """
     if library.settings.qdrant is None or library.manifest is None:
         return None
@@ -69,13 +67,13 @@ def server_version(library: Library) -> str | None:
 
 
 def _by_extension(names: Iterable[bytes]) -> dict[str, int]:
-    """Count files by extension, most first."""
+    """Count files by extension, most frequent first."""
     found = Counter(PurePath(os.fsdecode(name)).suffix.lower() for name in names)
     return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
 
 
 def skipped_files(library: Library) -> list[SkippedBefore]:
-    """Return every file that could not be used, why, and since when."""
+    """Every skipped file, with the reason and the time."""
     return [
         SkippedBefore(path=path_text(file.path), reason=file.reason, noted_at=file.noted_at)
         for file in library.ledger().skipped()

@@ -1,4 +1,4 @@
-"""Whether a library can answer by now: its index is open, its models are loaded and run in."""
+"""Warm-up: open the index, load the models and run them once; report readiness."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from search.index.base import SegmentIndex
 READY = "ready"
 LOADING = "loading"
 FAILED = "failed; the server's log says more"
-LOOK_AGAIN_S = 0.05
+POLL_S = 0.05
 _logger = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Loads what a library needs, in a thread of its own, and says how far that is."""
+    """Loads index and models in a background thread and reports their state."""
 
-    def __init__(self, library: Library, *, settle: bool = False) -> None:
-        """Know what to load.
+    def __init__(self, library: Library, *, freeze_gc: bool = False) -> None:
+        """Start nothing yet.
 
         Args:
-            library: whose parts they are.
-            settle: keep what was loaded out of garbage collections; for a process that serves.
+            library: its index and models.
+            freeze_gc: exclude loaded objects from garbage collection; for a server process.
         """
         self._library = library
-        self._settle = settle
+        self._freeze_gc = freeze_gc
         self._index: SegmentIndex | None = None
         self._loads: dict[str, Callable[[], object]] = {
             "index": self._load_index,
@@ -42,33 +42,33 @@ class Readiness:
             "encoder": self._load_encoder,
         }
         self._parts = dict.fromkeys(self._loads, LOADING)
-        self.load_s: dict[str, float] = {}  # of parts that are ready
+        self.load_s: dict[str, float] = {}  # by part, once it is ready
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def begin(self) -> None:
-        """Load what is not loaded, unless that is under way; what failed is tried again."""
+    def start(self) -> None:
+        """Load the missing parts unless that is running; failed parts are tried again."""
         with self._lock:
             if self._all_ready() or self._is_loading():
                 return
             self._thread = threading.Thread(target=self._load, name="warm-up", daemon=True)
             self._thread.start()
 
-    def now(self) -> ReadyOut:
-        """Return what is ready and what is not, and why; never waits for a model."""
-        self.begin()
+    def check(self) -> ReadyOut:
+        """The state of each part; never waits for a model."""
+        self.start()
         if self._parts["index"] == READY:
             self._parts["index"] = _outcome(self._ask_index)
         return ReadyOut(ready=self._all_ready(), parts=dict(self._parts))
 
     def ready_parts(self) -> dict[str, bool]:
-        """Return which parts are ready, without asking or loading anything."""
+        """Which parts are ready, without a check or a load."""
         return {part: state == READY for part, state in self._parts.items()}
 
-    async def loaded(self) -> None:
-        """Wait while parts load: on the event loop, so that no thread is held meanwhile."""
+    async def wait_until_loaded(self) -> None:
+        """Wait while parts load, on the event loop: waiting requests hold no thread."""
         while self._is_loading():
-            await anyio.sleep(LOOK_AGAIN_S)
+            await anyio.sleep(POLL_S)
 
     def _is_loading(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -78,13 +78,13 @@ class Readiness:
 
     def _load(self) -> None:
         for part, load in self._loads.items():
-            begun = time.perf_counter()
+            start = time.perf_counter()
             self._parts[part] = outcome = _outcome(load)
             if outcome == READY:
-                self.load_s.setdefault(part, time.perf_counter() - begun)
+                self.load_s.setdefault(part, time.perf_counter() - start)
             else:
                 _logger.error("the %s can't be loaded: %s", part, outcome)
-        if self._settle and self._all_ready():
+        if self._freeze_gc and self._all_ready():
             # Half a million objects of torch and transformers are here to stay. A full collection
             # would look at each, and hold up every request for 250 ms.
             gc.collect()
@@ -98,19 +98,19 @@ class Readiness:
         self._library.encoded.warm_up()
 
     def _load_encoder(self) -> None:
-        """Load the encoder and use it once: the first use costs several times the next ones."""
+        """Load the encoder and run it once: the first run is several times slower."""
         encoder = self._library.encoder()
         encoder.encode_texts(["warm-up"])
         encoder.encode_crops(np.zeros((1, encoder.input_px, encoder.input_px, 3), np.uint8))
 
     def _ask_index(self) -> None:
-        """Ask the store, which may have gone since it was opened."""
-        assert self._index is not None  # it was loaded
+        """Query the store, which may have failed since it was opened."""
+        assert self._index is not None  # _load_index ran before
         self._index.count("photos")
 
 
 def _outcome(load: Callable[[], object]) -> str:
-    """Return READY, or the reason why not."""
+    """READY, or the reason of the failure."""
     try:
         load()
     except SegsearchError as error:
@@ -122,6 +122,6 @@ def _outcome(load: Callable[[], object]) -> str:
 
 
 def without_reasons(ready: ReadyOut) -> ReadyOut:
-    """Return the same for who has no key: reasons name files and hosts."""
+    """A copy for clients without a key: reasons name files and hosts."""
     parts = {p: s if s in (READY, LOADING) else FAILED for p, s in ready.parts.items()}
     return ready.model_copy(update={"parts": parts})

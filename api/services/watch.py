@@ -1,4 +1,4 @@
-"""Watching folders: what changes there is ingested, until it is stopped."""
+"""Watch folders and ingest changes, until stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -18,20 +18,20 @@ import watchfiles
 from api.library.library import Library
 from api.services.jobs import environment_of
 from ingest.pipeline import WatchScope, ingest
-from ingest.scanning.debounce import Debouncer, is_watched, where_to_look
+from ingest.scanning.debounce import Debouncer, is_watched, scan_targets
 from ingest.scanning.deletion_guard import DeletionGuard
 from ingest.scanning.inotify import can_watch_more
 from ingest.stats import IngestSummary, Progress, Skipped, Tally
 from search.errors import LibraryError, OwnedError, UsageError
 
-POLL_S = 4.0  # between two looks at all files, where the system can't watch
-TICK_S = 1.0  # how often it is looked whether files have settled, and whether roots are there
-STOPS_WITHIN_S = 30.0  # a photo in hand is written first
-# -P: a folder named `api` where the command was started is none of ours.
+POLL_S = 4.0  # between two scans of all files, where the system can't watch them
+TICK_S = 1.0  # between two checks for files that are completely written and for mounted roots
+STOP_TIMEOUT_S = 30.0  # the current photo is finished first
+# -P: do not import a folder named `api` in the current directory.
 WATCH = (sys.executable, "-P", "-m", "api.cli.main", "ingest", "--watch", "--until-stdin-closes")
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-Tell = Callable[[IngestSummary], None]
+Report = Callable[[IngestSummary], None]
 MakeProgress = Callable[[], AbstractContextManager[Progress]]
 
 
@@ -44,58 +44,58 @@ class _NoProgress:
 
 
 def no_progress() -> AbstractContextManager[Progress]:
-    """Return a progress that shows nothing."""
+    """A progress display that shows nothing."""
     return nullcontext(_NoProgress())
 
 
 def watch_until_interrupted(
     paths: Sequence[Path],
     library: Library,
-    tell: Tell,
+    report: Report,
     first: IngestSummary,
     make_progress: MakeProgress,
 ) -> None:
-    """Watch until Ctrl-C or SIGTERM; `first` is what was told already."""
+    """Watch until Ctrl-C or SIGTERM; `first` is the summary of the ingest before."""
     click.echo("watching for changes (stop with Ctrl-C)", err=True)
     library.close_index()
-    _stop_as_by_ctrl_c()
+    _raise_on_stop_signals()
     with suppress(KeyboardInterrupt):
-        watch(paths, library, tell, told=first.skipped, make_progress=make_progress)
-    click.echo("watched until here; the same command goes on", err=True)
+        watch(paths, library, report, known=first.skipped, make_progress=make_progress)
+    click.echo("stopped watching; run the same command again to resume", err=True)
 
 
-def _stop_as_by_ctrl_c() -> None:
-    for stopping in STOPPING:  # a shell lets what it starts with & ignore Ctrl-C
-        signal.signal(stopping, signal.default_int_handler)
+def _raise_on_stop_signals() -> None:
+    for number in STOP_SIGNALS:  # background jobs of a shell ignore SIGINT otherwise
+        signal.signal(number, signal.default_int_handler)
 
 
 def watch(
     paths: Sequence[Path],
     library: Library,
-    tell: Tell,
+    report: Report,
     *,
-    told: Iterable[Skipped] = (),
+    known: Iterable[Skipped] = (),
     make_progress: MakeProgress = no_progress,
     stop: threading.Event | None = None,
 ) -> None:
-    """Ingest what changes below these paths, until `stop` is set or Ctrl-C.
+    """Ingest changes below these paths until `stop` is set or Ctrl-C.
 
-    Between two looks the library is let go, so that other commands can have it. While another one
-    adds or removes photos, changes wait.
+    Between two ingests the index is closed, so that other commands can use it. While another
+    command adds or removes photos, changes wait.
 
     Args:
-        paths: folders that were ingested.
-        library: where the photos go.
-        tell: is told of each look that made a difference.
-        told: skipped files that are known.
-        make_progress: makes what shows the progress of each look.
-        stop: ends it when set.
+        paths: ingested folders.
+        library: the library of these folders.
+        report: receives the summary of each ingest that changed something.
+        known: skipped files that were reported before.
+        make_progress: opens the progress display of each ingest.
+        stop: ends the watch when set.
 
     Raises:
-        SegsearchError: a model or the store failed; all that was finished stays.
+        SegsearchError: a model or the store failed; finished photos stay.
     """
     roots = [Path(os.path.realpath(path)) for path in paths]
-    debouncer, known, guard = Debouncer(), {_name(each) for each in told}, DeletionGuard()
+    debouncer, reported, guard = Debouncer(), {_key(each) for each in known}, DeletionGuard()
     own = Path(os.path.realpath(library.folder))
     for changed in iter_changes(roots, own, stop or threading.Event()):
         now = time.monotonic()
@@ -104,24 +104,24 @@ def watch(
         if not ready:
             continue
         try:
-            summary = look(ready, debouncer.busy, library, guard, make_progress)
-        except OwnedError:  # another command is at it
+            summary = ingest_changes(ready, debouncer.busy, library, guard, make_progress)
+        except OwnedError:  # another command is running: try again
             debouncer.note(ready, now)
             continue
         finally:
             library.close_index()
         if summary is None:
             continue
-        skipped = tuple(s for s in summary.skipped if s.is_new and _name(s) not in known)
+        skipped = tuple(s for s in summary.skipped if s.is_new and _key(s) not in reported)
         news = summary.model_copy(update={"skipped": skipped})
-        known.update(map(_name, summary.skipped))
+        reported.update(map(_key, summary.skipped))
         if _is_news(news):
-            tell(news)
+            report(news)
         if summary.interrupted:
             return
 
 
-def _name(skipped: Skipped) -> tuple[str, str]:
+def _key(skipped: Skipped) -> tuple[str, str]:
     return skipped.path, skipped.reason
 
 
@@ -131,47 +131,47 @@ def _is_news(summary: IngestSummary) -> bool:
     return bool(changed or summary.skipped or summary.notices)
 
 
-def look(
+def ingest_changes(
     ready: set[Path],
     busy: frozenset[Path],
     library: Library,
     guard: DeletionGuard,
     make_progress: MakeProgress,
 ) -> IngestSummary | None:
-    """Ingest what changed; None if that makes no difference to the library.
+    """Ingest changed paths; None if no photo can be affected.
 
     Raises:
         OwnedError: another command is adding or removing photos, or has the index open.
     """
-    where = where_to_look(ready, library.ledger())
+    where = scan_targets(ready, library.ledger())
     if not where:
         return None
     scope = WatchScope(tuple(where.shallow), busy, guard)
     with library.only_writer(), make_progress() as progress:
         try:
             return ingest(where.deep, library.ingest_context(), progress, watch=scope)
-        except UsageError:  # a folder that is gone by now, and was never known
+        except UsageError:  # a folder that was deleted meanwhile and never ingested
             return None
 
 
 def iter_changes(
     roots: Sequence[Path], library: Path, stop: threading.Event
-) -> Iterator[set[Path]]:
-    """Yield what changed below the roots, about once a second, also if nothing did.
+) -> Generator[set[Path]]:
+    """Yield changed paths below the roots about once a second, also when there are none.
 
-    Whenever watching begins, all has changed: at first, and when a root comes or goes (a disk that
-    is mounted), since nobody is told of what happens meanwhile.
+    At the start, and when a root appears or disappears (a disk is mounted), whole roots count as
+    changed, since changes before are not observed.
 
     Raises:
         LibraryError: the folders can't be watched at all.
     """
     while not stop.is_set():
-        there = _identities(roots)
-        new = set(there)
-        for changed in _watched(list(there), stop):
+        present = _identities(roots)
+        new = set(present)
+        for changed in _watched(list(present), stop):
             yield {path for path in changed if is_watched(path, roots, library)} | new
             new = set()
-            if _identities(roots) != there:
+            if _identities(roots) != present:
                 break
         else:
             stop.wait(TICK_S)
@@ -179,7 +179,7 @@ def iter_changes(
 
 
 def _identities(roots: Sequence[Path]) -> dict[Path, tuple[int, int]]:
-    """Return which of the roots are there, each with its device and inode."""
+    """The roots that exist, with device and inode."""
     return {root: identity for root in roots if (identity := _identity(root))}
 
 
@@ -192,11 +192,11 @@ def _identity(root: Path) -> tuple[int, int] | None:
 
 
 def _watched(roots: Sequence[Path], stop: threading.Event) -> Iterator[set[Path]]:
-    """Yield what changed, as the system tells; where it can't tell of all folders, by looking.
+    """Yield changes from the system's notifications, or by polling if these can't cover all.
 
-    A folder that may not be read is passed over, and watchfiles then also passes over folders for
-    which the system has no watch left: so it is asked for one more, at the beginning and at each
-    look, since folders are added while it runs.
+    Unreadable folders are ignored, but with that option watchfiles also ignores folders beyond the
+    inotify limit. So `can_watch_more` asks for one more watch at each tick: folders may be added at
+    any time.
     """
     if not roots:
         return
@@ -209,20 +209,21 @@ def _watched(roots: Sequence[Path], stop: threading.Event) -> Iterator[set[Path]
             return
     except OSError as error:
         if isinstance(error, FileNotFoundError):
-            return  # gone since it was looked for
+            return  # deleted since the check
         reason = str(error)
     else:
-        reason = "it has no watch left"
+        reason = "its limit of watches is reached"
     click.echo(
-        f"the system can't watch all these folders ({reason}): they are looked through every "
-        f"{POLL_S:g} s instead. On Linux, `sysctl fs.inotify.max_user_watches=1000000` allows more",
+        f"the system can't watch all these folders ({reason}): they are scanned every "
+        f"{POLL_S:g} s instead. On Linux, `sysctl fs.inotify.max_user_watches=1000000` raises the "
+        "limit",
         err=True,
     )
-    meanwhile = set(roots)  # nobody saw what changed until now
+    unseen = set(roots)  # changes until now were not observed
     try:
         for changes in _changes(roots, stop, polling=True):
-            yield changes | meanwhile
-            meanwhile = set()
+            yield changes | unseen
+            unseen = set()
     except FileNotFoundError:
         return
     except OSError as error:
@@ -236,7 +237,7 @@ def _changes(roots: Sequence[Path], stop: threading.Event, *, polling: bool) -> 
         stop_event=stop,
         rust_timeout=int(TICK_S * 1000),
         yield_on_timeout=True,
-        force_polling=polling or None,  # None: as WATCHFILES_FORCE_POLLING says
+        force_polling=polling or None,  # None: by WATCHFILES_FORCE_POLLING
         poll_delay_ms=int(POLL_S * 1000) if polling else 300,
         ignore_permission_denied=True,
     ):
@@ -245,16 +246,16 @@ def _changes(roots: Sequence[Path], stop: threading.Event, *, polling: bool) -> 
 
 @contextmanager
 def watcher(library: Library, command: Sequence[str] = WATCH) -> Iterator[Callable[[], None]]:
-    """Watch the roots of a library that is served, in a process of its own, while the block runs.
+    """Watch the roots of a served library in a child process; yields a function that stops it.
 
-    It writes through the process that serves, so stop it (by what this gives) before that takes no
-    more requests. However the process that serves may end, it ends too.
+    The child writes through the server, so it must be stopped before the server stops accepting
+    requests. It also ends when the server process ends in any way.
 
     Raises:
         UsageError: the library has no roots yet.
     """
     ledger = library.ledger()
-    # A root that is absent is watched too, unless nothing is known of it: then it may never come.
+    # Absent roots (unmounted disks) are watched too, unless no file of them is known.
     known = [root for root in ledger.roots() if not root.is_absent or ledger.knows_of(root, b"")]
     roots = [str(root.path) for root in known]
     if not roots:
@@ -263,7 +264,7 @@ def watcher(library: Library, command: Sequence[str] = WATCH) -> Iterator[Callab
     with subprocess.Popen(
         [*command, *roots],
         env=environment_of(library),
-        stdin=subprocess.PIPE,  # nothing is written to it: it tells the child when we are gone
+        stdin=subprocess.PIPE,  # closed when this process ends, which stops the child
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     ) as process:
@@ -276,18 +277,18 @@ def watcher(library: Library, command: Sequence[str] = WATCH) -> Iterator[Callab
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(STOPS_WITHIN_S)
+        process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
 def end_with_parent() -> None:
-    """Stop this process as Ctrl-C would, once the one that holds its stdin open is gone."""
+    """Stop this process like Ctrl-C once stdin is closed: its parent has ended."""
 
     def wait() -> None:
-        os.read(0, 1)  # not sys.stdin: Python could not end while a thread reads that
+        os.read(0, 1)  # not sys.stdin: a thread that reads it would block the interpreter's exit
         os.kill(os.getpid(), signal.SIGTERM)
 
-    _stop_as_by_ctrl_c()
+    _raise_on_stop_signals()
     threading.Thread(target=wait, daemon=True).start()

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from api.library.library import Library
 from api.library.models import torch_device
-from api.render.contact_sheet import INK, PAPER, TILE_PX, lit_tile, sheet_of, surroundings
+from api.render.contact_sheet import INK, PAPER, TILE_PX, draw_sheet, highlight_tile, tile_region
 from api.render.draw import overlay
 from api.render.photo_pixels import photo_pixels
 from api.schemas.search import HitOut, SearchRequest
@@ -75,7 +75,7 @@ def save_search_sheet(weights: Path, path: Path) -> None:
         with _library(folder / "library", weights) as library:
             ingest([folder / "photos"], library.ingest_context(), Quiet())
             tiles = [tile for text in SEARCHES for tile in _searched(library, text)]
-    sheet = sheet_of(tiles, columns=1 + HITS)
+    sheet = draw_sheet(tiles, columns=1 + HITS)
     sheet = sheet.resize((SHEET_WIDTH_PX, round(sheet.height * SHEET_WIDTH_PX / sheet.width)))
     _save_within(sheet, path, SHEET_BYTES)
 
@@ -108,8 +108,8 @@ def _hit_tile(library: Library, hit: HitOut) -> RgbImage:
     if segment.mask is None:
         raise ValueError(f"segment {hit.segment_id} came without its mask")
     rgb = photo_pixels(library, library.ledger().photo(hit.photo_id))
-    around = surroundings(hit.bbox_xywh, (rgb.shape[1], rgb.shape[0]))
-    return lit_tile(rgb, segment.mask, around)
+    around = tile_region(hit.bbox_xywh, (rgb.shape[1], rgb.shape[0]))
+    return highlight_tile(rgb, segment.mask, around)
 
 
 def _words_tile(text: str) -> RgbImage:

@@ -1,4 +1,4 @@
-"""The command that tries segsearch on drawn photos: demo."""
+"""The command that tries segsearch on a generated library: demo."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ DEMO_SEARCHES = ("red", "green circle", "blue", "yellow", "striped")
     type=click.IntRange(1),
     default=24,
     show_default=True,
-    help="How many to draw.",
+    help="Number of photos to draw.",
 )
 def demo(folder: Path, photos: int) -> None:
-    """Draw a sample library into FOLDER, ingest it with the starter models, and search it.
+    """Draw sample photos into FOLDER, ingest them with the starter models, and search them.
 
-    Needs no network: the starter models come with segsearch. They know colors, and something of
-    patterns and shapes; they know no names of objects.
+    Needs no network: the starter models are bundled. They know colors, and some patterns and
+    shapes, but no object names.
     """
     from api.cli.progress import IngestProgress
     from api.library.library import Library
     from api.render.contact_sheet import sheet_bytes
+    from api.services.ingest import ingest_photos
     from api.services.search import search_through_owner
-    from ingest.pipeline import ingest
     from starter.sample_library import draw_sample_library
 
     _check_demo_folder(folder)
@@ -52,8 +52,7 @@ def demo(folder: Path, photos: int) -> None:
     draw_sample_library(folder / "photos", photos=photos)
     settings = read_settings({"library": folder / "library", "models": "starter"})
     with Library(settings, command="demo", create=True) as library:
-        with library.only_writer(), IngestProgress() as progress:
-            summary = ingest([folder / "photos"], library.ingest_context(), progress)
+        summary = ingest_photos(library, [folder / "photos"], IngestProgress)
         click.echo(
             f"{summary.photos_ingested} photos ingested, {library.ledger().counts()['segments']} "
             f"segments in {summary.seconds:.0f} s\n"
@@ -66,26 +65,26 @@ def demo(folder: Path, photos: int) -> None:
             best = response.hits[0] if response.hits else None
             where = f"best: {best.score:.2f} {best.path}" if best else "nothing found"
             click.echo(f'"{text}"  {len(response.hits)} hits, {where}, sheet: {sheet}')
-        click.echo(_how_to_go_on(library))
+        click.echo(_next_steps(library))
 
 
 def _check_demo_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else than an earlier demo: files are replaced there.
+    """Refuse a folder with other files than an earlier demo, since files are replaced there.
 
     Raises:
-        UsageError: it does, or it is no folder.
+        UsageError: it has other files, or is not a folder.
     """
     if not os.path.lexists(folder) or (folder / "library").is_dir():
         return
     if not folder.is_dir() or any(folder.iterdir()):
-        raise UsageError(f"{folder} is there already and holds no demo: name a new folder")
+        raise UsageError(f"{folder} exists already and holds no demo: name a new folder")
 
 
-def _how_to_go_on(library: Library) -> str:
+def _next_steps(library: Library) -> str:
     settings = library.settings
     name = f"--library {shlex.quote(str(settings.library))}"
-    command = "segsearch" if shutil.which("segsearch") else sys.argv[0]  # as `make` leaves it
-    opened = url_of(settings.host, settings.port) if settings.port else "the address that it says"
+    command = "segsearch" if shutil.which("segsearch") else sys.argv[0]  # not on PATH after `make`
+    opened = url_of(settings.host, settings.port) if settings.port else "the address that it prints"
     return (
         "\nGo on with:\n"
         f'  {command} search "orange" {name} --sheet orange.png\n'

@@ -1,8 +1,7 @@
-"""The command that hands segments to other programs."""
+"""The command that exports segments: export."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,9 @@ import click
 from pydantic import ValidationError
 
 from api.cli.command import StrictCommand, refuse_unused
+from api.cli.exits import EXIT_SKIPPED
 from api.cli.options import force_option, sentence_from_validation, settings_options
+from api.cli.output import echo_json
 from api.cli.search_flags import FLAGS, filter_from_flags, filter_options
 from api.schemas.search import ExampleIn, SearchRequest
 from api.services.outputs import check_output_folder, check_outputs
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
     from api.library.library import Library
     from api.render.draw import Background, Lossless
-    from api.services.export import Exported, Found
+    from api.services.export import ExportSummary, PhotoSegments
 
-EXIT_SKIPPED = 3
 BACKGROUNDS = ("keep", "transparent", "white", "black", "blur")
 
 
@@ -37,27 +37,27 @@ BACKGROUNDS = ("keep", "transparent", "white", "black", "blur")
     type=click.Choice(("coco", "crops")),
     default="coco",
     show_default=True,
-    help="coco: OUT is a JSON file; crops: OUT is a folder of pictures.",
+    help="coco: OUT is a JSON file; crops: OUT is a folder of images.",
 )
-@click.option("--query", metavar="TEXT", help="Only what a search for these words finds.")
-@click.option("--segment", metavar="ID", help="Only what a search for this segment finds.")
-@click.option("--limit", type=int, default=100, show_default=True, help="So many hits of a search.")
+@click.option("--query", metavar="TEXT", help="Only the hits of a search for this text.")
+@click.option("--segment", metavar="ID", help="Only the hits of a search for this segment.")
+@click.option("--limit", type=int, default=100, show_default=True, help="Maximum number of hits.")
 @filter_options
 @click.option(
     "--background",
     type=click.Choice(BACKGROUNDS),
     default="keep",
     show_default=True,
-    help="Of crops: what is around the segment.",
+    help="Of crops: pixels outside the segment.",
 )
 @click.option(
     "--picture",
     type=click.Choice(("png", "webp")),
     default="png",
     show_default=True,
-    help="Of crops: how they are written (both without loss).",
+    help="Of crops: file format (both are lossless).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @force_option
 @settings_options("library", "models", "server")
 def export(
@@ -70,20 +70,22 @@ def export(
     force: bool,
     **given: Any,  # noqa: ANN401
 ) -> int:
-    """Write segments to OUT: as a COCO file with masks as RLE, or as one picture each.
+    """Export segments to OUT: as a COCO file with RLE masks, or as one image each.
 
     \b
     segsearch export segments.json
     segsearch export red.json --query "red mug" --limit 50
     segsearch export crops --format crops --folder ~/Pictures/2024 --min-area 0.01
 
-    Without --query or --segment all segments go out that the filters let through.
-    """  # noqa: D301  (click wants the backspace itself before lines that are not to be joined)
+    Without --query or --segment, all segments that match the filters are exported.
+    """  # noqa: D301  (click needs the backspace character)
     from api.library.library import Library
     from api.services.export import write_coco, write_crops
 
     if given["query"] is None and given["segment"] is None:
-        refuse_unused(["limit"], "it goes with --query or --segment, else all segments are written")
+        refuse_unused(
+            ["limit"], "it goes with --query or --segment; otherwise all segments are exported"
+        )
     if form == "coco":
         refuse_unused(["background", "picture"], "they go with --format crops")
         check_outputs([out], (".json",), library=settings.library, force=force)
@@ -92,15 +94,15 @@ def export(
     with Library(settings, command="export") as library:
         found = _found(library, given)
         if form == "coco":
-            exported = write_coco(found, out)
+            summary = write_coco(found, out)
         else:
-            exported = write_crops(library, found, out, background, picture)
-    _tell(exported, out, as_json=as_json)
-    return EXIT_SKIPPED if exported.skipped else 0
+            summary = write_crops(library, found, out, background, picture)
+    _print_summary(summary, out, as_json=as_json)
+    return EXIT_SKIPPED if summary.skipped else 0
 
 
-def _found(library: Library, given: dict[str, Any]) -> Iterator[Found]:
-    """Return what is to be exported; a search is done at once, the rest on the way."""
+def _found(library: Library, given: dict[str, Any]) -> Iterator[PhotoSegments]:
+    """Find the segments to export: a search runs at once, filters are applied lazily."""
     from api.services.export import iter_filtered, iter_hits
 
     try:
@@ -118,11 +120,11 @@ def _found(library: Library, given: dict[str, Any]) -> Iterator[Found]:
     return iter_hits(library, search_through_owner(library, request).hits)
 
 
-def _tell(exported: Exported, out: Path, *, as_json: bool) -> None:
-    for reason in exported.skipped:
+def _print_summary(summary: ExportSummary, out: Path, *, as_json: bool) -> None:
+    for reason in summary.skipped:
         click.echo(f"skipped {reason}", err=True)
     if as_json:
-        said = {"photos": exported.photos, "segments": exported.segments, "out": str(out)}
-        click.echo(json.dumps({**said, "skipped": exported.skipped}, indent=2))
+        counts = {"photos": summary.photos, "segments": summary.segments}
+        echo_json({**counts, "out": str(out), "skipped": summary.skipped})
     else:
-        click.echo(f"{exported.segments} segments of {exported.photos} photos written to {out}")
+        click.echo(f"{summary.segments} segments of {summary.photos} photos written to {out}")

@@ -1,14 +1,15 @@
-"""The command that makes a library's vectors anew, by another encoder or crop recipe: reembed."""
+"""The command that changes the encoder or crop recipe of a library: reembed."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from api.cli.command import StrictCommand, refuse_unused
+from api.cli.exits import EXIT_FAILED, EXIT_SKIPPED
 from api.cli.options import names_of_group, settings_options
+from api.cli.output import echo_first, echo_json
 from api.settings import Settings
 from search.errors import UsageError
 
@@ -16,19 +17,17 @@ if TYPE_CHECKING:
     from api.library.library import Library
     from api.services.maintenance.vectors import MadeVectors
 
-EXIT_FAILED = 1
-EXIT_SKIPPED = 3
-SHOWN = 20  # photos left out; --json has all
-# What may differ from the library's: masks stay, so that a segmenter that is named is not used.
-OTHERS = ("encoder", "crop_recipe", "segmenter")
+MAX_SHOWN = 20  # photos without the new vectors; --json has all
+# Settings that may differ from the manifest; masks stay, so the segmenter is not used.
+MAY_DIFFER = ("encoder", "crop_recipe", "segmenter")
 
 
 @click.command(cls=StrictCommand)
-@click.option("--partial", is_flag=True, help="Use the new vectors although photos lack them.")
-@click.option("--use", "name", help="Use vectors that were made before; --list names them.")
-@click.option("--rollback", is_flag=True, help="Use the vectors that were in use before.")
-@click.option("--drop", help="Delete vectors that are not in use, by name.")
-@click.option("--list", "listed", is_flag=True, help="List the vectors that the library keeps.")
+@click.option("--partial", is_flag=True, help="Use the new vectors even if photos lack them.")
+@click.option("--use", "name", help="Use an existing vector set, by name (see --list).")
+@click.option("--rollback", is_flag=True, help="Use the previous vector set.")
+@click.option("--drop", help="Delete a vector set that is not in use, by name.")
+@click.option("--list", "listed", is_flag=True, help="List the vector sets of the library.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @settings_options("library", "models", "ingest", "server")
 def reembed(
@@ -40,33 +39,32 @@ def reembed(
     listed: bool,
     as_json: bool,
 ) -> int:
-    """Make vectors by another encoder or crop recipe, from the stored masks and the photos' files.
+    """Compute vectors with another encoder or crop recipe, from the stored masks and the photos.
 
     \b
     segsearch reembed --encoder google/siglip2-base-patch16-224
     segsearch reembed --models starter --crop-recipe tight
     segsearch reembed --rollback
 
-    Searches go on with the vectors in use until the photos have the new ones; then those are used.
-    A single photo that can't be reached (or one in a hundred) does not hold them back.
-    The old ones are kept, to go back to, until --drop deletes them. Stop it at any moment: the next
-    run goes on. Exit code 3: photos were left out; if they were many, the vectors in use are still
-    the old ones, unless --partial is given.
-    """  # noqa: D301  (click wants the backspace itself before lines that are not to be joined)
-    from api.cli.bar import bar
+    Searches use the old vectors until the new ones are complete; a single unavailable photo (or one
+    in a hundred) may lack them. The old vectors are kept for --rollback until --drop deletes them.
+    You can stop it at any time: the next run resumes. Exit code 3: photos were left out; if they
+    are many, the old vectors stay in use, unless --partial is given.
+    """  # noqa: D301  (click needs the backspace character)
+    from api.cli.bar import progress_bar
     from api.library.library import Library
     from api.services.maintenance.vectors import drop_vectors, make_vectors
 
     if sum(map(bool, (name, rollback, drop, listed))) > 1:
         raise UsageError("--use, --rollback, --drop and --list exclude each other")
     if name or rollback or drop or listed:
-        makes = ("models", *OTHERS, "device", "precision", *names_of_group("ingest"))
+        makes = ("models", *MAY_DIFFER, "device", "precision", *names_of_group("ingest"))
         refuse_unused(makes, "no vectors are made with --use, --rollback, --drop and --list")
     if drop or listed:
         refuse_unused(["partial"], "vectors are used with --use and --rollback")
     if name or rollback or drop:
-        refuse_unused(["as_json"], "what is done is said in one line")
-    with Library(settings, command="reembed", differing=OTHERS) as library:
+        refuse_unused(["as_json"], "these print a single line")
+    with Library(settings, command="reembed", differing=MAY_DIFFER) as library:
         if listed:
             return _list(library, as_json=as_json)
         with library.only_writer():
@@ -75,12 +73,12 @@ def reembed(
                 return 0
             if name or rollback:
                 return _use(library, name, partial=partial)
-            made = make_vectors(library, bar("reembed"), partial=partial)
+            made = make_vectors(library, progress_bar("reembed"), partial=partial)
     if as_json:
-        said = made.model_dump(include={"vectors", "in_use", "complete"})
-        click.echo(json.dumps({**said, **made.run.model_dump()}, indent=2))
+        state = made.model_dump(include={"vectors", "in_use", "complete"})
+        echo_json({**state, **made.run.model_dump()})
     else:
-        _tell(made)
+        _print_summary(made)
     if made.run.interrupted:
         return EXIT_FAILED
     return 0 if made.complete else EXIT_SKIPPED
@@ -99,37 +97,34 @@ def _use(library: Library, name: str | None, *, partial: bool) -> int:
 def _list(library: Library, *, as_json: bool) -> int:
     from api.services.maintenance.vectors import vectors_of
 
-    kept = vectors_of(library)
+    sets = vectors_of(library)
     used = library.manifest.vector_name if library.manifest else None
-    known = [
+    listed = [
         {"vectors": name, "in_use": name == used, **made.model_dump()}
-        for name, made in kept.items()
+        for name, made in sets.items()
     ]
     if as_json:
-        click.echo(json.dumps(known, indent=2))
+        echo_json(listed)
         return 0
-    for name, made in kept.items():
+    for name, made in sets.items():
         note = "  in use" if name == used else ""
         click.echo(f"{name}  {made.encoder.name}, crops: {made.crop_recipe}{note}")
     return 0
 
 
-def _tell(made: MadeVectors) -> None:
+def _print_summary(made: MadeVectors) -> None:
     done, name = made.run, made.vectors
-    for left in done.left_out[:SHOWN]:
-        click.echo(f"left out {left.reason}", err=True)
-    if len(done.left_out) > SHOWN:
-        click.echo(f"and {len(done.left_out) - SHOWN} more: see --json", err=True)
+    echo_first([f"left out {each.reason}" for each in done.left_out], MAX_SHOWN, ": see --json")
     click.echo(
         f"{done.photos} photos ({done.segments} segments) got vectors {name}, "
         f"{len(done.left_out)} left out; {done.seconds:.1f} s"
     )
     if done.interrupted:
-        click.echo("stopped; run the same command again to go on", err=True)
+        click.echo("stopped; run the same command again to resume", err=True)
     elif not made.in_use:
         click.echo(
-            "they are not in use: bring the files back or forget the photos (`segsearch remove`) "
-            "and run it again, or say --partial: searches then leave these photos out",
+            "they are not in use: restore the files or forget the photos (`segsearch remove`) and "
+            "run it again, or use --partial: searches then leave these photos out",
             err=True,
         )
     elif done.left_out:

@@ -1,28 +1,22 @@
-"""The command that searches a library."""
+"""The command that searches a library: search."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from api.cli.command import StrictCommand, refuse_unused
-from api.cli.options import (
-    force_option,
-    settings_options,
-)
-from api.cli.search_flags import filter_options, pictures_of_flags, request_from_flags
+from api.cli.options import force_option, settings_options
+from api.cli.output import echo_json
+from api.cli.search_flags import filter_options, images_of_flags, request_from_flags
 from api.schemas.search import CoverageOut, HitOut, SearchResponse
 from api.services.outputs import check_outputs, write_output
 from api.settings import Settings
 from search.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
-# What --json says of a hit; --masks adds `mask`.
+# The fields of a hit with --json; --masks adds `mask`.
 HIT_KEYS = (
     *("segment_id", "photo_id", "path", "score"),
     *("bbox_xywh", "area_px", "predicted_iou", "stability_score"),
@@ -32,39 +26,52 @@ SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 @click.command(cls=StrictCommand)
 @click.argument("text", required=False)
-@click.option("--and", "also", multiple=True, metavar="TEXT", help="More words it should match.")
-@click.option("--not", "unlike", multiple=True, metavar="TEXT", help="Words it should not match.")
-@click.option("--segment", "segments", multiple=True, metavar="ID", help="Like this segment.")
-@click.option("--not-segment", "not_segments", multiple=True, metavar="ID", help="Unlike it.")
-@click.option("--photo", "photos", multiple=True, metavar="ID", help="Like this whole photo.")
+@click.option("--and", "also", multiple=True, metavar="TEXT", help="More text to match.")
+@click.option("--not", "unlike", multiple=True, metavar="TEXT", help="Text not to match.")
+@click.option("--segment", "segments", multiple=True, metavar="ID", help="Similar to this segment.")
 @click.option(
-    "--image", type=click.Path(), metavar="FILE", help="Like this picture, or what is meant in it:"
+    "--not-segment",
+    "not_segments",
+    multiple=True,
+    metavar="ID",
+    help="Not similar to this segment.",
+)
+@click.option("--photo", "photos", multiple=True, metavar="ID", help="Similar to this whole photo.")
+@click.option(
+    "--image", type=click.Path(), metavar="FILE", help="Similar to this image, or to its segment:"
 )
 @click.option(
-    "--point", "points", multiple=True, metavar="X,Y[,0]", help="a point in --image (0: not this)"
+    "--point",
+    "points",
+    multiple=True,
+    metavar="X,Y[,0]",
+    help="at this point in --image (0: outside).",
 )
-@click.option("--box", metavar="X,Y,W,H", help="a box in --image.")
-@click.option("--not-image", type=click.Path(), metavar="FILE", help="Unlike this picture.")
+@click.option("--box", metavar="X,Y,W,H", help="in this box of --image.")
+@click.option("--not-image", type=click.Path(), metavar="FILE", help="Not similar to this image.")
 @filter_options
-@click.option("--limit", type=int, default=20, show_default=True, help="How many.")
-@click.option("--cursor", help="Go on where the last page ended.")
+@click.option("--limit", type=int, default=20, show_default=True, help="Maximum number of hits.")
+@click.option("--cursor", help="Continue after the previous page.")
 @click.option(
-    "--min-score", type=float, help="Lowest score (cosine; words score lower than pictures)."
+    "--min-score", type=float, help="Minimum score (cosine; text scores lower than images)."
 )
 @click.option(
     "--diversity",
     type=float,
     default=0.0,
-    help="0: the most similar; to 1: more unlike each other.",
+    help="0: most similar hits; towards 1: more diverse hits.",
 )
 @click.option(
-    "--distinct", is_flag=True, help="No segment that overlaps a better one of the same photo."
+    "--distinct", is_flag=True, help="Omit segments that overlap a better one of the same photo."
 )
 @click.option("--group", is_flag=True, help="Group hits by photo.")
-@click.option("--masks", is_flag=True, help="With --json: the masks too, as COCO RLE.")
+@click.option("--masks", is_flag=True, help="With --json: add masks, as COCO RLE.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option(
-    "--sheet", type=click.Path(path_type=Path), metavar="OUT.png", help="Draw the hits on a sheet."
+    "--sheet",
+    type=click.Path(path_type=Path),
+    metavar="OUT.png",
+    help="Draw a contact sheet of the hits.",
 )
 @force_option
 @settings_options("library", "models", "server")
@@ -75,7 +82,7 @@ def search(
     force: bool,
     **given: Any,  # noqa: ANN401
 ) -> None:
-    """Find segments: by words, by a segment, by a picture, by any mix.
+    """Find segments by text, segments, images, or any combination.
 
     \b
     segsearch search "red mug"
@@ -83,8 +90,8 @@ def search(
     segsearch search --image mug.jpg --box 40,60,200,180
     segsearch search "striped*0.5" --segment ID
 
-    Any example may end in *WEIGHT.
-    """  # noqa: D301  (click wants the backspace itself before lines that are not to be joined)
+    Any example may end with *WEIGHT.
+    """  # noqa: D301  (click needs the backspace character)
     from api.library.library import Library
     from api.services.search import search_through_owner
 
@@ -95,7 +102,7 @@ def search(
             [sheet],
             SHEET_SUFFIXES,
             library=settings.library,
-            inputs=pictures_of_flags(given),
+            inputs=images_of_flags(given),
             force=force,
         )
     elif force:
@@ -108,49 +115,49 @@ def search(
 
             write_output(sheet, [sheet_bytes(library, response, sheet.suffix)])
     if as_json:
-        click.echo(json.dumps(document_from_response(response), indent=2))
+        echo_json(document_from_response(response))
     else:
         _print_hits(response)
 
 
 def document_from_response(response: SearchResponse) -> dict[str, Any]:
-    """Return what --json prints: hits, with --group groups instead, and the next page's cursor.
+    """The document of --json: hits, or groups with --group, and the next page's cursor.
 
-    While not all photos are cut: also those that were found uncut, and how many there are.
+    Until all photos are segmented, also the whole photos found and the coverage.
     """
-    partly = {}
+    partial = {}
     if response.coverage is not None:
-        partly = response.model_dump(mode="json", include={"uncut", "coverage"})
+        partial = response.model_dump(mode="json", include={"uncut", "coverage"})
     if response.groups is None:
-        hits = [_shown_hit(hit) for hit in response.hits]
-        return {"hits": hits, "cursor": response.cursor, **partly}
+        hits = [_hit_fields(hit) for hit in response.hits]
+        return {"hits": hits, "cursor": response.cursor, **partial}
     groups = [
         {
             "photo_id": group.photo_id,
             "path": group.path,
-            "hits": [_shown_hit(h) for h in group.hits],
+            "hits": [_hit_fields(h) for h in group.hits],
         }
         for group in response.groups
     ]
-    return {"hits": [], "groups": groups, "cursor": response.cursor, **partly}
+    return {"hits": [], "groups": groups, "cursor": response.cursor, **partial}
 
 
-def _shown_hit(hit: HitOut) -> dict[str, Any]:
+def _hit_fields(hit: HitOut) -> dict[str, Any]:
     keys = HIT_KEYS if hit.mask is None else (*HIT_KEYS, "mask")
-    said = hit.model_dump(mode="json")
-    return {key: said[key] for key in keys}
+    fields = hit.model_dump(mode="json")
+    return {key: fields[key] for key in keys}
 
 
 def _print_hits(response: SearchResponse) -> None:
     if response.groups is not None:
         for group in response.groups:
-            click.echo(f"{_shown(group.path)}  photo {group.photo_id}")
+            click.echo(f"{_path_text(group.path)}  photo {group.photo_id}")
             for hit in group.hits:
                 click.echo(f"  {_line(hit, with_path=False)}")
     for hit in response.hits:
         click.echo(_line(hit, with_path=True))
     for photo in response.uncut:
-        click.echo(f"{photo.score:.3f}  {_shown(photo.path)}  photo {photo.photo_id}")
+        click.echo(f"{photo.score:.3f}  {_path_text(photo.path)}  photo {photo.photo_id}")
     if not (response.hits or response.groups or response.uncut):
         click.echo("nothing found", err=True)
     if response.coverage is not None:
@@ -160,16 +167,17 @@ def _print_hits(response: SearchResponse) -> None:
 
 
 def _coverage_line(coverage: CoverageOut) -> str:
-    """Say that not everything was searched, and what was."""
-    said = (
+    """How much of the library was searched."""
+    line = (
         f"not all is searched yet: {coverage.photos_segmented} of {coverage.photos} photos are "
-        "cut into segments, the others are found as whole photos"
+        "segmented, the others are found as whole photos"
     )
-    waiting = f"; {coverage.files_waiting} files are still to be looked at"
-    return said + (waiting if coverage.files_waiting else "")
+    return line + (
+        f"; {coverage.files_waiting} files are not read yet" if coverage.files_waiting else ""
+    )
 
 
-def _shown(path: str | None) -> str:
+def _path_text(path: str | None) -> str:
     from ingest.imaging.decode import shown_path
 
     return shown_path(path) if path else "(no file in reach)"
@@ -177,5 +185,5 @@ def _shown(path: str | None) -> str:
 
 def _line(hit: HitOut, *, with_path: bool) -> str:
     box = ",".join(f"{edge:g}" for edge in hit.bbox_xywh)
-    path = f"  {_shown(hit.path)}" if with_path else ""
+    path = f"  {_path_text(hit.path)}" if with_path else ""
     return f"{hit.score:.3f}{path}  {box}  {hit.segment_id}"

@@ -1,8 +1,7 @@
-"""The command that cuts one photo: every mask of it, or what a prompt asks for."""
+"""The command that segments one photo, as a whole or by a prompt: segment."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain
@@ -13,6 +12,7 @@ import click
 
 from api.cli.command import StrictCommand, refuse_unused
 from api.cli.options import force_option, names_of_group, settings_options
+from api.cli.output import echo_json
 from api.schemas.parsing import box_from_text, point_from_text
 from api.schemas.prompts import PromptIn
 from api.services.outputs import check_outputs, numbered, write_outputs
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ingest.segmentation.types import SegmentedMask
     from search.records import Mask, RgbImage
 
-INSIDE_LEVEL = 128  # of a mask picture's grey: as light as this, or lighter, is inside
+INSIDE_LEVEL = 128  # gray level of a mask image from which a pixel is inside
 
 
 @click.command(cls=StrictCommand)
@@ -33,9 +33,9 @@ INSIDE_LEVEL = 128  # of a mask picture's grey: as light as this, or lighter, is
     "points",
     multiple=True,
     metavar="X,Y[,0]",
-    help="A point inside (0: outside) what is meant.",
+    help="A point inside the segment (0: outside).",
 )
-@click.option("--box", metavar="X,Y,W,H", help="A box around what is meant.")
+@click.option("--box", metavar="X,Y,W,H", help="A box around the segment.")
 @click.option(
     "--mask",
     type=click.Path(path_type=Path),
@@ -46,7 +46,7 @@ INSIDE_LEVEL = 128  # of a mask picture's grey: as light as this, or lighter, is
     "--candidates",
     type=click.Choice(["1", "3"]),
     default="3",
-    help="Masks for a prompt.",
+    help="Number of masks for a prompt.",
     show_default=True,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the masks as one JSON document.")
@@ -60,7 +60,7 @@ INSIDE_LEVEL = 128  # of a mask picture's grey: as light as this, or lighter, is
     "--cutout",
     type=click.Path(path_type=Path),
     metavar="OUT.png",
-    help="Cut out, transparent around: a prompt's best mask, or all masks, numbered.",
+    help="Write cutouts, transparent outside: a prompt's best mask, or all masks, numbered.",
 )
 @force_option
 @settings_options("library", "models", "masks")
@@ -76,7 +76,7 @@ def segment(
     cutout: Path | None,
     force: bool,
 ) -> None:
-    """Show the masks of one PHOTO: all of them, or those that points, a box or a mask ask for.
+    """Print the masks of one PHOTO: all of them, or the candidates for points, a box or a mask.
 
     The photo need not be in a library; if --library is one, its models are used.
     """
@@ -84,9 +84,13 @@ def segment(
     from api.services.segment import segment_without_library
     from ingest.imaging.decode import path_text
 
-    refuse_unused(("encoder", "crop_recipe", "qdrant"), "one photo is cut, and nothing is searched")
+    refuse_unused(
+        ("encoder", "crop_recipe", "qdrant"), "one photo is segmented, and nothing is searched"
+    )
     if points or box or mask:
-        refuse_unused(names_of_group("masks"), "with a point, a box or a mask there is no grid")
+        refuse_unused(
+            names_of_group("masks"), "a point, a box or a mask replaces the grid of points"
+        )
     else:
         refuse_unused(["candidates"], "it goes with a point, a box or a mask")
     check_files = partial(
@@ -110,41 +114,41 @@ def segment(
     shown = found if prompt.is_empty else found[:1]
     cutouts = numbered(cutout, len(shown)) if cutout else []
     overlays = [overlay] if overlay else []
-    check_files([*overlays, *cutouts])  # by now it is known how many they are
+    check_files([*overlays, *cutouts])  # their number is known only now
     drawn = chain((_overlay(rgb, found) for _ in overlays), _iter_cutouts(rgb, shown))
-    write_outputs(zip([*overlays, *cutouts], drawn, strict=False))  # cutouts are asked for or not
+    write_outputs(zip([*overlays, *cutouts], drawn, strict=False))  # cutouts are optional
     if cutout and not shown:
         click.echo(f"no mask was found: {cutout} is not written", err=True)
     if as_json:
         size_wh = [rgb.shape[1], rgb.shape[0]]
-        masks = [sam_fields(cut) for cut in found]
+        masks = [sam_fields(mask) for mask in found]
         document = {"path": path_text(photo), "size_wh": size_wh, "masks": masks}
-        click.echo(json.dumps(document, indent=2))
+        echo_json(document)
     else:
         _print_masks(found)
 
 
-def sam_fields(cut: SegmentedMask) -> dict[str, Any]:
-    """Return a mask under SAM's field names; boxes say their format."""
+def sam_fields(mask: SegmentedMask) -> dict[str, Any]:
+    """A mask with SAM's field names; names of boxes include the format."""
     from search.masks.rle import coco_rle_from_mask
 
     return {
-        "segmentation": coco_rle_from_mask(cut.mask),
-        "area": cut.area_px,
-        "bbox_xywh": list(cut.bbox_xywh),
-        "predicted_iou": cut.predicted_iou,
-        "point_coords": [list(cut.point_xy)] if cut.point_xy else [],
-        "stability_score": cut.stability_score,
-        "crop_box_xywh": list(cut.crop_box_xywh),
+        "segmentation": coco_rle_from_mask(mask.mask),
+        "area": mask.area_px,
+        "bbox_xywh": list(mask.bbox_xywh),
+        "predicted_iou": mask.predicted_iou,
+        "point_coords": [list(mask.point_xy)] if mask.point_xy else [],
+        "stability_score": mask.stability_score,
+        "crop_box_xywh": list(mask.crop_box_xywh),
     }
 
 
 def _pixels(path: Path, settings: Settings) -> RgbImage:
-    """Return the upright pixels of a file that was named.
+    """The upright pixels of a file.
 
     Raises:
         UsageError: there is no such file.
-        PhotoError: it is no picture, or too large.
+        PhotoError: it is not an image, or too large.
     """
     from ingest.imaging.decode import decode_photo, shown_path
 
@@ -160,28 +164,28 @@ def _mask_from_file(path: Path, settings: Settings) -> Mask:
 
 
 def _overlay(rgb: RgbImage, found: list[SegmentedMask]) -> bytes:
-    """Return the masks drawn on the photo, as a PNG file."""
-    from api.render import draw as pictures
+    """The photo with the masks drawn on it, as PNG."""
+    from api.render import draw
     from search.masks.rle import array_from_mask
 
-    shown = pictures.overlay(rgb, [array_from_mask(cut.mask) for cut in found])
-    return pictures.png_bytes(shown)
+    shown = draw.overlay(rgb, [array_from_mask(mask.mask) for mask in found])
+    return draw.png_bytes(shown)
 
 
 def _iter_cutouts(rgb: RgbImage, found: list[SegmentedMask]) -> Iterator[bytes]:
-    """Yield what each mask cuts out of the photo, as a PNG file."""
-    from api.render import draw as pictures
+    """Yield the cutout of each mask, as PNG."""
+    from api.render import draw
     from search.masks.rle import array_from_mask
 
-    for cut in found:
-        yield pictures.png_bytes(pictures.cutout(rgb, array_from_mask(cut.mask)))
+    for mask in found:
+        yield draw.png_bytes(draw.cutout(rgb, array_from_mask(mask.mask)))
 
 
 def _print_masks(found: list[SegmentedMask]) -> None:
-    for cut in found:
-        box = ",".join(f"{edge:g}" for edge in cut.bbox_xywh)
+    for mask in found:
+        box = ",".join(f"{edge:g}" for edge in mask.bbox_xywh)
         click.echo(
-            f"predicted_iou {cut.predicted_iou:.3f}  stability {cut.stability_score:.3f}  "
-            f"area {cut.area_px}  box {box}"
+            f"predicted_iou {mask.predicted_iou:.3f}  stability {mask.stability_score:.3f}  "
+            f"area {mask.area_px}  box {box}"
         )
     click.echo(f"{len(found)} masks" if len(found) != 1 else "1 mask", err=True)

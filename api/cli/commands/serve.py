@@ -7,7 +7,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,32 +15,29 @@ from api.cli.options import settings_options
 from api.settings import Settings
 from search.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
 
 @click.command(cls=StrictCommand)
-@click.option("--watch", is_flag=True, help="Ingest what changes in the library's folders, too.")
+@click.option("--watch", is_flag=True, help="Also watch the library's folders and ingest changes.")
 @settings_options("library", "models", "serve", "server")
 def serve(settings: Settings, watch: bool) -> None:
-    """Serve the HTTP API of a library on this machine.
+    """Serve the web page and HTTP API of a library.
 
-    While it runs, the other commands go through it and work the same.
+    Meanwhile, other commands use the library through the server.
     """
     from api.http.app import create_app
     from api.http.auth.keys import keyring_from_settings
     from api.http.logs import configure_logging
-    from api.http.server import Server, leave_at_once
+    from api.http.server import Server, exit_immediately
     from api.library.library import Library
     from api.library.models import torch_device
     from api.services.watch import watcher
 
     if settings.device not in ("auto", "cpu"):
-        torch_device(settings.device)  # refused at once, not when the models are loaded
+        torch_device(settings.device)  # fails now, not when the models are loaded
     keyring = keyring_from_settings(settings)
     beyond_loopback = settings.trust_network or bool(keyring)
     with (
-        closing_when_asked(),
+        exiting_on_signals(),
         listen(settings.host, settings.port, beyond_loopback=beyond_loopback) as listening,
         Library(settings, command="serve") as library,
     ):
@@ -51,20 +47,20 @@ def serve(settings: Settings, watch: bool) -> None:
         if ownership is not None:
             ownership.announce(address)
         bound = bound_address(listening)
-        asks = f"asks for a key: {keyring}" if keyring else "asks for no key"
-        click.echo(f"serving {library.folder} at {bound} (stop with Ctrl-C; {asks})", err=True)
+        keys = f"asks for a key: {keyring}" if keyring else "asks for no key"
+        click.echo(f"serving {library.folder} at {bound} (stop with Ctrl-C; {keys})", err=True)
         configure_logging(settings)
         watching = watcher(library) if watch else nullcontext(lambda: None)
         with watching as stop_watching:
             code = Server(app, settings, stop_watching).run_until_stopped(listening)
-    leave_at_once(code)
+    exit_immediately(code)
 
 
 @contextmanager
-def closing_when_asked() -> Iterator[None]:
-    """Leave without a word at Ctrl-C or SIGTERM, by an exception, so that what is open gets closed.
+def exiting_on_signals() -> Iterator[None]:
+    """Raise SystemExit on Ctrl-C and SIGTERM, so that open resources get closed.
 
-    While uvicorn serves, it handles both itself.
+    While uvicorn runs, it handles these signals itself.
     """
 
     def leave(*_: object) -> None:
@@ -79,10 +75,10 @@ def closing_when_asked() -> Iterator[None]:
 
 
 def listen(host: str, port: int, *, beyond_loopback: bool = False) -> socket.socket:
-    """Return a socket that listens on a loopback address, or on any if that is allowed.
+    """Open a socket that listens on a loopback address, or on any address if allowed.
 
     Raises:
-        UsageError: another address (that would need keys), or it or the port can't be had.
+        UsageError: the address is not loopback and that is not allowed, or the port can't be used.
     """
     if not (beyond_loopback or is_loopback(host)):
         from api.http.auth.keys import HOW_TO_MAKE_ONE
@@ -105,29 +101,39 @@ def listen(host: str, port: int, *, beyond_loopback: bool = False) -> socket.soc
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host name means this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    """Whether a host name is a loopback address."""
+    address = _ip_address(host)
+    return address.is_loopback if address else host == "localhost"
 
 
 def address_of(listening: socket.socket) -> str:
-    """Return the URL of a listening socket, as this machine reaches it."""
+    """The URL of a listening socket on this machine."""
     return url_of(*listening.getsockname()[:2])
 
 
 def bound_address(listening: socket.socket) -> str:
-    """Return the URL of a listening socket; where it listens everywhere, in words."""
+    """The URL of a listening socket, with a note if it listens on all addresses."""
     host, port = listening.getsockname()[:2]
-    here = url_of(host, port)
-    everywhere = ipaddress.ip_address(host).is_unspecified
-    return (
-        f"all addresses of this machine ({host}), port {port}; here {here}" if everywhere else here
-    )
+    local = url_of(host, port)
+    if not _is_wildcard(host):
+        return local
+    return f"all addresses of this machine ({host}), port {port}; here {local}"
 
 
 def url_of(host: str, port: int) -> str:
-    """Return the URL at which this machine reaches what listens there."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    """The URL at which this machine reaches a listening address."""
+    if _is_wildcard(host):
+        host = "::1" if ":" in host else "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_wildcard(host: str) -> bool:
+    address = _ip_address(host)
+    return address is not None and address.is_unspecified
+
+
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:  # a host name
+        return None

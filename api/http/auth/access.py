@@ -1,6 +1,6 @@
-"""Which access a request needs: the one place that says so, for every route.
+"""Which access each route needs.
 
-What is not named here is safe: reading takes a key that reads, anything else a key that may change.
+Routes not listed here are protected: GET needs read access, any other method full access.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from api.http.problems import MEDIA_TYPE
 
 SESSION_PATH = "/v1/session"
 COOKIE = "segsearch_session"
-# The page and its files say nothing of a library. Whether the server is well, its keeper asks.
-OPEN = re.compile(r"/|/search|/(?:photo|picture)/[^/]+|/web/.+|/health|/ready")
-LOOKING = frozenset(("GET", "HEAD"))
-# These send a question in their body; nothing is kept of it.
-ASKING = frozenset(
+# The web page holds nothing of the library; monitoring asks for health without a key.
+PUBLIC_PATHS = re.compile(r"/|/search|/(?:photo|picture)/[^/]+|/web/.+|/health|/ready")
+SAFE_METHODS = frozenset(("GET", "HEAD"))
+# These only read; the query is in the body.
+READ_ONLY_POSTS = frozenset(
     (
         "/v1/search",
         "/v1/search/batch",
@@ -29,12 +29,12 @@ ASKING = frozenset(
 
 
 def needed_access(method: str, path: str) -> Access | None:
-    """Return what a key must allow for this request; None if it takes none."""
-    if method in LOOKING:
-        return None if OPEN.fullmatch(path) else Access.READ
+    """The access that a request needs; None if it needs no key."""
+    if method in SAFE_METHODS:
+        return None if PUBLIC_PATHS.fullmatch(path) else Access.READ
     if path == SESSION_PATH:
         return None
-    return Access.READ if method == "POST" and path in ASKING else Access.FULL
+    return Access.READ if method == "POST" and path in READ_ONLY_POSTS else Access.FULL
 
 
 SCHEMES = {
@@ -43,14 +43,14 @@ SCHEMES = {
 }
 _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _REFUSALS = {
-    "401": {"description": "A key is needed, or it is a wrong one.", "content": _PROBLEM},
-    "403": {"description": "The key allows to look only.", "content": _PROBLEM},
-    "429": {"description": "Too many wrong keys came from this address.", "content": _PROBLEM},
+    "401": {"description": "The key is missing or wrong.", "content": _PROBLEM},
+    "403": {"description": "The key is read-only.", "content": _PROBLEM},
+    "429": {"description": "Too many wrong keys from this address.", "content": _PROBLEM},
 }
 
 
 def describe_access(document: dict[str, Any]) -> None:
-    """Say in an OpenAPI document which access each route takes, where the server has keys."""
+    """Add the access that each route needs to an OpenAPI document."""
     document["components"]["securitySchemes"] = SCHEMES
     for path, routes in document["paths"].items():
         for method, route in routes.items():

@@ -1,4 +1,4 @@
-"""Who is let in: keys in a header, sessions of browsers, and how often a wrong key may be tried."""
+"""Authentication by API key or browser session, with a rate limit for wrong keys."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from search.errors import AccessError
 
 SESSION_S = 30 * 24 * 3600
 MAX_SESSIONS = 1_000
-TRIES = 10  # wrong keys from one address, within ...
-TRIES_WITHIN_S = 60.0
+MAX_WRONG_KEYS = 10  # wrong keys from one address within WRONG_KEYS_WINDOW_S
+WRONG_KEYS_WINDOW_S = 60.0
 MAX_ADDRESSES = 1_000
 SCHEME = "bearer "
 KEY_NEEDED = (
-    "this server asks for a key: send it as `Authorization: Bearer KEY`, or sign in on its page"
+    "this server needs a key: send it as `Authorization: Bearer KEY`, or sign in on its web page"
 )
-WRONG_KEY = "there is no such key; whoever runs the server has the right one"
-READ_ONLY = "this key allows to search and to look, not to change anything"
+WRONG_KEY = "wrong key; ask whoever runs the server for one"
+READ_ONLY = "this key is read-only: it can't change anything"
 Clock = Callable[[], float]
 
 
@@ -38,8 +38,8 @@ class Sessions:
     def __init__(self, now: Clock = time.monotonic) -> None:
         self._open: TTLCache[bytes, Access] = TTLCache(MAX_SESSIONS, SESSION_S, timer=now)
 
-    def begin(self, access: Access) -> str:
-        """Return the id of a new session; beyond MAX_SESSIONS the oldest one ends."""
+    def start(self, access: Access) -> str:
+        """Start a session and return its id; beyond MAX_SESSIONS the oldest one ends."""
         session_id = secrets.token_urlsafe(32)
         self._open[digest(session_id)] = access
         return session_id
@@ -58,41 +58,42 @@ class WrongKeys:
 
     def __init__(self, now: Clock = time.monotonic) -> None:
         self._now = now
-        self._tries: TLRUCache[str, tuple[int, float]] = TLRUCache(  # how many, until when
+        self._counts: TLRUCache[str, tuple[int, float]] = TLRUCache(  # how many, until when
             MAX_ADDRESSES, ttu=lambda _address, tries, _now: tries[1], timer=now
         )
 
     def wait_s(self, address: str) -> float:
         """How long an address has to wait; 0 if it may try."""
-        count, until = self._tries.get(address, (0, 0.0))
-        return until - self._now() if count >= TRIES else 0.0
+        count, until = self._counts.get(address, (0, 0.0))
+        return until - self._now() if count >= MAX_WRONG_KEYS else 0.0
 
     def add(self, address: str) -> None:
         """Count a wrong key."""
-        count, until = self._tries.get(address, (0, self._now() + TRIES_WITHIN_S))
-        self._tries[address] = (count + 1, until)
+        count, until = self._counts.get(address, (0, self._now() + WRONG_KEYS_WINDOW_S))
+        self._counts[address] = (count + 1, until)
 
 
-class Door:
-    """Knows who may come in; used on the event loop only."""
+class Authenticator:
+    """Checks keys and sessions; used on the event loop only."""
 
     def __init__(self, keyring: Keyring, token: str | None = None) -> None:
-        """Know the keys, and the token that other commands of this user show instead."""
+        """Accept the keys of a keyring, and the token of other commands of this user."""
         self.keyring = keyring
         self._token = digest(token) if token else None
         self.sessions = Sessions()
         self._wrong_keys = WrongKeys()
 
     def try_key(self, key: str, address: str) -> Access | ProblemResponse:
-        """Return what a key allows, or the refusal.
+        """The access of a key, or a 401 or 429 response.
 
-        The token is no guess: an ingest goes on while somebody tries keys from the same address.
+        The token is exempt from the rate limit: an ingest continues while somebody tries keys
+        from the same address.
         """
         if self._token is not None and hmac.compare_digest(digest(key), self._token):
             return Access.FULL
         wait_s = math.ceil(self._wrong_keys.wait_s(address))
         if wait_s:
-            detail = f"too many wrong keys came from {address}: wait {wait_s} s"
+            detail = f"too many wrong keys from {address}: wait {wait_s} s"
             headers = {"Retry-After": str(wait_s)}
             return ProblemResponse(429, detail, AccessError.__name__, headers)
         access = self.keyring.access(key)
@@ -102,7 +103,7 @@ class Door:
         return access
 
     def access_of(self, headers: Headers, address: str) -> Access | ProblemResponse | None:
-        """Return what the sender of these headers may do, or why not; None if it shows nothing."""
+        """The access that these headers give, or the refusal; None without key and session."""
         if not self.keyring:
             return Access.FULL
         key = key_from_headers(headers)
@@ -113,48 +114,48 @@ class Door:
 
 
 def key_from_headers(headers: Headers) -> str | None:
-    """Return the key in an Authorization header; None if there is none."""
+    """The bearer token of an Authorization header; None if there is none."""
     sent = headers.get("authorization", "")
     return sent[len(SCHEME) :].strip() if sent.lower().startswith(SCHEME) else None
 
 
 def session_from_headers(headers: Headers) -> str | None:
-    """Return the session's id in a Cookie header; None if there is none."""
-    # Not the standard library's: one strange cookie of another server here, and it sees none.
+    """The session id in a Cookie header; None if there is none."""
+    # http.cookies drops all cookies if another server on this host set a malformed one.
     return cookie_parser(headers.get("cookie", "")).get(COOKIE)
 
 
 def unauthorized(detail: str) -> ProblemResponse:
-    """Answer one who has no key, or a wrong one."""
+    """A 401 response."""
     headers = {"WWW-Authenticate": "Bearer"}
     return ProblemResponse(401, detail, AccessError.__name__, headers)
 
 
 def address_of_client(scope: Scope) -> str:
-    """Return the address that a request came from."""
+    """The IP address of the client."""
     client: tuple[str, int] | None = scope.get("client")
     return client[0] if client else "an unknown address"
 
 
-class KeysOnly:
-    """Refuses requests that no key allows; what the sender may do stands in the request's state."""
+class AuthenticationMiddleware:
+    """Refuses requests without the needed access, which is kept in `request.state.access`."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
         self.app = app
-        self.door = door
+        self.authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer who may ask; refuse the others, before their body is read."""
-        refused = self._refusal(scope) if scope["type"] == "http" else None
-        await (refused or self.app)(scope, receive, send)
+        """Pass the request on, or refuse it before its body is read."""
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self.app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ProblemResponse | None:
         needed = needed_access(scope["method"], scope["path"])
-        access = self.door.access_of(Headers(scope=scope), address_of_client(scope))
-        known = access if isinstance(access, Access) else None
-        scope.setdefault("state", {})["access"] = known
-        if needed is None or (known is not None and known >= needed):
+        access = self.authenticator.access_of(Headers(scope=scope), address_of_client(scope))
+        granted = access if isinstance(access, Access) else None
+        scope.setdefault("state", {})["access"] = granted
+        if needed is None or (granted is not None and granted >= needed):
             return None
-        if known is not None:
+        if granted is not None:
             return ProblemResponse(403, READ_ONLY, AccessError.__name__)
         return access if isinstance(access, ProblemResponse) else unauthorized(KEY_NEEDED)

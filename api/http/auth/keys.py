@@ -1,4 +1,4 @@
-"""API keys: which there are and what each allows. Only their hashes are kept."""
+"""API keys and their access. Only hashes are kept."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pathlib import Path
 from api.settings import Settings
 from search.errors import UsageError
 
-MIN_KEY_CHARS = 16  # what can be guessed is no key; a UUID has 36, a line of HOW_TO_MAKE_ONE 43
+MIN_KEY_CHARS = 16  # a UUID has 36, a key made by HOW_TO_MAKE_ONE 43
 HOW_TO_MAKE_ONE = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 
 class Access(IntEnum):
-    """What a key allows; more includes less."""
+    """Access levels; a higher one includes the lower one."""
 
-    READ = 1  # to search and to look
-    FULL = 2  # to add and to remove, too
+    READ = 1  # search and view
+    FULL = 2  # also add and remove
 
 
 @dataclass(frozen=True)
 class Keyring:
-    """All keys of a server, as hashes, each with what it allows; an empty one lets everybody in."""
+    """All keys of a server as hashes, each with its access; an empty keyring lets everybody in."""
 
     keys: tuple[tuple[bytes, Access], ...] = ()
 
@@ -34,13 +34,13 @@ class Keyring:
         return bool(self.keys)
 
     def access(self, key: str) -> Access | None:
-        """Return what a key allows, None if there is no such key; it takes as long for any key."""
+        """The access of a key, None if unknown; in constant time."""
         sent = digest(key)
-        found = [access for known, access in self.keys if hmac.compare_digest(known, sent)]
-        return max(found, default=None)
+        matching = [access for known, access in self.keys if hmac.compare_digest(known, sent)]
+        return max(matching, default=None)
 
     def with_key(self, key: str, access: Access) -> Keyring:
-        """Return a keyring with one key more."""
+        """A copy with another key."""
         return Keyring((*self.keys, (digest(key), access)))
 
     def __str__(self) -> str:
@@ -49,21 +49,21 @@ class Keyring:
 
 
 def digest(secret: str) -> bytes:
-    """Return the SHA-256 of a secret: as long for all, and useless to who finds it."""
+    """The SHA-256 of a secret."""
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 
 def keyring_from_settings(settings: Settings) -> Keyring:
-    """Return the keys that the settings and the files that they name hold.
+    """The keys of the settings and of the key files.
 
     Raises:
-        UsageError: a file can't be read or holds no key, a key is too short, or stands for two
-            kinds of access.
+        UsageError: a file can't be read or holds no key, a key is too short, or a key is listed
+            with both kinds of access.
     """
     full = {*_keys("api_keys", settings.api_keys), *_from_file("api_keys_file", settings)}
     read = {*_keys("read_keys", settings.read_keys), *_from_file("read_keys_file", settings)}
     if full & read:
-        raise UsageError("a key stands in api_keys and in read_keys: it can be one of them only")
+        raise UsageError("the same key is in api_keys and in read_keys: choose one")
     keyring = Keyring()
     for access, keys in (Access.FULL, full), (Access.READ, read):
         for key in sorted(keys):
@@ -78,23 +78,23 @@ def _from_file(name: str, settings: Settings) -> Iterable[str]:
     try:
         lines = path.expanduser().read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"{name}: {path} can't be read: {reason}") from error
     return _keys(f"{name} {path}", ",".join(line.split("#")[0] for line in lines))
 
 
 def _keys(where: str, text: str | None) -> list[str]:
-    """Return the keys in a text; what is wrong with one is said without showing it."""
+    """Parse and check keys; error messages never contain a key."""
     if text is None:
         return []
     keys = re.findall(r"[^,\s]+", text)
-    if not keys:  # or what came out empty would open the door
+    if not keys:  # an empty keyring would let everybody in
         raise UsageError(f"{where}: it holds no key. Make one: {HOW_TO_MAKE_ONE}")
     if any(len(key) < MIN_KEY_CHARS for key in keys):
         raise UsageError(
-            f"{where}: a key has less than {MIN_KEY_CHARS} characters and could be guessed. "
+            f"{where}: a key has fewer than {MIN_KEY_CHARS} characters and could be guessed. "
             f"Make a better one: {HOW_TO_MAKE_ONE}"
         )
     if not all(key.isascii() and key.isprintable() for key in keys):
-        raise UsageError(f"{where}: a key may hold ASCII characters only, as headers do")
+        raise UsageError(f"{where}: a key may only hold ASCII characters, as headers do")
     return keys

@@ -1,1 +1,1 @@
-"""What wraps every request: limits, headers, ids, logging."""
+"""ASGI middleware and request checks. Plain ASGI: bodies are streamed, never buffered."""

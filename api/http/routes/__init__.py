@@ -1,1 +1,1 @@
-"""The HTTP routes, by what they are about; each is a few lines over a function of its own."""
+"""The HTTP routes by subject: they validate, call a service, and answer."""

@@ -1,4 +1,4 @@
-"""Segments for other programs."""
+"""Export of segments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from api.http.routes.shared import LibraryHere, problems
+from api.http.routes.shared import LibraryDep, problems
 from api.schemas.search import SearchRequest
 from api.services.browse import ExportQuery
 from api.services.export import iter_coco, iter_filtered, iter_hits
@@ -27,10 +27,10 @@ COCO = {"schema": {"type": "object", "description": "COCO: info, categories, ann
         **problems(422, 503),
     },
 )
-def export(library: LibraryHere, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
-    """Stream segments with their masks as RLE at the photos' full size, and their photos.
+def export(library: LibraryDep, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
+    """Stream segments, with RLE masks at the photos' full size, and their photos.
 
-    A search is done before the answer begins; what a filter lets through is read on the way.
+    A search runs before the response starts; filtered photos are read while streaming.
     """
     where = query.where()
     if query.text is None:

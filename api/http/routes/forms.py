@@ -1,4 +1,4 @@
-"""Pictures sent as multipart forms, with what is meant in them."""
+"""Images and prompts sent as multipart forms."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from search.errors import UsageError
 from search.records import SearchFilter
 
 
-class PictureForm(BaseModel):
-    """A picture, and what is meant in it: as `prompt` (JSON), or as `point` and `box`."""
+class ImageForm(BaseModel):
+    """An image with a prompt: as `prompt` (JSON), or as `point` and `box`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,20 +23,23 @@ class PictureForm(BaseModel):
     prompt: Json[PromptIn] | None = None
     point: Annotated[
         list[str],
-        Field(max_length=MAX_POINTS, description="`x,y`, or `x,y,0` for outside; any number."),
+        Field(
+            max_length=MAX_POINTS,
+            description="`x,y`, or `x,y,0` for a point outside the segment; repeatable.",
+        ),
     ] = []
     box: Annotated[str | None, Field(description="`left,top,width,height`, in pixels.")] = None
 
     @property
     def name(self) -> str:
-        """What messages call the picture."""
-        return self.file.filename or "the picture that was sent"
+        """The file name for messages."""
+        return self.file.filename or "the uploaded image"
 
-    def meant(self) -> PromptIn:
-        """Return the prompt, however it was sent.
+    def parse_prompt(self) -> PromptIn:
+        """The prompt of either form.
 
         Raises:
-            UsageError: it was sent in both ways, or can't be read.
+            UsageError: it was sent in both forms, or is malformed.
         """
         simple = PromptIn(
             points=tuple(point_from_text(text) for text in self.point),
@@ -49,15 +52,15 @@ class PictureForm(BaseModel):
         return self.prompt
 
 
-class SearchForm(PictureForm, SearchOptions):
-    """A picture to search with; the other fields are those of a search, `filter` as JSON."""
+class SearchForm(ImageForm, SearchOptions):
+    """An image to search with; the other fields are those of a search, `filter` as JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     filter: Json[SearchFilter] = SearchFilter()
 
 
-class SegmentForm(PictureForm):
-    """A picture to cut; the prompt says what."""
+class SegmentForm(ImageForm):
+    """An image to segment by a prompt."""
 
     candidates: Annotated[int, Field(ge=1, le=3)] = 3

@@ -1,4 +1,4 @@
-"""Pictures as answers: in the form that is asked for, and only if the client has not got it."""
+"""Image responses: content negotiation and conditional requests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.responses import Response
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 MEDIA_TYPES = {
     "jpeg": "image/jpeg",
@@ -16,83 +18,63 @@ MEDIA_TYPES = {
     "rle": "application/json",
     "polygon": "application/json",
 }
-# Ids derive from content: what they name never changes, and only this user's browser keeps it.
-UNCHANGING = "private, max-age=86400, immutable"
-# What is painted on a photo changes when it is cut anew.
+# Ids derive from content, so what they name never changes; private: only the browser caches it.
+IMMUTABLE = "private, max-age=86400, immutable"
+# An overlay changes when its photo is segmented again.
 REVALIDATED = "private, no-cache"
-Form = TypeVar("Form", bound=str)
-DRAWN_AS = 2  # goes up when the same request is to give another picture than before
+RENDER_VERSION = 2  # increase when the same request must give another image
+Format = TypeVar("Format", bound=str)
 
 
-def picture(
+def image_response(
     request: Request,
-    form: str,
-    what: Sequence[object],
+    image_format: str,
+    key: Sequence[object],
     make: Callable[[], bytes],
-    cache_control: str = UNCHANGING,
+    cache_control: str = IMMUTABLE,
 ) -> Response:
-    """Answer with a picture, or with 304 if the client has it.
+    """Answer with an image, or with 304 if the client has it.
 
     Args:
-        request: names the forms that the client takes, and the picture that it has.
-        form: a key of `MEDIA_TYPES`.
-        what: all that the picture depends on; equal parts give the same picture.
-        make: makes it, if it must be sent.
-        cache_control: how long it may be kept without asking again.
+        request: may name the image that the client has (`If-None-Match`).
+        image_format: a key of `MEDIA_TYPES`.
+        key: everything the image depends on; equal keys mean equal images.
+        make: renders the image, if it must be sent.
+        cache_control: the header of that name.
     """
-    etag = _etag(form, what)
+    etag = _etag(image_format, key)
     headers = {"ETag": etag, "Cache-Control": cache_control}
     if "format" not in request.query_params:
         headers["Vary"] = "Accept"
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return Response(make(), media_type=MEDIA_TYPES[form], headers=headers)
+    return Response(make(), media_type=MEDIA_TYPES[image_format], headers=headers)
 
 
-def _etag(form: str, what: Sequence[object]) -> str:
-    text = repr((DRAWN_AS, form, *what))
+def _etag(image_format: str, key: Sequence[object]) -> str:
+    text = repr((RENDER_VERSION, image_format, *key))
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:24]}"'
 
 
-def form_for(request: Request, asked: Form | None, offered: Sequence[Form]) -> Form:
-    """Return the form to answer in: the one asked for, else what the client likes best.
+def negotiate_format(
+    request: Request, requested: Format | None, offered: Sequence[Format]
+) -> Format:
+    """The requested format, else the best match of the Accept header, else the first offered.
 
-    If it likes none of those offered, the first one.
+    Of equal qualities the more specific range wins: browsers name WebP and get it.
     """
-    if asked is not None:
-        return asked
-    accept = request.headers.get("accept", "*/*")
-    return max(offered, key=lambda form: _liking(accept, MEDIA_TYPES[form]))
+    if requested is not None:
+        return requested
+    by_media_type = {MEDIA_TYPES[each]: each for each in offered}
+    accept = parse_accept_header(request.headers.get("accept"), MIMEAccept)
+    return by_media_type.get(accept.best_match(by_media_type) or "", offered[0])
 
 
-def _liking(accept: str, media_type: str) -> tuple[float, int]:
-    """Return the q of a media type in an Accept header, 0..1, and how narrowly it is named.
-
-    The narrowest of its ranges counts. Of two types that are liked alike, the one that is named
-    goes before the one that is only let through: so browsers ask for WebP.
-    """
-    kind = media_type.partition("/")[0]
-    narrowness = {media_type: 3, f"{kind}/*": 2, "*/*": 1}
-    found = [_range_and_q(part) for part in accept.lower().split(",")]
-    known = [(narrowness[name], q) for name, q in found if name in narrowness]
-    narrowest, q = max(known, default=(0, 0.0))
-    return (q, narrowest) if q else (0.0, 0)
-
-
-def _range_and_q(part: str) -> tuple[str, float]:
-    name, *parameters = (each.strip() for each in part.split(";"))
-    quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
-    try:
-        return name, min(1.0, max(0.0, float(quality)))
-    except ValueError:
-        return name, 0.0
-
-
-def pictures_out(*forms: str) -> dict[int | str, dict[str, Any]]:
-    """Describe pictures in these forms, and 304, for OpenAPI."""
+def image_responses(*formats: str) -> dict[int | str, dict[str, Any]]:
+    """The responses 200, with images in these formats, and 304, for OpenAPI."""
     body = {"schema": {"type": "string", "format": "binary"}}
-    content = {MEDIA_TYPES[form]: body for form in forms}
+    content = {MEDIA_TYPES[each]: body for each in formats}
     return {
-        200: {"description": "The picture.", "content": content},
+        200: {"description": "The image.", "content": content},
         304: {"description": "The client has it already (`If-None-Match`)."},
     }

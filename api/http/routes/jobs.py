@@ -1,4 +1,4 @@
-"""Ingests: begun, followed, stopped."""
+"""Ingest jobs: start, follow, stop."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.http.routes.shared import LibraryHere, QuickJson, problems
+from api.http.routes.shared import JsonRoute, LibraryDep, problems
 from api.schemas.jobs import IngestRequest, JobOut, JobsOut
 from api.services.jobs import Job, Jobs, paths_to_ingest
 from search.records import Id
 
-router = APIRouter(prefix="/v1", tags=["jobs"], route_class=QuickJson)
+router = APIRouter(prefix="/v1", tags=["jobs"], route_class=JsonRoute)
 
 
 async def _jobs(request: Request) -> Jobs:
@@ -22,18 +22,18 @@ async def _jobs(request: Request) -> Jobs:
     return jobs
 
 
-JobsHere = Annotated[Jobs, Depends(_jobs)]
+JobsDep = Annotated[Jobs, Depends(_jobs)]
 
 
-async def _job(jobs: JobsHere, job_id: Id) -> Job:
+async def _job(jobs: JobsDep, job_id: Id) -> Job:
     return jobs.get(job_id)
 
 
-JobHere = Annotated[Job, Depends(_job)]
+JobDep = Annotated[Job, Depends(_job)]
 
 
-def _paths(library: LibraryHere, body: IngestRequest) -> list[Path]:
-    """Look at the disk in a thread; the job itself begins in the event loop."""
+def _paths(library: LibraryDep, body: IngestRequest) -> list[Path]:
+    """Check the paths in a worker thread; the job itself starts in the event loop."""
     return paths_to_ingest(library, body)
 
 
@@ -44,48 +44,48 @@ def _paths(library: LibraryHere, body: IngestRequest) -> list[Path]:
     responses=problems(404, 409, 422),
 )
 async def ingest(
-    jobs: JobsHere,
+    jobs: JobsDep,
     body: IngestRequest,
     paths: Annotated[list[Path], Depends(_paths)],
     response: Response,
 ) -> JobOut:
-    """Begin to look for new, changed, moved and vanished photos; one such job runs at a time."""
+    """Start an ingest of new, changed, moved and deleted photos; only one can run at a time."""
     job = jobs.start(body, paths)
     response.headers["Location"] = f"/v1/jobs/{job.job_id}"
     return job
 
 
-@router.get("/jobs", summary="The job that runs, and those that ended")
-async def jobs(jobs: JobsHere) -> JobsOut:
-    """Return jobs, newest first; what ended long ago, or before the server began, is forgotten."""
+@router.get("/jobs", summary="The running and the finished jobs")
+async def jobs(jobs: JobsDep) -> JobsOut:
+    """Return jobs, newest first; old ones, and those before a restart, are not kept."""
     return JobsOut(jobs=jobs.all())
 
 
 @router.get("/jobs/{job_id}", summary="One job", responses=problems(404, 422))
-async def job(job: JobHere) -> JobOut:
-    """Return how far a job is."""
+async def job(job: JobDep) -> JobOut:
+    """Return the progress of a job."""
     return job.out
 
 
 @router.delete(
     "/jobs/{job_id}", status_code=202, summary="Stop a job", responses=problems(404, 422)
 )
-async def stop(jobs: JobsHere, job: JobHere) -> JobOut:
-    """Ask a job to stop; what it has finished stays. One that ended is returned as it is."""
+async def stop(jobs: JobsDep, job: JobDep) -> JobOut:
+    """Ask a job to stop; finished photos stay. A job that has ended is returned as it is."""
     jobs.cancel(job)
     return job.out
 
 
 @router.get(
     "/jobs/{job_id}/events",
-    summary="How far a job is, as it happens",
+    summary="Progress of a job as an event stream",
     response_class=EventSourceResponse,
     responses=problems(404, 422),
 )
-async def events(jobs: JobsHere, job: JobHere) -> AsyncIterator[ServerSentEvent]:
-    """Send `progress` events: at once, whenever something changes, and a last one at the end.
+async def events(jobs: JobsDep, job: JobDep) -> AsyncIterator[ServerSentEvent]:
+    """Send `progress` events: at once, at each change, and a last one at the end.
 
-    The data of each is the job as JSON. Silence is filled with comments.
+    The data of each is the job as JSON. Comments keep an idle connection open.
     """
-    async for now in jobs.follow(job):
-        yield ServerSentEvent(event="progress", raw_data=now.model_dump_json())
+    async for state in jobs.follow(job):
+        yield ServerSentEvent(event="progress", raw_data=state.model_dump_json())

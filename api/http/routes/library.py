@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, what does it hold?"""
+"""Health, readiness, and the contents of the library."""
 
 from __future__ import annotations
 
@@ -8,50 +8,48 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.http.auth.keys import Access
-from api.http.routes.shared import LibraryHere, QuickJson, problems
+from api.http.routes.shared import JsonRoute, LibraryDep, problems
 from api.schemas.library import HealthOut, LibraryOut, ReadyOut
 from api.schemas.photos import FacetsOut
 from api.services.browse import FacetsQuery, facets_out
 from api.services.status import library_out
 from api.services.warmup import Readiness, without_reasons
 
-router = APIRouter(tags=["library"], route_class=QuickJson)
+router = APIRouter(tags=["library"], route_class=JsonRoute)
 
 
 @router.get("/health", summary="Whether the process is alive")
 async def health() -> HealthOut:
-    """Answer as long as the process can answer at all."""
+    """Answer while the process is alive."""
     return HealthOut()
 
 
 @router.get(
     "/ready",
-    summary="Whether searches would be answered now",
+    summary="Whether the server can answer searches",
     response_model=ReadyOut,
-    responses={503: {"model": ReadyOut, "description": "Not yet: `parts` says what is missing."}},
+    responses={503: {"model": ReadyOut, "description": "Not yet: `parts` tells what is missing."}},
 )
 def ready(request: Request) -> Response:
-    """Look at the index and the models; those that are not loaded begin to load.
+    """Check index and models, and start to load those that are not loaded.
 
-    It takes no key; without one, a reason for failing is not told.
+    Needs no key; without one, reasons for failures are left out.
     """
     readiness: Readiness = request.app.state.readiness
-    found = readiness.now()
-    told = found if request.state.access else without_reasons(found)
-    status = HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE
-    return Response(told.model_dump_json(), status, media_type="application/json")
+    state = readiness.check()
+    shown = state if request.state.access else without_reasons(state)
+    status = HTTPStatus.OK if state.ready else HTTPStatus.SERVICE_UNAVAILABLE
+    return Response(shown.model_dump_json(), status, media_type="application/json")
 
 
-@router.get("/v1/library", summary="What the library holds and what made it")
-def library(request: Request, library: LibraryHere) -> LibraryOut:
-    """Return models, engine, counts, the folders of the photos, and what who asks may do."""
+@router.get("/v1/library", summary="Contents and models of the library")
+def library(request: Request, library: LibraryDep) -> LibraryOut:
+    """Return models, engine, counts, photo folders, and whether this client may make changes."""
     may_change = request.state.access is Access.FULL
     return library_out(library).model_copy(update={"may_change": may_change})
 
 
-@router.get(
-    "/v1/facets", summary="What there is to filter by, with counts", responses=problems(422)
-)
-def facets(library: LibraryHere, query: Annotated[FacetsQuery, Query()]) -> FacetsOut:
-    """Count the photos that a filter lets through by camera, by month and by folder."""
+@router.get("/v1/facets", summary="Values to filter by, with counts", responses=problems(422))
+def facets(library: LibraryDep, query: Annotated[FacetsQuery, Query()]) -> FacetsOut:
+    """Count the photos that match a filter by camera, month and folder."""
     return facets_out(library, query)

@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""The endpoint for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ router = APIRouter(tags=["library"])
 
 
 async def _metrics(request: Request) -> Metrics:
-    found: Metrics = request.app.state.metrics
-    return found
+    metrics: Metrics = request.app.state.metrics
+    return metrics
 
 
-@router.get("/metrics", summary="Counts and times for Prometheus", response_class=PlainTextResponse)
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 def metrics(metrics: Annotated[Metrics, Depends(_metrics)]) -> Response:
-    """Return requests, stages, waiting segmentings, loading times and the library's size."""
+    """Return metrics of requests, their stages, the segmenter queue, load times and the library."""
     return Response(metrics.text(), media_type=CONTENT_TYPE)

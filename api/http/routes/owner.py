@@ -1,4 +1,4 @@
-"""The way in for other commands of this user, while this process has the library open."""
+"""Index calls by other commands of this user while this process has the library open."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from api.http.problems import ProblemResponse
-from api.http.routes.shared import LibraryHere
+from api.http.routes.shared import LibraryDep
 from api.library.index.remote_index import CALL_PATH, call_index
 
 router = APIRouter(prefix=CALL_PATH, include_in_schema=False)
 
 
-async def _body_of_owner(request: Request) -> Any:  # noqa: ANN401  (whatever the wire carries)
-    """Return the body of a call; it is read only after the token was found right.
+async def _authorized_body(request: Request) -> Any:  # noqa: ANN401  (any JSON)
+    """The body of a call, read only after the token was checked.
 
     Raises:
-        HTTPException: nothing is owned here (404), or the token is another one (401).
+        HTTPException: this process does not own the index (404), or the token is wrong (401).
     """
     token: str | None = request.app.state.token
     if token is None:
@@ -29,8 +29,8 @@ async def _body_of_owner(request: Request) -> Any:  # noqa: ANN401  (whatever th
     if not secrets.compare_digest(sent.encode(), token.encode()):
         raise HTTPException(
             401,
-            "the token is not that of the process that has the library open; it may have been "
-            "started anew. Run the command again.",
+            "the token is not that of the process that has the library open, which may have been "
+            "restarted. Run the command again.",
             headers={"WWW-Authenticate": "Bearer"},
         )
     try:
@@ -39,12 +39,12 @@ async def _body_of_owner(request: Request) -> Any:  # noqa: ANN401  (whatever th
         raise HTTPException(400, "it is not JSON") from error
 
 
-Call = Annotated[Any, Depends(_body_of_owner)]
+Call = Annotated[Any, Depends(_authorized_body)]
 
 
 @router.post("/{method}")
-def call(library: LibraryHere, method: str, body: Call) -> Response:
-    """Call a method of the index; a ValueError of its contract travels under its own name."""
+def call(library: LibraryDep, method: str, body: Call) -> Response:
+    """Call a method of the index; its ValueErrors are sent by name."""
     try:
         return JSONResponse(call_index(library.index(), method, body))
     except ValueError as error:

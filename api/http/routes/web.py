@@ -1,4 +1,4 @@
-"""The page: its document at every address that it knows, and its files."""
+"""The web page: its HTML document at every client-side route, and its assets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Always asked for again, and mostly answered with 304: after an upgrade no old script stays.
+# Revalidated each time, mostly with a 304, so that no stale module stays after an upgrade.
 REVALIDATED = "no-cache"
 GET = ["GET", "HEAD"]
 
@@ -38,7 +38,7 @@ CSS_IMPORT = re.compile(r'^@import "([^"]+)";$', re.MULTILINE)
 
 
 class PageFile(NamedTuple):
-    """A file of the page, as it is sent."""
+    """A file of the web page."""
 
     content: bytes
     media_type: str
@@ -50,17 +50,17 @@ class PageFile(NamedTuple):
 @router.api_route("/photo/{_photo_id}", methods=GET)
 @router.api_route("/picture/{_picture_id}", methods=GET)
 async def page(request: Request) -> Response:
-    """Return the document; its script reads the rest of the address."""
-    return _answer(request, DOCUMENT)
+    """Return the document; its script routes by the rest of the URL."""
+    return _response(request, DOCUMENT)
 
 
 @router.api_route("/web/{name:path}", methods=GET)
-async def page_file(request: Request, name: str) -> Response:
-    """Return a script, a style sheet or a picture of the page."""
-    return _answer(request, name)
+async def asset(request: Request, name: str) -> Response:
+    """Return a script, style sheet or image of the page."""
+    return _response(request, name)
 
 
-def _answer(request: Request, name: str) -> Response:
+def _response(request: Request, name: str) -> Response:
     found = page_files().get(name)
     if found is None:
         raise HTTPException(404)

@@ -1,1 +1,1 @@
-"""Use cases that keep a library whole: verify, reembed, push, remove."""
+"""Maintenance of a library: verify, repair, reembed, push, remove, relocate, rebuild."""

@@ -1,4 +1,4 @@
-"""Copying an embedded library to a Qdrant server."""
+"""Copy an embedded library to a Qdrant server."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from search.index.qdrant import open_qdrant_index
 def push_library(
     library: Library, show: Show, *, switch: bool = False, prune: bool = False
 ) -> Pushed:
-    """Copy photos, segments and active vectors to the server that the settings name.
+    """Copy photos, segments and active vectors to the server of the settings.
 
     Args:
-        library: an embedded one, held by its only writer.
+        library: an embedded library, locked for writing.
         show: wraps the photos in a progress bar.
-        switch: let the library use the server, if all is there.
-        prune: delete photos on the server that the library does not know.
+        switch: use the server from now on, if the copy is complete.
+        prune: delete photos on the server that are not in the library.
 
     Raises:
         UsageError: the library is on a server already.
-        OwnedError: another process serves it and would go on with the folder.
+        OwnedError: with `switch`, a process serves the library from its folder.
     """
     if library.manifest is None or library.manifest.qdrant is not None:
         raise UsageError(
-            f"the vectors of {library.folder} are on a server already. Copy them there, by "
+            f"the vectors of {library.folder} are on a server already. Copy them with "
             "Qdrant's own snapshots."
         )
     if switch and (owner := served_owner(library.folder)):
         raise OwnedError(
-            f"the library is served by process {owner.pid}, which would go on with the vectors in "
+            f"the library is served by process {owner.pid}, which would keep using the vectors in "
             "the folder. Push without --switch, or stop it first."
         )
     source, target = library.index(), _target(library)
@@ -46,7 +46,7 @@ def push_library(
 
 
 def _target(library: Library) -> SegmentIndex:
-    """Return the server's index, with the library's active vectors."""
+    """The server's index with the library's active vectors."""
     made = library.manifest
     assert made is not None
     return open_qdrant_index(
@@ -61,13 +61,13 @@ def _target(library: Library) -> SegmentIndex:
 
 
 def _switch(library: Library) -> None:
-    """Make the server the place of the library's vectors; only the active ones are there."""
+    """Use the server from now on; it only has the active vectors."""
     assert library.manifest is not None
     settings = library.settings
-    now = {
+    updates = {
         "qdrant": settings.qdrant,
         "collection_prefix": settings.collection_prefix,
         "others": (),
         "before": None,
     }
-    library.save_manifest(library.manifest.model_copy(update=now))
+    library.save_manifest(library.manifest.model_copy(update=updates))

@@ -1,4 +1,4 @@
-"""The sets of vectors that a library keeps: making, choosing and deleting one."""
+"""The vector sets of a library: create, select and delete them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.records import Record
 
 
 class MadeVectors(Record):
-    """A set of vectors after a run that made it."""
+    """A vector set after the run that made it."""
 
     vectors: str  # its name
     in_use: bool
@@ -21,12 +21,12 @@ class MadeVectors(Record):
 
 
 def make_vectors(library: Library, show: Show, *, partial: bool = False) -> MadeVectors:
-    """Make the vectors that the settings ask for, and use them once all photos have them.
+    """Make the vectors of the settings' encoder and crop recipe; use them once complete.
 
     Args:
-        library: held by its only writer.
+        library: locked for writing.
         show: wraps the photos in a progress bar.
-        partial: use them although photos lack them.
+        partial: use them even if photos lack them.
     """
     library.check_store()
     made = _from_settings(library)
@@ -52,18 +52,18 @@ def make_vectors(library: Library, show: Show, *, partial: bool = False) -> Made
 
 
 def use_vectors(library: Library, name: str | None, *, partial: bool = False) -> MadeWith:
-    """Use vectors that were made before; None: those before the ones in use.
+    """Use an existing vector set; None: the one that was in use before.
 
     Raises:
-        UsageError: there are none of this name, or photos lack them and `partial` is not set.
+        UsageError: there is no such set, or photos lack it and `partial` is not set.
     """
     manifest = _manifest(library)
     made = _named(manifest, name or manifest.before)
     index = library.index().with_vectors(made.vector_name, made.dim)
     if not partial and not may_be_used(index, library.ledger(), after_trying=False):
         raise UsageError(
-            f"not all photos have the vectors {made.vector_name}: some came in later, or a run was "
-            f"stopped. `segsearch reembed --encoder {made.encoder.name} --crop-recipe "
+            f"not all photos have the vectors {made.vector_name}: some were added later, or a run "
+            f"was stopped. `segsearch reembed --encoder {made.encoder.name} --crop-recipe "
             f"{made.crop_recipe}` makes them; with --partial searches leave these photos out."
         )
     _save(library, manifest.with_active(made))
@@ -71,10 +71,10 @@ def use_vectors(library: Library, name: str | None, *, partial: bool = False) ->
 
 
 def drop_vectors(library: Library, name: str) -> str:
-    """Delete vectors that are not in use; return their name.
+    """Delete a vector set that is not in use; return its name.
 
     Raises:
-        UsageError: there are none of this name, or they are in use.
+        UsageError: there is no such set, or it is in use.
     """
     manifest = _manifest(library)
     made = _named(manifest, name)
@@ -85,12 +85,12 @@ def drop_vectors(library: Library, name: str) -> str:
 
 
 def vectors_of(library: Library) -> dict[str, MadeWith]:
-    """Return every set of vectors that the library keeps, by name."""
+    """All vector sets of the library, by name."""
     return _manifest(library).vectors()
 
 
 def _manifest(library: Library) -> Manifest:
-    assert library.manifest is not None  # it is not created here
+    assert library.manifest is not None  # opened without `create`
     return library.manifest
 
 
@@ -110,7 +110,7 @@ def _from_settings(library: Library) -> MadeWith:
 
 def _named(manifest: Manifest, name: str | None) -> MadeWith:
     if name is None:
-        raise UsageError("there are no vectors to go back to: these are the first")
+        raise UsageError("there are no earlier vectors to go back to")
     known = manifest.vectors()
     if name not in known:
         raise UsageError(f"there are no vectors {name!r}; there are: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Verifying a library. An embedded index is read in a child process: damaged files can abort it."""
+"""Verify a library. A child process reads an embedded index: damaged files can crash it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ingest.maintenance.verify import (
 )
 from search.errors import CrashingIndexError, StoreError
 
-# A line of the process: which photo it looks at now, or what it found.
-LOOKING, FOUND = "looking ", "found "
-MOST_CRASHES = 20  # each costs the opening of the index
+# Lines of the child process: the photo that it reads now, or the outcome.
+READING, CHECKED = "reading ", "checked "
+MAX_CRASHES = 20  # after each, the index is opened again
 
 
 def verify_library(
@@ -36,13 +36,13 @@ def verify_library(
     mend: bool = False,
     delete_orphans: bool = False,
 ) -> tuple[Health, Repair | None]:
-    """Check that all of a library is there and whole; repair what can be, if asked.
+    """Check that a library is complete and consistent; repair it if asked.
 
     Args:
-        library: held by its only writer.
+        library: locked for writing.
         show: wraps the checks in a progress bar.
-        mend: repair.
-        delete_orphans: delete what the ledger does not know, however much it is.
+        mend: repair what can be repaired.
+        delete_orphans: delete photos that are not in the ledger, even if they are many.
     """
     ledger = library.ledger()
     in_process = library.settings.qdrant is None and served_owner(library.folder) is None
@@ -57,54 +57,60 @@ def verify_library(
 
 
 def print_checks(library: Library, after: str) -> None:
-    """Print the checks of all photos after an id, as `checks_in_process` reads them."""
+    """Print the checks of all photos after an id, in the format of `checks_in_process`."""
     index, ledger = library.index(), library.ledger()
     ids = (row.photo.photo_id for row in ledger.iter_photos())
     checks = check_photos(ledger, index, after=after)
     for photo_id in ids:
         if photo_id > after:
-            click.echo(f"{LOOKING}{photo_id}")
-            sys.stdout.flush()  # before it may end the process
-            click.echo(f"{FOUND}{next(checks).model_dump_json()}")
+            click.echo(f"{READING}{photo_id}")
+            sys.stdout.flush()  # reading may crash this process
+            click.echo(f"{CHECKED}{next(checks).model_dump_json()}")
 
 
 def checks_in_process(library: Library) -> Iterator[PhotoCheck]:
-    """Check the photos of an embedded library; a photo whose reading ends the process is broken.
+    """Check the photos of an embedded library; one that crashes the child process is broken.
 
     Raises:
-        CrashingIndexError: opening the index ends the process, or reading it does too often.
+        CrashingIndexError: opening the index crashes, or reading it does so too often.
         StoreError: the index can't be opened.
     """
     after = ""
-    for _ in range(MOST_CRASHES):
-        looking = ""
+    for _ in range(MAX_CRASHES):
+        reading = ""
         process = _start(library.settings, after)
         with process:
             assert process.stdout is not None
             for line in process.stdout:
-                if line.startswith(LOOKING):
-                    looking = line.removeprefix(LOOKING).strip()
-                elif line.startswith(FOUND):
-                    yield PhotoCheck.model_validate_json(line.removeprefix(FOUND))
-                    after, looking = looking, ""
+                if line.startswith(READING):
+                    reading = line.removeprefix(READING).strip()
+                elif line.startswith(CHECKED):
+                    yield PhotoCheck.model_validate_json(line.removeprefix(CHECKED))
+                    after, reading = reading, ""
         code = process.returncode
         if code == 0:
             return
-        if code > 0:  # it said why; so does this process, when it opens the index
+        if code > 0:  # a regular error, which this process raises too when it opens the index
             library.index()
-        if not looking:
+        if not reading:
             raise crashing(library.folder / "index", code)
         problem = f"reading it from the index ends the process ({ending(code)})"
-        yield broken_photo(library.ledger().photo(looking), problem)
-        after = looking
-    raise CrashingIndexError(f"reading it ended the process {MOST_CRASHES} times")
+        yield broken_photo(library.ledger().photo(reading), problem)
+        after = reading
+    raise CrashingIndexError(f"reading it crashed {MAX_CRASHES} times")
 
 
 def _start(settings: Settings, after: str) -> subprocess.Popen[str]:
     folder = Path(settings.library).expanduser().absolute()
     command = ("verify", "--library", str(folder), "--checks-after", after)
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "api.cli.main", *command],  # -P: not what lies in this folder
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "api.cli.main",
+            *command,
+        ],  # -P: not from the current directory
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -112,7 +118,7 @@ def _start(settings: Settings, after: str) -> subprocess.Popen[str]:
 
 
 def unreadable(error: StoreError, photos: int) -> Health:
-    """Return the health of a library whose index can't be read at all."""
+    """The health of a library whose index can't be read at all."""
     problem = (
         f"{error}. Restore the library from a backup, or move that folder away. All {photos} "
         "photos have to be ingested again"

@@ -14,7 +14,7 @@ from support.fakes import add_photos, make_library
 
 from api.cli.command import StrictCommand
 from api.cli.main import cli
-from api.cli.options import weighed
+from api.cli.options import split_weight
 from search.errors import UsageError
 
 
@@ -111,7 +111,7 @@ def photo_id(library: Path) -> str:
     ],
 )
 def test_a_weight_is_what_comes_after_the_last_star(text: str, what: str, weight: float) -> None:
-    assert weighed(text) == (what, weight)
+    assert split_weight(text) == (what, weight)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_weight_is_what_comes_after_the_last_star(text: str, what: str, weight
 )
 def test_a_weight_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="a weight is a number above 0"):
-        weighed(text)
+        split_weight(text)
 
 
 def test_unknown_settings_of_the_environment_are_named(
@@ -143,7 +143,7 @@ def test_a_value_that_is_no_text_is_refused() -> None:
 
     command.main(["red", "--file", "\udcff.png"], standalone_mode=False)
     for args in (["\udcff"], ["red", "--name", "\udcff"]):
-        with pytest.raises(click.UsageError, match="no text in UTF-8"):
+        with pytest.raises(click.UsageError, match="not valid UTF-8"):
             command.main(args, standalone_mode=False)
 
 

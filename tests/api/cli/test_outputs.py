@@ -17,7 +17,7 @@ from support.fakes import add_photos, make_library
 from api.services.outputs import (
     check_output_folder,
     check_outputs,
-    filling,
+    draft_folder,
     write_output,
     write_outputs,
 )
@@ -61,7 +61,7 @@ def test_the_photo_that_is_read_is_never_the_output_however_it_is_spelled(tmp_pa
     (tmp_path / "hard.png").hardlink_to(photo)
     (tmp_path / "sub").mkdir()
     for output in ("photo.png", "link.png", "hard.png", "sub/../photo.png"):
-        assert "is what is read" in refusal(tmp_path / output, tmp_path / "no-library", photo)
+        assert "is an input" in refusal(tmp_path / output, tmp_path / "no-library", photo)
 
 
 def test_nothing_is_written_among_the_photos_of_a_library(library: Path, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_nothing_is_written_among_the_photos_of_a_library(library: Path, tmp_pat
     ):
         assert "a folder of the library's photos" in refusal(output, library)
     (tmp_path / "hard.png").hardlink_to(photos / "flat.png")
-    assert "by another name" in refusal(tmp_path / "hard.png", library)
+    assert "another name of a photo" in refusal(tmp_path / "hard.png", library)
     with pytest.raises(UsageError, match="library's photos"):
         check_output_folder(photos / "crops", library=library, force=True)
 
@@ -109,7 +109,7 @@ def test_two_outputs_never_share_a_file(tmp_path: Path) -> None:
 
 def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    assert "no regular file" in refusal(tmp_path / "pipe.png", tmp_path / "none")
+    assert "not a regular file" in refusal(tmp_path / "pipe.png", tmp_path / "none")
     (tmp_path / "folder.png").mkdir()
     assert "is a folder" in refusal(tmp_path / "folder.png", tmp_path / "none")
 
@@ -147,13 +147,13 @@ def test_a_link_stays_one_and_what_it_leads_to_is_replaced(tmp_path: Path) -> No
 
 
 def fill(folder: Path, contents: dict[str, bytes]) -> None:
-    with filling(folder) as draft:
+    with draft_folder(folder) as draft:
         for name, content in contents.items():
             (draft / name).write_bytes(content)
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
-    with filling(tmp_path / "crops") as draft:
+    with draft_folder(tmp_path / "crops") as draft:
         (draft / "a.png").write_bytes(b"a")
         assert not (tmp_path / "crops").exists()
     assert names(tmp_path / "crops") == ["a.png"]
@@ -172,7 +172,7 @@ def test_a_folder_that_holds_something_is_added_to_only_by_force(tmp_path: Path)
     with pytest.raises(UsageError, match=r"is not empty.*--force"):
         check_output_folder(folder, library=tmp_path / "none")
     check_output_folder(folder, library=tmp_path / "none", force=True)
-    with filling(folder) as draft:
+    with draft_folder(folder) as draft:
         (draft / "a.png").write_bytes(b"new")
         assert (folder / "a.png").read_bytes() == b"old"
     assert names(folder) == ["a.png", "mine.txt"]
@@ -219,16 +219,16 @@ def test_pictures_that_are_read_and_photos_of_the_library_are_refused_by_every_c
     where = ("--force", "--library", library)
     segment = ("segment", picture, "--point", "9,9")
     for flag in ("--overlay", "--cutout"):
-        assert "is what is read" in run.refused(*segment, flag, picture, *where)
+        assert "is an input" in run.refused(*segment, flag, picture, *where)
         photo = tmp_path / "photos" / "flat.png"
         assert "library's photos" in run.refused(*segment, flag, photo, *where)
     mask = ("segment", "other.png", "--mask", picture, "--overlay", picture)
-    assert "is what is read" in run.refused(*mask, *where)
+    assert "is an input" in run.refused(*mask, *where)
     for flag in ("--image", "--not-image"):
         searched = ("search", "red", flag, picture, "--sheet", picture)
-        assert "is what is read" in run.refused(*searched, *where)
+        assert "is an input" in run.refused(*searched, *where)
         weighed = ("search", "red", flag, f"{picture}*0.5", "--sheet", picture)
-        assert "is what is read" in run.refused(*weighed, *where)
+        assert "is an input" in run.refused(*weighed, *where)
     assert "own folder" in run.refused("export", library / "manifest.json", *where)
     assert "two outputs" in run.refused(
         *segment, "--overlay", "same.png", "--cutout", "same.png", *where

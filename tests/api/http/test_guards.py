@@ -15,7 +15,7 @@ from support.fakes import ColorPhoto, ColorSegmenter, make_library
 from support.served import serving
 
 from api.http.app import MAX_JSON_BYTES, create_app
-from api.http.middleware.guards import authority
+from api.http.middleware.host_check import authority
 from api.library.encoded_photos import EncodedPhotos
 from ingest.segmentation.types import Prompt
 from search.records import RgbImage
@@ -74,7 +74,7 @@ def test_a_page_of_its_own_may_ask(served: Served) -> None:
     ],
 )
 def test_a_page_of_another_site_may_neither_read_nor_write(served: Served, origin: str) -> None:
-    assert_problem(ask(served, Origin=origin), 403, "another site")
+    assert_problem(ask(served, Origin=origin), 403, "other sites")
     written = served.http.post("/v1/search", json={"text": "red"}, headers={"Origin": origin})
     assert_problem(written, 403)
 

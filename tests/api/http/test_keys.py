@@ -16,14 +16,14 @@ from support.locked import FULL_KEY, KEYRING, READ_KEY, WAIT_S, Site, site
 from support.sample import Sample
 
 from api.cli.commands.serve import listen
-from api.http.auth.access import ASKING, COOKIE, SESSION_PATH, needed_access
+from api.http.auth.access import COOKIE, READ_ONLY_POSTS, SESSION_PATH, needed_access
 from api.http.auth.authentication import (
     MAX_ADDRESSES,
     MAX_SESSIONS,
+    MAX_WRONG_KEYS,
     SESSION_S,
-    TRIES,
-    TRIES_WITHIN_S,
-    Door,
+    WRONG_KEYS_WINDOW_S,
+    Authenticator,
     Sessions,
     WrongKeys,
     session_from_headers,
@@ -63,7 +63,7 @@ def test_every_route_says_in_one_place_what_it_takes(locked: Site) -> None:
         if method not in ("get", "head") and path != SESSION_PATH
     }
     taken_by_readers = {pair for pair in writing if needed_access(*pair) is not Access.FULL}
-    assert taken_by_readers == {("POST", path) for path in ASKING}
+    assert taken_by_readers == {("POST", path) for path in READ_ONLY_POSTS}
     assert {("POST", "/v1/ingest"), ("DELETE", "/v1/jobs/{job_id}")} <= writing - taken_by_readers
     reading = {path for path, methods in described.items() if "get" in methods}
     assert {path for path in reading if needed_access("GET", path) is None} == {
@@ -162,7 +162,7 @@ def test_a_read_only_key_may_search_and_look_and_nothing_else(locked: Site) -> N
         ("POST", "/internal/index/delete_photo"),
     ):
         refused = locked.ask(method, path, READ_KEY, json={} if method == "POST" else None)
-        assert_problem(refused, 403, "not to change")
+        assert_problem(refused, 403, "read-only")
 
 
 def test_who_asks_is_told_whether_the_key_may_change_anything(locked: Site) -> None:
@@ -246,7 +246,7 @@ def test_another_site_can_not_use_a_session(locked: Site) -> None:
     with httpx.Client(base_url=locked.http.base_url, trust_env=False) as browser:
         browser.post(SESSION_PATH, json={"key": FULL_KEY})
         headers = {"Origin": "https://evil.example"}
-        assert_problem(browser.post("/v1/ingest", json={}, headers=headers), 403, "another site")
+        assert_problem(browser.post("/v1/ingest", json={}, headers=headers), 403, "other sites")
 
 
 @pytest.mark.parametrize("cookie", ["", COOKIE, f"{COOKIE}=", f"{COOKIE}=x", "a=b; c", '"; x=\x80'])
@@ -280,10 +280,10 @@ class Clock:
 def test_a_session_ends_by_itself_and_there_are_not_endlessly_many() -> None:
     clock = Clock()
     sessions = Sessions(clock)
-    first, second = sessions.begin(Access.READ), sessions.begin(Access.FULL)
+    first, second = sessions.start(Access.READ), sessions.start(Access.FULL)
     assert (sessions.access(first), sessions.access(second)) == (Access.READ, Access.FULL)
     for _ in range(MAX_SESSIONS - 1):
-        sessions.begin(Access.READ)
+        sessions.start(Access.READ)
     assert (sessions.access(first), sessions.access(second)) == (None, Access.FULL)
     clock.s += SESSION_S + 1
     assert sessions.access(second) is None
@@ -296,14 +296,14 @@ def test_who_sends_many_wrong_keys_has_to_wait(stock: Path, tmp_path: Path) -> N
     with site(stock, tmp_path, KEYRING) as here:
         signed_in = here.ask("POST", SESSION_PATH, json={"key": READ_KEY}).headers["set-cookie"]
         here.http.cookies.clear()
-        for _ in range(TRIES):
+        for _ in range(MAX_WRONG_KEYS):
             assert here.ask("GET", "/v1/library", "not-this-one-either").status_code == 401
         for answer in (
             here.ask("GET", "/v1/library", FULL_KEY),
             here.ask("POST", SESSION_PATH, json={"key": FULL_KEY}),
         ):
             assert_problem(answer, 429, "127.0.0.1")
-            assert 0 < int(answer.headers["retry-after"]) <= TRIES_WITHIN_S
+            assert 0 < int(answer.headers["retry-after"]) <= WRONG_KEYS_WINDOW_S
         elsewhere = {"X-Forwarded-For": "192.0.2.7"}  # as a proxy on this machine says
         assert here.ask("GET", "/v1/library", FULL_KEY, headers=elsewhere).status_code == 200
         cookie = {"Cookie": signed_in.split(";")[0]}
@@ -311,30 +311,30 @@ def test_who_sends_many_wrong_keys_has_to_wait(stock: Path, tmp_path: Path) -> N
 
 
 def test_wrong_keys_do_not_shut_out_this_users_own_commands() -> None:
-    door = Door(KEYRING, token="shown by an ingest")
-    for _ in range(TRIES):
-        door.try_key("not-this-one-either", "127.0.0.1")
-    refused = door.try_key(FULL_KEY, "127.0.0.1")
+    authenticator = Authenticator(KEYRING, token="shown by an ingest")
+    for _ in range(MAX_WRONG_KEYS):
+        authenticator.try_key("not-this-one-either", "127.0.0.1")
+    refused = authenticator.try_key(FULL_KEY, "127.0.0.1")
     assert isinstance(refused, ProblemResponse)
     assert refused.status_code == 429
-    assert door.try_key("shown by an ingest", "127.0.0.1") is Access.FULL
-    assert not isinstance(Door(KEYRING).try_key("shown by an ingest", "127.0.0.1"), Access)
+    assert authenticator.try_key("shown by an ingest", "127.0.0.1") is Access.FULL
+    assert not isinstance(Authenticator(KEYRING).try_key("shown by an ingest", "127.0.0.1"), Access)
 
 
 def test_wrong_keys_are_forgotten_after_a_while_and_addresses_are_not_kept_endlessly() -> None:
     clock = Clock()
     wrong = WrongKeys(clock)
-    for _ in range(TRIES):
+    for _ in range(MAX_WRONG_KEYS):
         assert wrong.wait_s("here") == 0
         wrong.add("here")
-    assert wrong.wait_s("here") == TRIES_WITHIN_S
+    assert wrong.wait_s("here") == WRONG_KEYS_WINDOW_S
     assert wrong.wait_s("there") == 0
-    clock.s += TRIES_WITHIN_S
+    clock.s += WRONG_KEYS_WINDOW_S
     assert wrong.wait_s("here") == 0
     clock.s += 1
     wrong.add("here")
     assert wrong.wait_s("here") == 0  # counted anew
-    for _ in range(TRIES):
+    for _ in range(MAX_WRONG_KEYS):
         wrong.add("here")
     for number in range(MAX_ADDRESSES):
         wrong.add(str(number))
@@ -367,7 +367,7 @@ def test_no_keys_are_no_keyring() -> None:
         ("short", "less than 16 characters"),
         ("# nothing but a comment\n", "holds no key"),
         ("schlüssel-schlüssel", "ASCII"),
-        (b"\xff\xfe\x00", "no text"),
+        (b"\xff\xfe\x00", "not text"),
         (None, "No such file"),
     ],
 )

@@ -21,10 +21,10 @@ from starlette.types import Receive, Scope, Send
 from support.api_samples import assert_problem, flat_photo, in_base64
 from support.locked import KEYRING, WAIT_S, GatedSegmenter, Site, site, wait_until
 
-from api.http.admission import AT_ONCE, AdmissionLimiter
-from api.http.middleware.guards import TimeLimit
-from api.http.problems import answer_with_problems
-from api.http.routes.shared import QuickJson
+from api.http.admission import MAX_RUNNING, AdmissionLimiter
+from api.http.middleware.time_limit import TimeLimitMiddleware
+from api.http.problems import add_problem_handlers
+from api.http.routes.shared import JsonRoute
 from api.http.server import Server
 from api.render.photo_pixels import BASE64_PIECE, bytes_from_base64
 from api.schemas.library import KeyIn
@@ -46,8 +46,8 @@ def begin_clicks(
     """Click on photos; one click has arrived at the segmenter, which is shut, the others wait."""
     clicks = [pool.submit(here.click, NAMES[number % len(NAMES)]) for number in range(count)]
     assert segmenter.arrived.acquire(timeout=WAIT_S)
-    turns: AdmissionLimiter = here.app.state.turns
-    wait_until(lambda: turns.waiting + turns.running == count)
+    limiter: AdmissionLimiter = here.app.state.limiter
+    wait_until(lambda: limiter.waiting + limiter.running == count)
     return clicks
 
 
@@ -59,8 +59,8 @@ HOSTILE = {
     "many keys": b"{" + b",".join(b'"f%d":0' % n for n in range(2_000)) + b"}",
     "deep": b'{"positive":' + b"[" * 500_000,
     "long texts": b'{"positive":[' + b",".join([b'"' + b"x" * 90_000 + b'"'] * 30) + b"]}",
-    "half a surrogate": b'{"text":"red","filter":{"camera":"\\ud800"}}',
-    "no text": b'{"text":"\xff"}',
+    "lone surrogate": b'{"text":"red","filter":{"camera":"\\ud800"}}',
+    "invalid UTF-8": b'{"text":"\xff"}',
 }
 
 
@@ -102,7 +102,7 @@ def test_masks_may_hold_what_separates_values_elsewhere(stock: Path, tmp_path: P
         assert answer.status_code == 200
 
 
-# taking turns
+# taking limiter
 
 
 def test_many_slow_cuts_leave_threads_for_what_is_quick(
@@ -113,8 +113,8 @@ def test_many_slow_cuts_leave_threads_for_what_is_quick(
         clicks = begin_clicks(here, segmenter, pool, 12)
         try:
             text = here.ask("GET", "/metrics").text
-            assert f"segsearch_segmenting_running {AT_ONCE}.0" in text
-            assert f"segsearch_segmenting_waiting {12 - AT_ONCE}.0" in text
+            assert f"segsearch_segmenting_running {MAX_RUNNING}.0" in text
+            assert f"segsearch_segmenting_waiting {12 - MAX_RUNNING}.0" in text
             assert here.ask("POST", "/v1/search", json={"text": "red"}).status_code == 200
             for path in ("/v1/library", f"/v1/photos/{here.photos['flat.png']}/image"):
                 assert here.ask("GET", path).status_code == 200
@@ -130,7 +130,7 @@ def test_a_search_that_cuts_or_decodes_waits_its_turn_too(
 ) -> None:
     segmenter = GatedSegmenter()
     with site(stock, tmp_path, segmenter=segmenter) as here:
-        turns = here.app.state.turns = AdmissionLimiter(at_once=1)
+        limiter = here.app.state.limiter = AdmissionLimiter(max_running=1)
         clicks = begin_clicks(here, segmenter, pool, 1)
         prompt = {"points": [{"x": 12, "y": 22}]}
         examples = {
@@ -138,7 +138,7 @@ def test_a_search_that_cuts_or_decodes_waits_its_turn_too(
             "picture": {"image_base64": in_base64(flat_photo())},
         }
         asked = pool.submit(here.ask, "POST", "/v1/search", json={"positive": [examples[by]]})
-        wait_until(lambda: turns.waiting == 1)
+        wait_until(lambda: limiter.waiting == 1)
         segmenter.let.set()
         assert asked.result(WAIT_S).json()["hits"]
         assert clicks[0].result(WAIT_S).status_code == 200
@@ -149,7 +149,7 @@ def test_beyond_a_number_nobody_waits(
 ) -> None:
     segmenter = GatedSegmenter()
     with site(stock, tmp_path, segmenter=segmenter) as here:
-        here.app.state.turns = AdmissionLimiter(at_once=1, waiting_max=2)
+        here.app.state.limiter = AdmissionLimiter(max_running=1, max_waiting=2)
         clicks = begin_clicks(here, segmenter, pool, 3)
         refused = here.click()
         assert_problem(refused, 503, "2 requests wait", "try again")
@@ -161,43 +161,43 @@ def test_beyond_a_number_nobody_waits(
 
 
 def test_who_has_a_turn_at_once_takes_no_place_among_those_who_wait() -> None:
-    turns = AdmissionLimiter(at_once=1, waiting_max=1)
+    limiter = AdmissionLimiter(max_running=1, max_waiting=1)
 
     async def two_at_once() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(2):
-                group.start_soon(turns.run, time.sleep, 0.01)
+                group.start_soon(limiter.run, time.sleep, 0.01)
 
     anyio.run(two_at_once)
 
 
 def test_nobody_waits_forever_for_a_turn() -> None:
-    turns = AdmissionLimiter(at_once=1, patience_s=0.05)
+    limiter = AdmissionLimiter(max_running=1, timeout_s=0.05)
 
     async def two() -> None:
         let = threading.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(turns.run, let.wait)
+            group.start_soon(limiter.run, let.wait)
             await anyio.sleep(0.01)
-            with pytest.raises(BusyError, match="was not this request's turn"):
-                await turns.run(int)
+            with pytest.raises(BusyError, match="waited longer than"):
+                await limiter.run(int)
             let.set()
-        assert (turns.waiting, turns.running) == (0, 0)
-        assert await turns.run(int) == 0
+        assert (limiter.waiting, limiter.running) == (0, 0)
+        assert await limiter.run(int) == 0
 
     anyio.run(two)
 
 
 def test_a_turn_whose_work_fails_is_given_back() -> None:
-    turns = AdmissionLimiter(at_once=1)
+    limiter = AdmissionLimiter(max_running=1)
 
     async def fail() -> None:
         for _ in range(3):
             with pytest.raises(ValueError, match="invalid literal"):
-                await turns.run(int, "x")
+                await limiter.run(int, "x")
 
     anyio.run(fail)
-    assert turns.running == 0
+    assert limiter.running == 0
 
 
 # time
@@ -214,7 +214,7 @@ def test_what_takes_too_long_is_given_up_and_does_not_go_on(
         assert late.headers["x-request-id"]
         assert here.ask("GET", "/v1/library").status_code == 200
         segmenter.let.set()
-        wait_until(lambda: here.app.state.turns.running == 0)
+        wait_until(lambda: here.app.state.limiter.running == 0)
         text = here.ask("GET", "/metrics").text
         assert 'segsearch_stage_seconds_count{stage="encode_photo"} 1.0' in text
         assert 'segsearch_stage_seconds_count{stage="segment"} 0.0' in text  # nobody asks any more
@@ -226,10 +226,10 @@ def test_one_who_waits_for_a_turn_too_long_leaves_the_queue(
 ) -> None:
     segmenter = GatedSegmenter()
     with site(stock, tmp_path, segmenter=segmenter, request_timeout_s=2.0) as here:
-        turns = here.app.state.turns = AdmissionLimiter(at_once=1)
+        limiter = here.app.state.limiter = AdmissionLimiter(max_running=1)
         clicks = begin_clicks(here, segmenter, pool, 3)
         assert {click.result(WAIT_S).status_code for click in clicks} == {503}
-        wait_until(lambda: turns.waiting == 0)
+        wait_until(lambda: limiter.waiting == 0)
         segmenter.let.set()
 
 
@@ -242,7 +242,7 @@ def test_an_answer_that_has_begun_may_take_its_time() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await StreamingResponse(slowly())(scope, receive, send)
 
-    assert ask_app(TimeLimit(app, timeout_s=0.5, exempt="/internal")).text == "piece " * 4
+    assert ask_app(TimeLimitMiddleware(app, timeout_s=0.5, exempt="/internal")).text == "piece " * 4
 
 
 def test_a_request_that_only_waits_is_stopped_when_its_time_is_over() -> None:
@@ -255,7 +255,7 @@ def test_a_request_that_only_waits_is_stopped_when_its_time_is_over() -> None:
             stopped.append(True)
 
     begun = time.monotonic()
-    assert ask_app(TimeLimit(app, timeout_s=0.1, exempt="/internal")).status_code == 503
+    assert ask_app(TimeLimitMiddleware(app, timeout_s=0.1, exempt="/internal")).status_code == 503
     assert time.monotonic() - begun < WAIT_S / 2
     assert stopped == [True]
 
@@ -280,7 +280,7 @@ def test_a_slow_cut_does_not_hold_the_event_loop(stock: Path, tmp_path: Path) ->
             "photo_id": here.photos["trip/large.png"],
             "prompt": {"points": [{"x": 12, "y": 22}]},
         }
-        here.app.state.turns = AdmissionLimiter()  # these belong to one event loop
+        here.app.state.limiter = AdmissionLimiter()  # these belong to one event loop
         transport = httpx.ASGITransport(here.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
             cut = asyncio.create_task(http.post("/v1/segment", json=body))
@@ -323,7 +323,7 @@ def test_json_that_is_read_quickly_says_the_same(body: bytes) -> None:
 
     plain, quick = (
         post_json(shown, body, APIRouter()),
-        post_json(shown, body, APIRouter(route_class=QuickJson)),
+        post_json(shown, body, APIRouter(route_class=JsonRoute)),
     )
     assert (quick.status_code, quick.text) == (plain.status_code, plain.text)
 
@@ -331,7 +331,7 @@ def test_json_that_is_read_quickly_says_the_same(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b'{"key": "\\ud800"}', "no Unicode"),
+        (b'{"key": "\\ud800"}', "invalid Unicode"),
         ('{"key": "\xe4"}'.encode("utf-16"), "can't decode byte"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"key": ' * 300 + b"1" + b"}" * 300, "nested too deeply"),
@@ -346,12 +346,12 @@ def test_json_that_no_text_field_could_hold_is_refused_with_the_reason(
     async def shown(sent: KeyIn) -> str:
         return ascii(sent.key)
 
-    assert_problem(post_json(shown, body, APIRouter(route_class=QuickJson)), 422, why)
+    assert_problem(post_json(shown, body, APIRouter(route_class=JsonRoute)), 422, why)
 
 
 def post_json(endpoint: Any, body: bytes, router: APIRouter) -> httpx.Response:
     app = FastAPI()
-    answer_with_problems(app)
+    add_problem_handlers(app)
     router.post("/")(endpoint)
     app.include_router(router)
     return ask_app(app, "POST", "/", content=body, headers={"Content-Type": "application/json"})

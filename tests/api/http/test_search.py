@@ -124,7 +124,7 @@ def test_hidden_photos_are_not_found(served: Served) -> None:
         ({"positive": [{"segment_id": "nonsense"}]}, ["'nonsense' is not an id"]),
         ({"positive": [{"image_base64": "*"}]}, ["base64"]),
         ({"positive": [{"image_base64": "ä"}]}, ["base64"]),
-        ({"positive": [{"image_base64": "aGVsbG8="}]}, ["picture that was sent"]),
+        ({"positive": [{"image_base64": "aGVsbG8="}]}, ["uploaded image"]),
         ({"text": "red\ud800"}, ["text"]),
     ],
 )
@@ -254,7 +254,7 @@ def test_a_photo_of_the_library_may_have_more_pixels_than_are_sent(
 ) -> None:
     monkeypatch.setattr("api.services.search.segment_in_box", lambda *_: None)
     monkeypatch.setattr(
-        "api.services.search.segment_of_cut", lambda *_: None
+        "api.services.search.segment_of_mask", lambda *_: None
     )  # nobody has cut it yet
     example = {"photo_id": served.photos["trip/large.png"], "prompt": {"points": [IN_RED]}}
     assert search(served, positive=[example]).json()["hits"]
@@ -326,7 +326,7 @@ def test_a_prompt_that_nothing_answers_is_an_error(
     monkeypatch.setattr(ColorPhoto, "masks", lambda *_, **__: [])
     request = {"photo_id": served.photos["flat.png"], "prompt": {"points": [IN_RED]}}
     answer = served.http.post("/v1/segment", json=request)
-    assert_problem(answer, 422, "nothing could be cut out there")
+    assert_problem(answer, 422, "nothing could be segmented there")
 
 
 def test_a_mask_can_be_refined(served: Served) -> None:

@@ -62,7 +62,7 @@ class Asked:
     def __init__(self, http: httpx.Client) -> None:
         self.http = http
 
-    def begin(self, **request: Any) -> dict[str, Any]:
+    def start(self, **request: Any) -> dict[str, Any]:
         answer = self.http.post("/v1/ingest", json=request)
         assert answer.status_code == 202, answer.text
         job: dict[str, Any] = answer.json()
@@ -116,8 +116,8 @@ def serve(library: Library) -> Iterator[Callable[..., Asked]]:
     """Serve the library with a script in place of ingests."""
     with ExitStack() as stack:
 
-        def started(script: str, stops_within_s: float = WITHIN_S) -> Asked:
-            jobs = Jobs((sys.executable, "-c", script), stops_within_s=stops_within_s)
+        def started(script: str, stop_timeout_s: float = WITHIN_S) -> Asked:
+            jobs = Jobs((sys.executable, "-c", script), stop_timeout_s=stop_timeout_s)
             return stack.enter_context(asking(library, jobs))
 
         yield started
@@ -125,7 +125,7 @@ def serve(library: Library) -> Iterator[Callable[..., Asked]]:
 
 def test_a_job_says_how_far_it_is_and_what_there_is_to_know(serve: Any) -> None:
     asked = serve(WORKS)
-    job = asked.ended(asked.begin())
+    job = asked.ended(asked.start())
     assert (job["state"], job["message"]) == ("done", "a disk is not there")
     assert (job["photos_seen"], job["photos_through"], job["segments"]) == (4, 4, 40)
 
@@ -133,7 +133,7 @@ def test_a_job_says_how_far_it_is_and_what_there_is_to_know(serve: Any) -> None:
 def test_events_begin_with_now_and_end_with_the_job(serve: Any, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     asked = serve(WAITS.format(gate=str(gate)))
-    job = asked.begin()
+    job = asked.start()
     asked.until(job, lambda now: now["photos_through"] == 2)
     with asked.http.stream("GET", f"/v1/jobs/{job['job_id']}/events") as stream:
         lines = stream.iter_lines()
@@ -149,19 +149,19 @@ def test_events_begin_with_now_and_end_with_the_job(serve: Any, tmp_path: Path) 
 def test_one_job_runs_at_a_time(serve: Any, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     asked = serve(WAITS.format(gate=str(gate)))
-    job = asked.begin()
+    job = asked.start()
     assert_problem(asked.http.post("/v1/ingest", json={}), 409, job["job_id"], "DELETE")
     gate.touch()
     asked.ended(job)
-    second = asked.ended(asked.begin())
+    second = asked.ended(asked.start())
     listed = asked.http.get("/v1/jobs").json()["jobs"]
     assert [each["job_id"] for each in listed] == [second["job_id"], job["job_id"]]
 
 
 def test_jobs_that_ended_long_ago_are_forgotten(library: Library) -> None:
-    jobs = Jobs(("/bin/true",), kept=2)
+    jobs = Jobs(("/bin/true",), max_finished=2)
     with asking(library, jobs) as asked:
-        began = [asked.ended(asked.begin())["job_id"] for _ in range(4)]
+        began = [asked.ended(asked.start())["job_id"] for _ in range(4)]
         listed = [each["job_id"] for each in asked.http.get("/v1/jobs").json()["jobs"]]
         assert listed == began[:0:-1]
         assert_problem(asked.http.get(f"/v1/jobs/{began[0]}"), 404, began[0])
@@ -169,7 +169,7 @@ def test_jobs_that_ended_long_ago_are_forgotten(library: Library) -> None:
 
 def test_a_job_is_stopped_as_by_ctrl_c(serve: Any) -> None:
     asked = serve(STOPS)
-    job = asked.begin()
+    job = asked.start()
     asked.until(job, lambda now: now["photos_through"] == 1)
     answer = asked.http.delete(f"/v1/jobs/{job['job_id']}")
     assert answer.status_code == 202
@@ -179,8 +179,8 @@ def test_a_job_is_stopped_as_by_ctrl_c(serve: Any) -> None:
 
 
 def test_a_job_that_does_not_stop_is_killed(serve: Any) -> None:
-    asked = serve(IGNORES, stops_within_s=0.3)
-    job = asked.begin()
+    asked = serve(IGNORES, stop_timeout_s=0.3)
+    job = asked.start()
     asked.until(job, lambda now: now["photos_through"] == 1)
     asked.http.delete(f"/v1/jobs/{job['job_id']}")
     assert asked.ended(job)["state"] == "cancelled"
@@ -190,42 +190,42 @@ def test_a_job_that_does_not_stop_is_killed(serve: Any) -> None:
     ("script", "words"),
     [
         (FAILS, "the disk is full. Make room."),
-        (CRASHES, "nobody foresaw"),
-        (IS_KILLED, "lack of memory"),
+        (CRASHES, "failed unexpectedly"),
+        (IS_KILLED, "out of memory"),
     ],
 )
 def test_a_job_that_fails_says_why_and_the_server_goes_on(
     serve: Any, script: str, words: str
 ) -> None:
     asked = serve(script)
-    job = asked.ended(asked.begin())
+    job = asked.ended(asked.start())
     assert job["state"] == "failed"
     assert words in job["message"]
     assert "secret" not in job["message"]
     assert asked.http.get("/health").status_code == 200
-    assert asked.ended(asked.begin())["job_id"] != job["job_id"]
+    assert asked.ended(asked.start())["job_id"] != job["job_id"]
 
 
 def test_what_a_job_leaves_running_holds_nobody_up(serve: Any) -> None:
     asked = serve(LEAVES_A_CHILD)
-    assert asked.ended(asked.begin())["state"] == "done"
+    assert asked.ended(asked.start())["state"] == "done"
 
 
 def test_a_job_lets_searches_go_first(serve: Any) -> None:
     own = os.nice(0)
     asked = serve(SAYS_NICENESS.format(own=own))
-    assert int(asked.ended(asked.begin())["message"]) > own
+    assert int(asked.ended(asked.start())["message"]) > own
 
 
 def test_a_command_that_is_not_there_fails_the_job(library: Library) -> None:
     with asking(library, Jobs(("/nowhere/segsearch",))) as asked:
-        assert asked.ended(asked.begin())["state"] == "failed"
+        assert asked.ended(asked.start())["state"] == "failed"
 
 
 def test_a_server_that_ends_stops_its_job_and_its_streams(library: Library) -> None:
     jobs = Jobs((sys.executable, "-c", STOPS))
     with asking(library, jobs) as asked:
-        job = asked.begin()
+        job = asked.start()
         asked.until(job, lambda now: now["photos_through"] == 1)
     (ended,) = jobs.all()
     assert (ended.state, ended.photos_through) == ("cancelled", 2)
@@ -240,7 +240,7 @@ def test_a_job_is_stopped_before_the_server_hangs_up(library: Library) -> None:
     thread.start()
     with httpx.Client(base_url=address, trust_env=False, timeout=WITHIN_S) as http:
         asked = Asked(http)
-        job = asked.begin()  # waits until the server has started
+        job = asked.start()  # waits until the server has started
         asked.until(job, lambda now: now["photos_through"] == 1)
         with http.stream("GET", f"/v1/jobs/{job['job_id']}/events") as stream:
             lines = stream.iter_lines()
@@ -257,7 +257,7 @@ def test_a_job_is_stopped_before_the_server_hangs_up(library: Library) -> None:
 
 
 def paths_of(asked: Asked, **request: Any) -> str:
-    return str(asked.ended(asked.begin(**request))["message"])
+    return str(asked.ended(asked.start(**request))["message"])
 
 
 def test_a_root_or_something_below_it_is_ingested(serve: Any, library: Library) -> None:
@@ -289,8 +289,8 @@ def test_a_file_that_is_known_may_have_gone(serve: Any, library: Library) -> Non
         ("a/../../b", "below the root"),
         ("/etc", "below the root"),
         ("a\0b", "below the root"),
-        ("out", "a link to a place"),
-        ("out/secret", "a link to a place"),
+        ("out", "a link to a path"),
+        ("out/secret", "a link to a path"),
         ("nothing-here", "there is no 'nothing-here'"),
         ("x" * 300, "there is no"),
         ("y" * 5000, "at most 4096"),
@@ -326,7 +326,12 @@ def test_a_library_without_folders_says_how_to_begin(tmp_path: Path) -> None:
 
 
 def test_the_child_uses_the_settings_of_the_server(tmp_path: Path) -> None:
-    chosen = {"models": "starter", "qdrant_api_key": "k", "port": 1234, "grpc": True}
+    chosen: dict[str, Any] = {
+        "models": "starter",
+        "qdrant_api_key": "k",
+        "port": 1234,
+        "grpc": True,
+    }
     with make_library(tmp_path / "library", **chosen) as library:
         environment = environment_of(library)
     assert environment["SEGSEARCH_LIBRARY"] == str(tmp_path / "library")

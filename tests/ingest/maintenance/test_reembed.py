@@ -106,7 +106,7 @@ def test_photos_that_came_in_since_are_made_before_going_back(run: Commands) -> 
     write(Path("photos/new.png"), 41)
     run("ingest", "photos")
     said = run.refused("reembed", "--rollback")
-    assert "some came in later" in said
+    assert "some were added later" in said
     assert "openai/clip-vit-base-patch32 --crop-recipe fusion" in said
     assert active() == "other"
     default = "openai/clip-vit-base-patch32"
@@ -120,10 +120,10 @@ def test_dropped_vectors_are_gone_and_those_in_use_are_not_dropped(
     run("ingest", "photos")
     first = vectored().name
     run(*TO_OTHER)
-    assert "are in use" in run.refused("reembed", "--drop", vectored().name)
+    assert "in use" in run.refused("reembed", "--drop", vectored().name)
     run("reembed", "--drop", first)
     assert len(run("reembed", "--list").out.splitlines()) == 1
-    assert "these are the first" in run.refused("reembed", "--rollback")
+    assert "no earlier vectors" in run.refused("reembed", "--rollback")
     assert f"there are no vectors '{first}'" in run.refused("reembed", "--use", first)
     assert_alike(vectored(), fresh(run, "--encoder", "other"))
 
@@ -131,7 +131,7 @@ def test_dropped_vectors_are_gone_and_those_in_use_are_not_dropped(
 def test_without_a_library_or_a_past_it_says_so(run: Commands) -> None:  # noqa: F811
     assert "there is no library" in run.refused(*TO_OTHER, code=1)
     run("ingest", "photos")
-    assert "these are the first" in run.refused("reembed", "--rollback")
+    assert "no earlier vectors" in run.refused("reembed", "--rollback")
     assert "exclude each other" in run.refused("reembed", "--rollback", "--list")
 
 
@@ -233,7 +233,7 @@ def test_ctrl_c_keeps_what_is_made_and_the_next_run_goes_on(
     stopping = _Interrupting(fingerprint=OTHER.fingerprint, dim=OTHER.dim)
     monkeypatch.setattr(model_registry, "load_encoder", lambda _: stopping)
     ran = run(*TO_OTHER, code=1)
-    assert "run the same command again to go on" in ran.err
+    assert "run the same command again to resume" in ran.err
     monkeypatch.setattr(model_registry, "load_encoder", encoder_named)
     assert_alike(vectored(), first)
     assert run(*TO_OTHER, "--json").json["photos"] == len(PHOTOS) - 2

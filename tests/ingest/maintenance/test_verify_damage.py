@@ -78,7 +78,7 @@ def test_a_photo_whose_reading_ends_the_process_is_broken_and_the_others_are_che
     assert fault["kind"] == "broken"
     assert "ends the process (SIGKILL)" in fault["problem"]
     assert health["photos"] == len(PHOTOS)
-    assert "photos noted for the next ingest" in library("verify", "--repair").out
+    assert "photos marked for the next ingest" in library("verify", "--repair").out
 
 
 CRASHES_AT_THE_SECOND_PHOTO = """
