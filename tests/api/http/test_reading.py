@@ -154,7 +154,7 @@ def test_a_folder_stands_for_all_below_it(served: Served) -> None:
         ({"taken_from": "2024-05-02T00:00Z", "taken_before": "2024-05-01T00:00Z"}, ["earlier"]),
         ({"taken_from": "2024-05-02", "taken_before": "2024-05-01"}, ["earlier"]),
         ({"undated": "perhaps"}, ["undated", "boolean"]),
-        ({"colour": "red"}, ["colour", "no such field"]),
+        ({"colour": "red"}, ["colour", "no such query parameter"]),
     ],
 )
 def test_a_senseless_filter_is_explained(

@@ -148,7 +148,7 @@ def test_a_senseless_export_is_explained(served: Served) -> None:
         ({"min_area_fraction": 2}, "min_area_fraction"),
         ({"min_area_fraction": 0.5, "max_area_fraction": 0.1}, "must not be larger"),
         ({"text": ""}, ""),
-        ({"colour": "red"}, "no such field"),
+        ({"colour": "red"}, "no such query parameter"),
     ):
         assert_problem(served.get("/v1/export", **query), 422, word)
 
@@ -249,7 +249,7 @@ def test_a_place_that_can_not_be_written_is_refused_at_once(
     (tmp_path / "file").touch()
     assert "name it *.json" in run.refused("export", "out.txt", *sample.flags)
     assert "no folder" in run.refused("export", "nowhere/out.json", *sample.flags)
-    assert "no folder" in run.refused("export", "file", "--format", "crops", *sample.flags)
+    assert "not a folder" in run.refused("export", "file", "--format", "crops", *sample.flags)
     assert "--limit" in run.refused(
         "export", "a.json", "--query", "red", "--limit", 0, *sample.flags
     )
