@@ -90,8 +90,8 @@ def main() -> None:
     if size := asked.tuned_worker or asked.peak_worker:
         width, height = map(int, size.split("x"))
         rgb = draw_scene(7, (width, height)).image.copy()
-        worker = _tuned_worker if asked.tuned_worker else _peak_worker
-        print(worker(model, rgb, side))
+        work = _tuned_worker if asked.tuned_worker else _peak_worker
+        print(work(model, rgb, side))
         return
     figures: dict[str, Any] = {}
     for suffix, size_wh in SIZES.items() if asked.rounds else ():
@@ -165,6 +165,8 @@ def _fast_precision(device: str) -> Precision | None:
 def _agreement(device: str, data: Path | None, photos: int) -> dict[str, Any]:
     """Compare the masks of reduced precisions with the exact ones, by the starter's weights."""
     exact = load_segmenter(Settings(segmenter=STARTER, device=device, precision="float32"))
+    if not isinstance(exact, Sam2Segmenter):
+        raise TypeError(f"not SAM 2: {exact}")
     preset = PRESETS[STARTER]
     parameters = MaskParameters(
         points_per_side=preset["points_per_side"],

@@ -1,8 +1,8 @@
-"""Coarse pass: index all new photos as a whole before any of them is segmented.
+"""Coarse pass: index new photos as a whole before any of them is segmented.
 
-Segmenting takes most of the time, embedding a photo as a whole next to none. So a run with many new
-photos processes them twice, and search is useful long before it ends. The price is that they are
-decoded twice: the pixels of all would not fit into memory.
+Segmentation takes most of the time, embedding a whole photo hardly any. So a run with many new
+photos processes them twice, and search is useful long before the run ends. The price is that
+photos are decoded twice, since the pixels of all of them would not fit into memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WRITE_EVERY_S = 2.0  # or sooner, when the encoder's batch is full
 
 @dataclass(frozen=True, eq=False)
 class WholePhoto:
-    """A photo as the encoder sees it, without its own pixels."""
+    """A photo preprocessed for the encoder; its full-size pixels are dropped."""
 
     file: NewFile
     photo: Photo
@@ -35,10 +35,9 @@ class WholePhoto:
 
 
 def index_whole_photos(listings: Sequence[Listing], run: Run) -> None:
-    """Make the photos of files that were never looked at searchable as a whole.
+    """Make new photos searchable as a whole.
 
-    Only files that show a photo nobody knows yet are taken. All others, and those that can't be
-    used, are left to the pass that segments.
+    Files of known photos and files that can't be decoded are left to the second pass.
     """
     run.tally.is_coarse_pass = True
     files = chain.from_iterable(
@@ -57,7 +56,7 @@ def index_whole_photos(listings: Sequence[Listing], run: Run) -> None:
 
 
 def _whole_photos(files: Iterator[NewFile], run: Run) -> Iterator[WholePhoto]:
-    with closing(run.decoded_ahead(files)) as photos:
+    with closing(run.iter_decoded(files)) as photos:
         for file, decoded in photos:
             if isinstance(decoded, PhotoError):
                 continue
@@ -65,24 +64,24 @@ def _whole_photos(files: Iterator[NewFile], run: Run) -> Iterator[WholePhoto]:
             if photo_id in run.in_progress or _is_known(photo_id, run):
                 continue
             run.in_progress.add(photo_id)
-            file_ = DecodedFile(file, decoded, photo_id, stated_from_decoded(decoded))
-            with run.stages.busy("whole", photos=0):
-                view = whole_view(file_, run.context)
-                whole = WholePhoto(file, whole_photo(file_), view, file_.stated)
+            photo = DecodedFile(file, decoded, photo_id, stated_from_decoded(decoded))
+            with run.stages.timed("whole", photos=0):
+                view = whole_view(photo, run.context)
+                whole = WholePhoto(file, whole_photo(photo), view, photo.stated)
             yield whole
 
 
 def _is_known(photo_id: str, run: Run) -> bool:
-    """Say whether a photo is in, or is shown by another file already."""
+    """Return whether a photo is finished, or another file shows it already."""
     return run.ledger.is_finished(photo_id) or bool(run.ledger.files_of(photo_id))
 
 
 def _write(batch: Sequence[WholePhoto], run: Run) -> None:
-    """Embed and write photos; then note that they can be found."""
+    """Embed and write photos, then record them as searchable."""
     if not batch:
         return
     index, ledger = run.context.index(), run.ledger
-    with run.stages.busy("whole", photos=len(batch)):
+    with run.stages.timed("whole", photos=len(batch)):
         vectors = run.context.encoder().encode_crops([whole.view for whole in batch])
         for whole, vector in zip(batch, vectors, strict=True):
             ledger.begin_photo(whole.photo)

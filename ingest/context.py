@@ -1,4 +1,4 @@
-"""What ingest works with: settings, catalog, index and models."""
+"""The dependencies of ingest: settings, catalog, index and models."""
 
 from __future__ import annotations
 
@@ -15,13 +15,26 @@ from search.index.base import SegmentIndex
 from search.manifest import fingerprint
 from search.models.encoder import Encoder
 
-if TYPE_CHECKING:  # it imports torch, and a run without new photos needs no model
+if TYPE_CHECKING:  # it imports torch, which a run without new photos does not need
     from ingest.segmentation.sam2 import Segmenter
+
+FLUSH_EVERY_S = 2.0
 
 
 @dataclass
 class IngestContext:
-    """What ingest works with. Models are loaded when the first new photo needs them."""
+    """The dependencies of ingest; the callables load on first use.
+
+    Attributes:
+        settings: of the library.
+        open_ledger: opens a connection; each thread needs its own.
+        index: the segment index.
+        segmenter: SAM 2 on one device.
+        encoder: CLIP on the same device.
+        decode: decodes one file, in a child process unless `decode_workers` is 0.
+        other_devices: one context per further device, with its own models.
+        flush_every_s: seconds between flushes; photos written since are repeated after a crash.
+    """
 
     settings: IngestSettings
     open_ledger: Callable[[], Ledger]
@@ -29,7 +42,8 @@ class IngestContext:
     segmenter: Callable[[], Segmenter]
     encoder: Callable[[], Encoder]
     decode: Decode = decode_photo
-    beside: tuple[IngestContext, ...] = ()  # for other devices, with models of their own
+    other_devices: tuple[IngestContext, ...] = ()
+    flush_every_s: float = FLUSH_EVERY_S
 
     @property
     def mask_parameters(self) -> MaskParameters:
@@ -37,12 +51,12 @@ class IngestContext:
         return MaskParameters.from_settings(self.settings)
 
     def segmented_with(self) -> str:
-        """Return the fingerprint of all that decides what a photo's segments are.
+        """Fingerprint of everything that determines a photo's segments: weights and parameters.
 
-        What decides about vectors is in their name (`search.manifest`).
+        What determines the vectors is in the vectors' name (`search.manifest`).
         """
         parameters = asdict(self.mask_parameters)
-        del parameters["points_per_batch"]  # a matter of memory
+        del parameters["points_per_batch"]  # changes memory use, not masks
         return fingerprint(
             self.segmenter().fingerprint,
             parameters,

@@ -1,4 +1,4 @@
-"""Keeping the index in step with the ledger: changed facts, and photos that it has lost."""
+"""Keep the index in sync with the ledger: changed facts, and photos that the index lost."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import islice
 from ingest.catalog.ledger import Ledger
 from search.index.base import SegmentIndex
 
-# Photos between two flushes. The embedded index writes each segment anew, with its mask: a photo of
-# 30 takes 10 ms on a busy machine, told alone or with others.
+# Photos between two flushes. The embedded index rewrites each segment with its mask: a photo of 30
+# segments takes 10 ms, in a batch or alone.
 SYNC_BATCH = 1000
 PAGE = 100  # photos looked up at once
 
@@ -17,31 +17,34 @@ PAGE = 100  # photos looked up at once
 def sync_index(
     ledger: Ledger,
     index: Callable[[], SegmentIndex],
-    show: Callable[[int, int], None] = lambda told, stale: None,
+    show: Callable[[int, int], None] = lambda synced, unsynced: None,
 ) -> None:
-    """Tell the index what the ledger knows anew of folders, dates and hidden photos.
+    """Update the index with changed folders, dates and visibility from the ledger.
 
     Args:
-        ledger: knows.
-        index: is told; it is opened if there is anything to tell.
-        show: is told of how many photos the index knows by now, and of how many in all.
+        ledger: the source.
+        index: opened only if there are unsynced photos.
+        show: called with the number of photos updated so far and the number of all to update.
     """
-    told, stale = 0, ledger.count_unsynced()
+    synced, unsynced = 0, ledger.count_unsynced()
     while photo_ids := ledger.unsynced_photos(SYNC_BATCH):
         facts = {photo_id: ledger.facts_now(photo_id) for photo_id in photo_ids}
         for photo_id, now in facts.items():
             index().update_facts(photo_id, now)
-            told += 1
-            show(told, stale)
+            synced += 1
+            show(synced, unsynced)
         index().flush()
         for photo_id, now in facts.items():
             ledger.mark_synced(photo_id, now)
 
 
 def mark_lost_photos(ledger: Ledger, index: Callable[[], SegmentIndex]) -> tuple[int, int]:
-    """Mark photos as unfinished that the index no longer holds whole; return how many of how many.
+    """Mark photos as unfinished whose segments are missing from the index.
 
-    They are looked for only where the index holds less than the ledger knows.
+    Photos are compared one by one only if the index has fewer points than the ledger expects.
+
+    Returns:
+        the number of photos marked, and of finished photos before.
     """
     photos, segments = ledger.count_finished()
     if not photos:

@@ -1,13 +1,12 @@
-"""The whole pipeline on one screen: a folder of photos becomes searchable segments.
+"""The ingest pipeline: a folder of photos becomes searchable segments.
 
-    walk -> outcomes -> decode (processes, ahead) -> embed whole photos, where many are new
-    walk -> outcomes -> decode (processes, ahead) -> segment (a thread a device) -> embed, write
+    walk -> outcomes -> decode (process pool) -> embed whole photos    first pass, if many are new
+    walk -> outcomes -> decode (process pool) -> segment (a thread per device) -> embed, write
 
-The tree is walked once. Every file ends as one outcome, recorded in one place (`ingest.run`).
-A photo is finished when the ledger says so, and that is written last: after its segments, the photo
-itself and a flush. After a crash an unfinished photo is processed again, and since ids derive from
-content nothing is doubled. Queues between steps are bounded, so that memory does not grow with the
-library.
+The tree is walked once. Each file has one outcome, which `ingest.run` records. A photo counts as
+finished once the ledger says so, which is written last: after its segments, the photo itself and a
+flush. After a crash unfinished photos are processed again; since ids derive from content, nothing
+is duplicated. Queues between steps are bounded, so memory use does not grow with the library.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from ingest.scanning.listing import Listing, count_waiting, list_scope
 from ingest.scanning.mounts import DeviceMap
 from ingest.scanning.scan import Gone, Linked, NewFile, RescanPolicy, Skipped
 from ingest.scanning.scopes import Scope, scopes_from_paths, shallow_scopes
-from ingest.scanning.vanished import Absent, mark_vanished
+from ingest.scanning.vanished import AbsentFolders, mark_vanished
 from ingest.stats import IngestSummary, Progress, Stage
 from ingest.steps import DecodedFile, stated_from_decoded
 from ingest.workers import segmenting
@@ -43,12 +42,12 @@ ProcessListing = Callable[[Listing, Run], None]
 
 @dataclass(frozen=True)
 class WatchScope:
-    """What a watch adds to a run after a few files have changed.
+    """What `watch` passes to a run after files have changed.
 
     Attributes:
-        shallow: folders of known roots, without the folders in them.
-        busy: files that are being written; they are left alone.
-        guard: hides nothing where a large part of a root is gone, and says so.
+        shallow: folders of known roots, scanned without their subfolders.
+        busy: files that are still being written; they are ignored.
+        guard: prevents hiding photos where a large part of a root is gone.
     """
 
     shallow: tuple[Path, ...] = ()
@@ -74,16 +73,16 @@ def ingest(
     Args:
         paths: folders and files.
         context: settings, ledger, index and models.
-        progress: shows how far it is.
-        resegment: segment photos again that were segmented with other settings.
-        retry_skipped: try files again that were skipped before.
-        reread: read and decode files again that have not changed; segment nothing.
-        watch: what a watch adds.
-        process: ingests the new files of one folder; None: this process does.
+        progress: called as files are processed.
+        resegment: segment photos again whose segments have another fingerprint.
+        retry_skipped: retry files that an earlier run skipped.
+        reread: decode unchanged files again to read their metadata; nothing is segmented.
+        watch: restrictions of a run started by `watch`.
+        process: ingests the new files of one listing; None: `process_listing`.
 
     Raises:
-        UsageError: a path that is neither there nor known.
-        SegsearchError: a model or the store failed; all that was finished stays.
+        UsageError: a path neither exists nor is known to the ledger.
+        SegsearchError: a model or the store failed; finished photos are kept.
     """
     started, interrupted = time.monotonic(), False
     watch = watch or WatchScope()
@@ -94,10 +93,10 @@ def ingest(
         )
         run = Run(context, ledger, progress, policy, watch.busy)
         try:
-            _note_lost_photos(run)
+            _mark_lost_photos(run)
             devices = {scope.root.root_id: DeviceMap() for scope in scopes}
             listings = [list_scope(scope, ledger, devices[scope.root.root_id]) for scope in scopes]
-            absent = Absent.of(scopes, ledger, devices)
+            absent = AbsentFolders.find(scopes, ledger, devices)
             run.tally.seen = sum(listing.count() for listing in listings)
             progress.start(run.tally.seen)
             new = count_waiting(listings, ledger)
@@ -130,7 +129,7 @@ def _scopes(
     return scopes + shallow_scopes(watch.shallow, ledger, exclude, follow_links=links)
 
 
-def _note_lost_photos(run: Run) -> None:
+def _mark_lost_photos(run: Run) -> None:
     lost, photos = mark_lost_photos(run.ledger, run.context.index)
     if lost:
         run.tally.notices.append(
@@ -140,8 +139,8 @@ def _note_lost_photos(run: Run) -> None:
 
 
 def _workers(context: IngestContext) -> dict[Stage, int]:
-    """Return how many threads or processes each stage has."""
-    devices = 1 + len(context.beside)
+    """Count the threads or processes of each stage."""
+    devices = 1 + len(context.other_devices)
     decoding = max(1, context.settings.decode_workers)
     return {"decode": decoding, "cut": devices, "embed": devices, "write": devices}
 
@@ -151,7 +150,7 @@ def process_listing(listing: Listing, run: Run) -> None:
     duplicates: deque[tuple[NewFile, str, StatedFacts]] = deque()  # of photos in progress
     with (
         segmenting(run) as segment,
-        closing(run.decoded_ahead(run.new_files(listing))) as photos,
+        closing(run.iter_decoded(run.new_files(listing))) as photos,
     ):
         for file, decoded in photos:
             run.progress.show(run.tally)
@@ -172,8 +171,8 @@ def process_listing(listing: Listing, run: Run) -> None:
 
 
 def link_known_photo(file: NewFile, photo_id: str, stated: StatedFacts, run: Run) -> bool:
-    """Link a file with known pixels (other metadata, another encoding); False if not known."""
-    if not run.ledger.is_finished(photo_id, run.policy.segmented_otherwise_than):
+    """Link a file to the photo with the same pixels; False if that photo is not in the library."""
+    if not run.ledger.is_finished(photo_id, run.policy.wanted_fingerprint):
         return False
     known = run.ledger.file(file.key) if run.policy.unchanged else None
     is_same = known is not None and (known.photo_id, known.stated) == (photo_id, stated)
@@ -182,17 +181,17 @@ def link_known_photo(file: NewFile, photo_id: str, stated: StatedFacts, run: Run
 
 
 def outcome_of_error(file: NewFile, error: PhotoError, ledger: Ledger) -> Skipped | Gone:
-    """Return what becomes of a file that can't be decoded.
+    """Turn a decoding error into an outcome.
 
-    What took too long is tried again by the next run, and given up when it takes too long again.
+    After a timeout the next run tries the file once more; a second timeout is permanent.
     """
     if is_gone(file.key.path):  # since it was listed
         return Gone(file.key)
     reason = str(error)
-    lasting = isinstance(error, UndecodableError | TooLargeError) or (
+    is_permanent = isinstance(error, UndecodableError | TooLargeError) or (
         isinstance(error, TooSlowError) and _was_skipped_for(reason, file.key, ledger)
     )
-    return Skipped(file.key, reason, file.stamp if lasting else None)
+    return Skipped(file.key, reason, file.stamp if is_permanent else None)
 
 
 def _was_skipped_for(reason: str, key: FileKey, ledger: Ledger) -> bool:

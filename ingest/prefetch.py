@@ -1,4 +1,4 @@
-"""Decoding ahead of whoever wants the pixels."""
+"""Decoding files ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def done_ahead(
+def iter_prefetched(
     items: Iterable[A],
     do: Callable[[A, DecodeWorkers], B],
     settings: IngestSettings,
     decode: Decode,
 ) -> Generator[tuple[A, B]]:
-    """Yield each item with what was made of it, in order.
+    """Yield each item with `do(item, workers)`, in order, computed ahead of the consumer.
 
     Args:
-        items: at most `decode_ahead` are taken before they are asked for.
-        do: called in threads, with the processes that decode.
-        settings: how many processes there are, and their limits.
-        decode: what they do.
+        items: at most `decode_ahead` of them are taken ahead.
+        do: called in threads.
+        settings: the number of decoding processes and their limits.
+        decode: called in those processes.
     """
     waiting: deque[tuple[A, Future[B]]] = deque()
-    limits, apart = DecodeLimits.from_settings(settings), settings.decode_workers > 0
+    limits, in_processes = DecodeLimits.from_settings(settings), settings.decode_workers > 0
     with (
         ThreadPoolExecutor(settings.decode_workers or 1, "decode") as pool,
-        DecodeWorkers(limits, decode, apart=apart) as workers,
+        DecodeWorkers(limits, decode, in_processes=in_processes) as workers,
     ):
         try:
             for item in items:

@@ -1,4 +1,4 @@
-"""One run of ingest: what it works with and what it has done, in all its threads."""
+"""The state of one ingest run, shared by its threads, and the recording of outcomes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import assert_never
 
 from ingest.catalog.file_facts import StatedFacts
 from ingest.catalog.ledger import Ledger
-from ingest.catalog.records import LOOK_AGAIN
+from ingest.catalog.records import UNKNOWN_STAMP
 from ingest.context import IngestContext
 from ingest.imaging.decode import DecodedPhoto, shown_path
 from ingest.imaging.sandbox import DecodeWorkers
-from ingest.prefetch import done_ahead
+from ingest.prefetch import iter_prefetched
 from ingest.scanning.listing import Listing
 from ingest.scanning.scan import (
     Busy,
@@ -46,21 +46,17 @@ class Ingested:
 def record(
     outcome: Outcome | Ingested, ledger: Ledger, tally: Tally, listing: Listing | None = None
 ) -> None:
-    """Note what became of a file in the ledger and count it.
+    """Write the outcome of one file to the ledger and count it.
 
     Args:
         outcome: of one file.
-        ledger: of this thread.
-        tally: counts for the whole run.
-        listing: that the file is from; one that is gone leaves it.
+        ledger: of the calling thread.
+        tally: counts of the whole run.
+        listing: the listing that the file is from; a file that is gone is removed from it.
     """
     match outcome:
-        case Unchanged(key, stamp, was_unreadable):
-            if stamp is not None:
-                ledger.restamp_file(key, stamp)
-            if was_unreadable:
-                ledger.note_reason(key, None)
-            tally.unchanged += 1
+        case Unchanged():
+            _record_unchanged(outcome, ledger, tally)
         case Linked(file, photo_id, stated, is_same):
             ledger.put_file(file.key, file.stamp, file.sha256, photo_id, stated)
             if is_same:
@@ -82,8 +78,16 @@ def record(
             assert_never(outcome)
 
 
+def _record_unchanged(unchanged: Unchanged, ledger: Ledger, tally: Tally) -> None:
+    if unchanged.stamp is not None:
+        ledger.restamp_file(unchanged.key, unchanged.stamp)
+    if unchanged.was_unreadable:
+        ledger.note_reason(unchanged.key, None)
+    tally.unchanged += 1
+
+
 def _record_skipped(skipped: Skipped, ledger: Ledger, tally: Tally) -> None:
-    """Count a skipped file; it is news if no reason was noted before, or another one."""
+    """Record a skipped file; it counts as new unless it was skipped before for the same reason."""
     key, reason = skipped.key, skipped.reason
     if skipped.is_known:
         tally.skip(key.path, reason, is_new=False)
@@ -91,13 +95,13 @@ def _record_skipped(skipped: Skipped, ledger: Ledger, tally: Tally) -> None:
     known = ledger.file(key)
     tally.skip(key.path, reason, is_new=known is None or known.reason != reason)
     if skipped.stamp is not None or known is None or known.photo_id is None:
-        ledger.skip_file(key, skipped.stamp or LOOK_AGAIN, reason)
+        ledger.skip_file(key, skipped.stamp or UNKNOWN_STAMP, reason)
     elif known.reason != reason:
         ledger.note_reason(key, reason)
 
 
 def mark_synced_if_current(photo: Photo, ledger: Ledger) -> None:
-    """Note that the index has the facts of a photo, unless another file has changed them."""
+    """Mark a photo as synced unless another file has changed its facts since it was written."""
     if ledger.facts_now(photo.photo_id) == photo.facts:
         ledger.mark_synced(photo.photo_id, photo.facts)
 
@@ -121,18 +125,18 @@ class Run:
         listing: Listing | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        """Note an outcome in the ledger, count it and show the progress.
+        """Write an outcome to the ledger, count it and show the progress.
 
         Args:
             outcome: of one file.
-            listing: that the file is from.
-            ledger: of the calling thread, if that is not the run's own.
+            listing: the listing that the file is from.
+            ledger: of the calling thread; None: the run's own.
         """
         record(outcome, ledger or self.ledger, self.tally, listing)
         self.progress.show(self.tally)
 
     def new_files(self, listing: Listing) -> Iterator[NewFile]:
-        """Yield the files that have to be decoded; record all other outcomes on the way."""
+        """Yield the files that have to be decoded; record all other outcomes."""
         for outcome in iter_outcomes(listing, self.ledger, self.policy, busy=self.busy):
             if isinstance(outcome, NewFile):
                 yield outcome
@@ -140,25 +144,25 @@ class Run:
                 self.record(outcome, listing)
 
     def show_synced(self, synced: int, unsynced: int) -> None:
-        """Show how many changed photos the index was updated with, and of how many."""
+        """Show the progress of updating the index with changed photos."""
         self.tally.synced, self.tally.unsynced = synced, unsynced
         self.progress.show(self.tally)
 
-    def decoded_ahead(
+    def iter_decoded(
         self, files: Iterable[NewFile]
     ) -> Generator[tuple[NewFile, DecodedPhoto | PhotoError]]:
-        """Yield files with their pixels, in order, decoded before they are asked for.
+        """Yield files with their decoded photos, in order, decoding ahead of the consumer.
 
-        An unforeseen exception is logged and becomes the file's error; the run goes on.
+        An unexpected exception is logged and becomes the file's error, and the run continues.
         """
-        return done_ahead(files, self._decode, self.context.settings, self.context.decode)
+        return iter_prefetched(files, self._decode, self.context.settings, self.context.decode)
 
     def _decode(self, file: NewFile, workers: DecodeWorkers) -> DecodedPhoto | PhotoError:
         path = file.key.path
         try:
-            with self.stages.busy("decode"):
+            with self.stages.timed("decode"):
                 return workers.decode(path)
-        except SegsearchError:  # no process can be started, say: it is not the file
+        except SegsearchError:  # not about the file: no process could be started, for example
             raise
         except Exception as error:
             _logger.warning("%s can't be decoded", shown_path(path), exc_info=True)

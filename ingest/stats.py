@@ -1,4 +1,4 @@
-"""What a run counts, and what it says at the end."""
+"""Counters, stage times and the summary of an ingest run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from typing import Literal, Protocol, get_args
 from ingest.imaging.decode import path_text
 from search.records import Record
 
-Stage = Literal["decode", "whole", "cut", "embed", "write"]  # whole: photos embedded uncut
-AHEAD: tuple[Stage, ...] = ("decode", "cut")
-BEHIND: tuple[Stage, ...] = ("embed", "write")  # in one thread
+# Stages of the pipeline, as summaries name them. whole: the coarse pass; cut: segmentation.
+Stage = Literal["decode", "whole", "cut", "embed", "write"]
+PARALLEL_STAGES: tuple[Stage, ...] = ("decode", "cut")
+WRITER_STAGES: tuple[Stage, ...] = ("embed", "write")  # share one thread
 
 
 class StageTime(Record):
-    """What a stage did: photos, the seconds that it was busy with them, and how many did it.
+    """Work done by a stage: photos, busy seconds and parallel workers.
 
-    `photos_per_s` is what it could do if it never had to wait for another stage. On a CPU all
-    stages share the cores, and alone each would be faster.
+    `photos_per_s` is its throughput without waiting for other stages. On a CPU all stages share the
+    cores, so each would be faster alone.
     """
 
     stage: Stage
@@ -35,7 +36,7 @@ class StageTime(Record):
 
 
 class Stages:
-    """Adds up the time of each stage; all threads of a run share one."""
+    """Accumulates the time of each stage; shared by all threads of a run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,8 +44,8 @@ class Stages:
         self._photos: Counter[Stage] = Counter()
 
     @contextmanager
-    def busy(self, stage: Stage, photos: int = 1) -> Iterator[None]:
-        """Count the time of this block; one that fails does not count."""
+    def timed(self, stage: Stage, photos: int = 1) -> Iterator[None]:
+        """Measure the time of a `with` block; a block that raises is not counted."""
         started = time.monotonic()
         yield
         with self._lock:
@@ -52,10 +53,10 @@ class Stages:
             self._photos[stage] += photos
 
     def times(self, workers: dict[Stage, int]) -> tuple[StageTime, ...]:
-        """Return what each stage did that did anything, in the order of a photo's way.
+        """List the stages that processed photos, in the order of the pipeline.
 
         Args:
-            workers: how many do a stage at the same time, where it is more than one.
+            workers: parallel workers by stage; 1 where absent.
         """
         return tuple(
             StageTime(
@@ -75,21 +76,21 @@ def _rate(photos: int, busy_s: float, workers: int) -> float:
 
 
 def slowest(times: tuple[StageTime, ...]) -> Stage | None:
-    """Return the stage that the others waited for; None if no photo was cut.
+    """Return the bottleneck stage; None if no photo was segmented.
 
-    Embedding and writing take turns in one thread, so what both take together counts.
+    Embedding and writing share a thread, so their times are added.
     """
     by_stage = {time.stage: time for time in times}
     if "cut" not in by_stage:
         return None
-    behind = [by_stage[stage] for stage in BEHIND if stage in by_stage]
-    a_photo_s: dict[Stage, float] = {
-        stage: 1 / by_stage[stage].photos_per_s for stage in AHEAD if stage in by_stage
+    writer = [by_stage[stage] for stage in WRITER_STAGES if stage in by_stage]
+    s_per_photo: dict[Stage, float] = {
+        stage: 1 / by_stage[stage].photos_per_s for stage in PARALLEL_STAGES if stage in by_stage
     }
-    if behind:
-        longer = max(behind, key=lambda time: time.busy_s)
-        a_photo_s[longer.stage] = sum(1 / time.photos_per_s for time in behind)
-    return max(a_photo_s, key=lambda stage: a_photo_s[stage])
+    if writer:
+        longer = max(writer, key=lambda time: time.busy_s)
+        s_per_photo[longer.stage] = sum(1 / time.photos_per_s for time in writer)
+    return max(s_per_photo, key=lambda stage: s_per_photo[stage])
 
 
 class Skipped(Record):
@@ -100,24 +101,24 @@ class Skipped(Record):
 
 
 class SkippedNow(Skipped):
-    """The same, in a run; not new if an earlier run said so with the same reason."""
+    """A file skipped by this run; not new if an earlier run reported the same reason."""
 
     is_new: bool = True
 
 
 class SkippedBefore(Skipped):
-    """The same, and when that was noted."""
+    """A file skipped by an earlier run."""
 
     noted_at: datetime
 
 
 class IngestCounts(Record):
-    """How far a run is. Summaries, progress lines and jobs have the same fields."""
+    """Counters of a run; summaries, progress lines and jobs share these fields."""
 
     photos_seen: int = 0
-    photos_through: int = 0  # done with, one way or another
-    photos_new: int = 0  # never looked at before; 0 where there were few
-    photos_whole: int = 0  # of those: indexed as a whole before any was segmented
+    photos_through: int = 0  # processed, with any outcome
+    photos_new: int = 0  # new files of the coarse pass; 0 where there was none
+    photos_whole: int = 0  # of those: indexed as a whole
     photos_ingested: int = 0
     photos_skipped: int = 0
     segments: int = 0
@@ -125,40 +126,40 @@ class IngestCounts(Record):
 
 
 class IngestSummary(IngestCounts):
-    """What a run did."""
+    """Summary of a run."""
 
     photos_unchanged: int
-    photos_updated: int  # moved, copied or edited metadata: no inference
-    photos_vanished: int  # hidden: no file shows them any more
-    photos_excluded: int = 0  # hidden: left out from now on, by patterns or by default
-    skipped_new: int = 0  # of the skipped: not reported by an earlier run
+    photos_updated: int  # moved, copied or with new metadata: no inference
+    photos_vanished: int  # hidden because no file shows them any more
+    photos_excluded: int = 0  # hidden because patterns or defaults now exclude their files
+    skipped_new: int = 0  # of photos_skipped: not reported by an earlier run
     interrupted: bool
     skipped: tuple[SkippedNow, ...]
     notices: tuple[str, ...]
     stages: tuple[StageTime, ...] = ()  # in the order of the pipeline
-    slowest: Stage | None = None  # the stage that the others waited for
+    slowest: Stage | None = None  # the bottleneck
 
 
 class Progress(Protocol):
-    """Where a run says how far it is."""
+    """Receives the progress of a run."""
 
     def start(self, photos: int) -> None:
-        """So many photo files were found."""
+        """Called once, with the number of photo files found."""
 
     def show(self, tally: Tally) -> None:
-        """So far it has come."""
+        """Called after each photo."""
 
 
 @dataclass
 class Tally:
-    """What a run has done so far."""
+    """Mutable counters of a run."""
 
     seen: int = 0
-    new: int = 0  # files that are indexed as whole photos first; 0: none are
-    whole: int = 0  # photos that were
-    is_coarse_pass: bool = False  # now
-    unsynced: int = 0  # changed or hidden photos that the index is updated with at the end
-    synced: int = 0  # of those
+    new: int = 0  # files of the coarse pass; 0: there is none
+    whole: int = 0  # photos indexed by it
+    is_coarse_pass: bool = False  # whether it is running
+    unsynced: int = 0  # changed photos to update in the index at the end
+    synced: int = 0  # of those: updated
     ingested: int = 0
     unchanged: int = 0
     updated: int = 0
@@ -166,7 +167,7 @@ class Tally:
     excluded: int = 0
     segments: int = 0
     skipped: list[tuple[Path, str]] = field(default_factory=list)
-    skipped_before: set[Path] = field(default_factory=set)  # of those: nothing new
+    skipped_before: set[Path] = field(default_factory=set)  # of those: reported by an earlier run
     notices: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -177,24 +178,24 @@ class Tally:
             self.skipped_before.add(path)
 
     def finished(self, segments: int) -> None:
-        """Count a photo that was segmented; may be called by several threads."""
+        """Count a segmented photo; thread-safe."""
         with self._lock:
             self.ingested += 1
             self.segments += segments
 
     def add_vanished(self, vanished: int, excluded: int, notices: Sequence[str]) -> None:
-        """Count photos that are hidden now."""
+        """Count photos hidden by this run."""
         self.vanished += vanished
         self.excluded += excluded
         self.notices.extend(notices)
 
     @property
     def through(self) -> int:
-        """Photos that are done with, one way or another."""
+        """Photos processed, with any outcome."""
         return self.ingested + self.unchanged + self.updated + len(self.skipped)
 
     def counts(self, seconds: float) -> IngestCounts:
-        """Return how far it is after so many seconds."""
+        """Freeze the counters, `seconds` after the start."""
         return IngestCounts(
             photos_seen=self.seen,
             photos_through=self.through,
@@ -209,7 +210,7 @@ class Tally:
     def summary(
         self, seconds: float, *, interrupted: bool, stages: tuple[StageTime, ...] = ()
     ) -> IngestSummary:
-        """Return the whole as a record."""
+        """Build the summary, `seconds` after the start."""
         return IngestSummary(
             **self.counts(seconds).model_dump(),
             photos_unchanged=self.unchanged,

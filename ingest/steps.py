@@ -1,8 +1,6 @@
-"""The steps for one photo: segment it, embed its segments, write them to the index.
+"""The processing steps of one photo, called by the threads of one process and by Ray workers.
 
-Plain functions over records, called by threads of one process and by Ray workers alike:
-`segment_photo`, `embed_photo`, `write_photo`; and for a photo as a whole `whole_photo`,
-`whole_view`.
+`segment_photo`, `embed_photo`, `write_photo`; for the coarse pass `whole_photo`, `whole_view`.
 """
 
 from __future__ import annotations
@@ -59,37 +57,37 @@ class PhotoVectors:
     whole: Vectors
 
 
-def whole_photo(uncut: DecodedFile) -> Photo:
-    """Return the record of a photo that is not cut yet."""
+def whole_photo(photo: DecodedFile) -> Photo:
+    """Build the record of a photo that is not segmented yet."""
     return Photo(
-        photo_id=uncut.photo_id,
-        size_wh=uncut.decoded.size_wh,
-        facts=uncut.stated.facts.model_copy(update={"folders": uncut.file.key.folders}),
+        photo_id=photo.photo_id,
+        size_wh=photo.decoded.size_wh,
+        facts=photo.stated.facts.model_copy(update={"folders": photo.file.key.folders}),
     )
 
 
-def whole_view(uncut: DecodedFile, context: IngestContext) -> RgbImage:
-    """Return what the encoder sees of a whole photo, (input_px, input_px, 3)."""
+def whole_view(photo: DecodedFile, context: IngestContext) -> RgbImage:
+    """Preprocess a whole photo for the encoder: (input_px, input_px, 3)."""
     encoder = context.encoder()
-    return photo_view(uncut.decoded.rgb, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
+    return photo_view(photo.decoded.rgb, size_px=encoder.input_px, fill_rgb=encoder.mean_rgb)
 
 
-def segment_photo(uncut: DecodedFile, context: IngestContext) -> SegmentedPhoto:
-    """Segment a decoded photo."""
-    cut = context.segmenter().automatic(uncut.decoded.rgb, context.mask_parameters)
+def segment_photo(photo: DecodedFile, context: IngestContext) -> SegmentedPhoto:
+    """Segment a decoded photo; return it with its segments."""
+    masks = context.segmenter().automatic(photo.decoded.rgb, context.mask_parameters)
     segmented_with, long_side = context.segmented_with(), context.settings.mask_long_side
-    segments = segments_from_masks(uncut.photo_id, segmented_with, cut, long_side)
-    done = {"segmented_with": segmented_with, "segment_count": len(segments)}
-    photo = whole_photo(uncut).model_copy(update=done)
-    return SegmentedPhoto(uncut.file, uncut.decoded, photo, segments, uncut.stated)
+    segments = segments_from_masks(photo.photo_id, segmented_with, masks, long_side)
+    finished = {"segmented_with": segmented_with, "segment_count": len(segments)}
+    record = whole_photo(photo).model_copy(update=finished)
+    return SegmentedPhoto(photo.file, photo.decoded, record, segments, photo.stated)
 
 
 def segments_from_masks(
-    photo_id: str, segmented_with: str, cut: Sequence[SegmentedMask], mask_long_side: int
+    photo_id: str, segmented_with: str, masks: Sequence[SegmentedMask], mask_long_side: int
 ) -> list[Segment]:
-    """Turn masks into segments, each mask once, stored at `mask_long_side` px at most."""
+    """Turn masks into segments; masks that are equal at `mask_long_side` px become one."""
     segments: dict[Mask, Segment] = {}
-    for found in cut:
+    for found in masks:
         mask = stored_mask(found.mask, mask_long_side)
         if mask in segments:
             continue
@@ -108,41 +106,36 @@ def segments_from_masks(
 
 
 def stored_mask(mask: Mask, long_side: int) -> Mask:
-    """Return a mask at the size that it is stored at."""
+    """Downsample a mask so that its long side is at most `long_side` px; never enlarge it."""
     size_wh = fitted_size(mask.size_wh, long_side)
     if size_wh == mask.size_wh:
         return mask
-    from ingest.segmentation.downsampling import (
-        shrunk,  # it imports numba, and a run without new photos needs none
-    )
+    from ingest.segmentation.downsampling import downsampled  # imports numba, which is slow
 
-    return shrunk(mask, size_wh)
+    return downsampled(mask, size_wh)
 
 
-def embed_photo(cut: SegmentedPhoto, context: IngestContext) -> PhotoVectors:
-    """Return the vectors of a photo and its segments."""
-    encoder, rgb = context.encoder(), cut.decoded.rgb
-    masks = [(s.mask, s.bbox_xywh) for s in cut.segments if s.mask is not None]
+def embed_photo(photo: SegmentedPhoto, context: IngestContext) -> PhotoVectors:
+    """Embed a photo and its segments."""
+    encoder, rgb = context.encoder(), photo.decoded.rgb
+    masks = [(s.mask, s.bbox_xywh) for s in photo.segments if s.mask is not None]
     return PhotoVectors(
         segments=segment_vectors(encoder, rgb, masks, context.settings.crop_recipe),
         whole=photo_vector(encoder, rgb),
     )
 
 
-def write_photo(cut: SegmentedPhoto, vectors: PhotoVectors, index: SegmentIndex) -> None:
-    """Write a photo and its segments, the photo after its segments.
-
-    Segments of an earlier run that are no longer among the photo's are deleted in between.
-    """
-    index.put_segments(cut.photo, cut.segments, vectors.segments)
-    gone = index.segment_ids_of(cut.photo.photo_id) - {s.segment_id for s in cut.segments}
+def write_photo(photo: SegmentedPhoto, vectors: PhotoVectors, index: SegmentIndex) -> None:
+    """Write a photo's segments, delete those of an earlier run, then write the photo itself."""
+    index.put_segments(photo.photo, photo.segments, vectors.segments)
+    gone = index.segment_ids_of(photo.photo.photo_id) - {s.segment_id for s in photo.segments}
     if gone:
         index.delete_segments(sorted(gone))
-    index.put_photo(cut.photo, vectors.whole)
+    index.put_photo(photo.photo, vectors.whole)
 
 
 def stated_from_decoded(decoded: DecodedPhoto) -> StatedFacts:
-    """Return what a photo's file says of it (not where it lies)."""
+    """Collect the metadata of a decoded file, without its folder."""
     return StatedFacts(
         facts=PhotoFacts(
             sort_at=decoded.sort_at,

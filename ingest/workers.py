@@ -1,8 +1,7 @@
-"""Threads that segment, embed and write photos: one pair of them for each device.
+"""The threads that segment, embed and write photos.
 
-Each device has a thread that segments and one behind it that embeds and writes, with models of
-their own. With a single device the calling thread segments, so that Ctrl-C interrupts a photo that
-takes a minute.
+Each device has its own models and two threads: one segments, the other embeds and writes. With a
+single device the calling thread segments, so that Ctrl-C can interrupt a photo that takes a minute.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -20,31 +20,29 @@ from ingest.context import IngestContext
 from ingest.run import Ingested, Run
 from ingest.steps import DecodedFile, SegmentedPhoto, embed_photo, segment_photo, write_photo
 
-WRITE_BEHIND = 2  # photos waiting to be embedded; each holds its pixels
-FLUSH_EVERY_S = 2.0  # what is not flushed and noted yet is done again after a crash
-
+WRITE_QUEUE_SIZE = 2  # segmented photos waiting to be embedded; each holds its pixels
 
 T = TypeVar("T")
 
 
 class BackgroundStep(Generic[T]):
-    """Runs a step of the pipeline in threads of its own, behind a bounded queue.
+    """Runs a step of the pipeline in its own threads, fed by a bounded queue.
 
-    Leaving the `with` block waits until all is done. An error in a thread is raised there, at the
-    next `put` or by `raise_error`; items that are queued by then are dropped.
+    Leaving the `with` block waits for the threads. The first error in a thread is raised there, by
+    the next `put` or by `raise_error`; items still in the queue are dropped.
     """
 
     def __init__(
-        self, steps: Sequence[Callable[[Iterator[T]], None]], name: str, at_most: int
+        self, steps: Sequence[Callable[[Iterator[T]], None]], name: str, queue_size: int
     ) -> None:
-        """Make the threads; they start with the `with` block.
+        """Create the threads; they start when the `with` block is entered.
 
         Args:
-            steps: one for each thread; each takes what arrives for it until nothing more does.
+            steps: one per thread, each called with an iterator over the queue.
             name: of the threads.
-            at_most: so many things may wait to be taken.
+            queue_size: `put` blocks while this many items are waiting.
         """
-        self._waiting: queue.Queue[T | None] = queue.Queue(at_most)
+        self._waiting: queue.Queue[T | None] = queue.Queue(queue_size)
         self._error: BaseException | None = None
         self._threads = [
             threading.Thread(target=self._work, args=(step,), name=name, daemon=True)
@@ -63,31 +61,30 @@ class BackgroundStep(Generic[T]):
             thread.join()
         self.raise_error()
 
-    def put(self, thing: T) -> None:
-        """Hand something over; waits while as many as allowed are waiting already."""
+    def put(self, item: T) -> None:
+        """Queue an item; blocks while the queue is full."""
         self.raise_error()
-        self._waiting.put(thing)
+        self._waiting.put(item)
 
     def raise_error(self) -> None:
-        """Raise what went wrong in a thread, if anything did."""
+        """Raise the first error of a thread, once."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
     def _work(self, step: Callable[[Iterator[T]], None]) -> None:
-        arriving: Iterator[T] = iter(self._waiting.get, None)
+        items: Iterator[T] = iter(self._waiting.get, None)
         try:
-            step(arriving)
+            step(items)
         except BaseException as error:
             self._error = self._error or error
-            for _ in arriving:
-                """Drain, so that put() never waits for a thread that has given up."""
+            deque(items, maxlen=0)  # drain, so that put() never waits for a thread that has failed
 
 
 @contextmanager
 def segmenting(run: Run) -> Iterator[Callable[[DecodedFile], None]]:
-    """Yield a function that takes decoded files; on leaving, all of them are in the index."""
-    contexts = (run.context, *run.context.beside)
+    """Yield a function that accepts decoded files; on exit all of them are in the index."""
+    contexts = (run.context, *run.context.other_devices)
     if len(contexts) == 1:
         with _writing(run.context, run) as writing:
             yield partial(_segment, writing=writing, context=run.context, run=run)
@@ -107,28 +104,30 @@ def _segment(
     file: DecodedFile, writing: BackgroundStep[SegmentedPhoto], context: IngestContext, run: Run
 ) -> None:
     writing.raise_error()
-    with run.stages.busy("cut"):
+    with run.stages.timed("cut"):
         segmented = segment_photo(file, context)
     writing.put(segmented)
 
 
 def _writing(context: IngestContext, run: Run) -> BackgroundStep[SegmentedPhoto]:
-    return BackgroundStep([partial(_write_all, context=context, run=run)], "write", WRITE_BEHIND)
+    return BackgroundStep(
+        [partial(_write_all, context=context, run=run)], "write", WRITE_QUEUE_SIZE
+    )
 
 
 def _write_all(photos: Iterator[SegmentedPhoto], context: IngestContext, run: Run) -> None:
-    """Embed and write photos; flush now and then, and record what is flushed as ingested."""
-    written: list[Ingested] = []  # without pixels, not flushed yet
+    """Embed and write photos; flush regularly and record flushed photos as ingested."""
+    written: list[Ingested] = []  # not flushed yet
     flushed_at = time.monotonic()
-    with closing(context.open_ledger()) as ledger:  # SQLite: one a thread
+    with closing(context.open_ledger()) as ledger:  # SQLite connections belong to one thread
         for photo in photos:
             ledger.begin_photo(photo.photo)
-            with run.stages.busy("embed"):
+            with run.stages.timed("embed"):
                 vectors = embed_photo(photo, context)
-            with run.stages.busy("write"):
+            with run.stages.timed("write"):
                 write_photo(photo, vectors, context.index())
             written.append(Ingested(photo.file, photo.photo, photo.stated))
-            if time.monotonic() - flushed_at >= FLUSH_EVERY_S:
+            if time.monotonic() - flushed_at >= context.flush_every_s:
                 finish_photos(written, ledger, run)
                 written, flushed_at = [], time.monotonic()
         if written:

@@ -16,14 +16,14 @@ RIDGE_POINTS = 80
 
 
 @dataclass(frozen=True)
-class Stage:
+class PlacementArea:
     """Where things may go: below `top` (a share of the height), smaller when far if standing."""
 
     top: float = 0.0
     standing: bool = False
 
 
-def paint_landscape(rng: np.random.Generator, canvas: Canvas) -> Stage:
+def paint_landscape(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
     """Paint a graded sky, perhaps a sun and clouds, and hills that pale with distance."""
     haze = _paint_sky(rng, canvas)
     ridges = int(rng.integers(1, 5))
@@ -37,10 +37,10 @@ def paint_landscape(rng: np.random.Generator, canvas: Canvas) -> Stage:
         style = _ground_style(rng, color, pattern, DOWNWARDS)
         roughness = rng.choice([0.02, 0.06, 0.12]) * (1.2 - number / (ridges + 1))
         canvas.paint(_ridge(rng, canvas, height, roughness), style, casts_shadow=False)
-    return Stage(top=float(heights[-1]) - 0.05, standing=True)
+    return PlacementArea(top=float(heights[-1]) - 0.05, standing=True)
 
 
-def paint_seaside(rng: np.random.Generator, canvas: Canvas) -> Stage:
+def paint_seaside(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
     """Paint a sky, a level sea and perhaps a beach in front."""
     _paint_sky(rng, canvas)
     horizon = rng.uniform(0.35, 0.6)
@@ -56,10 +56,10 @@ def paint_seaside(rng: np.random.Generator, canvas: Canvas) -> Stage:
         sand = _rgb(rng.uniform(0.75, 0.9), rng.uniform(0.03, 0.07), rng.uniform(70, 95))
         style = _ground_style(rng, sand, str(rng.choice(["speckled", "plain", "mottled"])))
         canvas.paint(_ridge(rng, canvas, rng.uniform(0.72, 0.88), 0.05), style)
-    return Stage(top=horizon, standing=True)
+    return PlacementArea(top=horizon, standing=True)
 
 
-def paint_table(rng: np.random.Generator, canvas: Canvas) -> Stage:
+def paint_table(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
     """Paint a wall and the top of a table or a cloth before it."""
     wall_pattern = str(rng.choice(["plain", "gradient", "striped", "mottled", "dotted", "grid"]))
     wall = _ground_style(rng, canvas.palette.ground(rng), wall_pattern, DOWNWARDS)
@@ -77,18 +77,18 @@ def paint_table(rng: np.random.Generator, canvas: Canvas) -> Stage:
             pattern, mixed(top.color, (1, 1, 1), 0.35), canvas.palette.ground(rng), top.seed
         )
     canvas.paint(_ridge(rng, canvas, edge, 0.0), top)
-    return Stage(top=edge - 0.02, standing=True)
+    return PlacementArea(top=edge - 0.02, standing=True)
 
 
-def paint_sheet(rng: np.random.Generator, canvas: Canvas) -> Stage:
+def paint_sheet(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
     """Paint one even or gently graded sheet, as in a studio."""
     color = canvas.palette.ground(rng)
     style = _ground_style(rng, color, str(rng.choice(["plain", "gradient", "gradient"])))
     canvas.paint(full_stamp(canvas.size_wh), style, casts_shadow=False)
-    return Stage()
+    return PlacementArea()
 
 
-def paint_ground(rng: np.random.Generator, canvas: Canvas) -> Stage:
+def paint_ground(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
     """Paint ground seen from above: sand, moss, stone, tiles or cloth."""
     pattern = str(rng.choice(PATTERNS[2:]))
     if pattern in ("mottled", "speckled", "patchy", "streaked") or rng.random() < 0.5:
@@ -97,18 +97,18 @@ def paint_ground(rng: np.random.Generator, canvas: Canvas) -> Stage:
         style = draw_style(rng, canvas.palette, pattern)
     stamp = full_stamp(canvas.size_wh)
     canvas.paint(stamp, style, _wide_frame(canvas, stamp), casts_shadow=False)
-    return Stage()
+    return PlacementArea()
 
 
-def paint_meadow(rng: np.random.Generator, canvas: Canvas) -> Stage:
+def paint_meadow(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
     """Paint grass, moss or dry earth seen from above."""
     pattern = str(rng.choice(["mottled", "speckled", "streaked", "patchy"]))
     style = _ground_style(rng, _land_color(rng), pattern)
     canvas.paint(full_stamp(canvas.size_wh), style, casts_shadow=False)
-    return Stage()
+    return PlacementArea()
 
 
-def paint_panels(rng: np.random.Generator, canvas: Canvas) -> Stage:
+def paint_panels(rng: np.random.Generator, canvas: Canvas) -> PlacementArea:
     """Paint two to four areas side by side or above each other, each in its own style."""
     paint_sheet(rng, canvas)
     sideways = rng.random() < 0.5
@@ -119,7 +119,7 @@ def paint_panels(rng: np.random.Generator, canvas: Canvas) -> Stage:
         canvas.paint(
             stamp, style, _wide_frame(canvas, stamp), casts_shadow=bool(rng.random() < 0.5)
         )
-    return Stage()
+    return PlacementArea()
 
 
 def _paint_sky(rng: np.random.Generator, canvas: Canvas) -> Rgb:
@@ -213,7 +213,7 @@ def _rgb(lightness: float, chroma: float, hue_deg: float) -> Rgb:
     return (red, green, blue)
 
 
-BACKDROPS: dict[str, Callable[[np.random.Generator, Canvas], Stage]] = {
+BACKDROPS: dict[str, Callable[[np.random.Generator, Canvas], PlacementArea]] = {
     "landscape": paint_landscape,
     "seaside": paint_seaside,
     "table": paint_table,

@@ -16,7 +16,7 @@ import numpy as np
 from starter.drawing.canvas import Style
 from starter.drawing.colors import SAMPLE_COLORS
 from starter.drawing.photo_file import Camera, Capture, save_photo
-from starter.scenes import Cast, Scene, Theme, draw_scene, subtree_mask
+from starter.scenes import PlacedThing, Scene, Theme, draw_scene, subtree_mask
 from starter.things import Thing
 
 NORRVIK = Camera("Norrvik", "N2 Mark III")
@@ -27,10 +27,10 @@ SIZES_WH = ((1200, 800), (1024, 768), (800, 1200), (1200, 800), (1280, 720), (90
 SUFFIXES = {3: ".png", 7: ".webp", 10: ".heic", 15: ".webp", 19: ".png", 22: ".heic"}
 ORIENTATIONS = {1: 6, 5: 8, 9: 3, 13: 6, 17: 8, 21: 3}  # by position, JPEG only
 CYCLE = 24  # after so many photos the formats and orientations repeat
-GRIT = 0.12  # photos to look at: little noise, hardly any blur
+DEGRADATION = 0.12  # photos to look at: little noise, hardly any blur
 
 
-class Sighting(NamedTuple):
+class ThingBox(NamedTuple):
     """Where in which photo a thing is seen, in pixels of the upright photo."""
 
     path: Path
@@ -45,8 +45,8 @@ class SampleLibrary:
     """
 
     paths: list[Path]
-    answers: dict[str, list[Sighting]] = field(default_factory=dict)
-    twins: list[list[Sighting]] = field(default_factory=list)
+    answers: dict[str, list[ThingBox]] = field(default_factory=dict)
+    twins: list[list[ThingBox]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Shot:
     """One photo to be: its album and who is in it, by the words of THINGS."""
 
     album: str
-    cast: tuple[tuple[str, tuple[float, float], float], ...] = ()  # words, center, radius
+    things: tuple[tuple[str, tuple[float, float], float], ...] = ()  # words, center, radius
     mood: str | None = None
 
 
@@ -171,7 +171,7 @@ def draw_sample_library(folder: Path, *, photos: int = 24, seed: int = 0) -> Sam
     The same seed writes the same photos; another one changes what surrounds the things.
     """
     paths: list[Path] = []
-    sightings: dict[str, list[Sighting]] = {}
+    sightings: dict[str, list[ThingBox]] = {}
     for number, shot in enumerate(islice(_iter_shots(), photos)):
         rng = np.random.default_rng([seed, number])
         path, capture = _plan(shot, folder, number, rng)
@@ -179,7 +179,7 @@ def draw_sample_library(folder: Path, *, photos: int = 24, seed: int = 0) -> Sam
         save_photo(scene.image, capture, path)
         paths.append(path)
         for words, box_xywh in _seen(shot, scene):
-            sightings.setdefault(words, []).append(Sighting(path, box_xywh))
+            sightings.setdefault(words, []).append(ThingBox(path, box_xywh))
     twins = [sightings[words] for words in TWINS if len(sightings.get(words, [])) > 1]
     return SampleLibrary(sorted(paths), sightings, twins)
 
@@ -218,17 +218,17 @@ def _draw(shot: Shot, number: int, rng: np.random.Generator) -> Scene:
     album = ALBUMS[shot.album]
     mood = shot.mood or album.moods[int(rng.integers(len(album.moods)))]
     layout = album.layouts[int(rng.integers(len(album.layouts)))]
-    theme = Theme(album.backdrop, "bare" if shot.cast else layout, mood, GRIT)
-    cast = [Cast(THINGS[words], center, radius) for words, center, radius in shot.cast]
+    theme = Theme(album.backdrop, "bare" if shot.things else layout, mood, DEGRADATION)
+    placed = [PlacedThing(THINGS[words], center, radius) for words, center, radius in shot.things]
     size_wh = SIZES_WH[number % len(SIZES_WH)]
-    return draw_scene(int(rng.integers(2**31)), size_wh, theme=theme, cast=cast)
+    return draw_scene(int(rng.integers(2**31)), size_wh, theme=theme, placed=placed)
 
 
 def _seen(shot: Shot, scene: Scene) -> Sequence[tuple[str, tuple[int, int, int, int]]]:
     """Return the words and the visible box of each thing of the cast."""
     return [
         (words, _box_xywh(subtree_mask(scene, node)))
-        for (words, _, _), node in zip(shot.cast, scene.cast_nodes, strict=True)
+        for (words, _, _), node in zip(shot.things, scene.placed_nodes, strict=True)
         if node is not None
     ]
 

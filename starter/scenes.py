@@ -18,10 +18,10 @@ from starter.drawing.chance import pick
 from starter.drawing.colors import COLOR_NAMES, MODIFIERS, draw_palette, name_color, name_pixels
 from starter.drawing.develop import develop
 from starter.layouts import LAYOUT_SHARES, LAYOUTS
-from starter.things import Place, Thing, paint_thing
+from starter.things import Pose, Thing, paint_thing
 
 __all__ = [
-    "Cast",
+    "PlacedThing",
     "Scene",
     "SceneNode",
     "SegmentTruth",
@@ -56,11 +56,11 @@ class Theme:
     backdrop: str | None = None
     layout: str | None = None
     mood: str | None = None
-    grit: float | None = None  # 0 a clean photo, 1 a poor one
+    degradation: float | None = None  # 0 a clean photo, 1 a poor one
 
 
 @dataclass(frozen=True)
-class Cast:
+class PlacedThing:
     """A given thing at a given place: center and radius as shares of the picture, radians."""
 
     thing: Thing
@@ -92,7 +92,7 @@ class Scene:
     image: NDArray[np.uint8]  # (h, w, 3)
     labels_hw: NDArray[np.uint16]
     nodes: tuple[SceneNode, ...]
-    cast_nodes: tuple[int | None, ...] = ()  # the node of each Cast; None if out of view
+    placed_nodes: tuple[int | None, ...] = ()  # the node of each Cast; None if out of view
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def draw_scene(
     size_wh: tuple[int, int] = (256, 256),
     *,
     theme: Theme | None = None,
-    cast: Sequence[Cast] = (),
+    placed: Sequence[PlacedThing] = (),
 ) -> Scene:
     """Return the scene of a seed, width and height; the cast is painted last, on top."""
     if not all(SIDE_RANGE_PX[0] <= side <= SIDE_RANGE_PX[1] for side in size_wh):
@@ -123,15 +123,17 @@ def draw_scene(
     rng = np.random.default_rng(seed)
     canvas = Canvas(size_wh, draw_palette(rng, theme.mood), _draw_light(rng))
     backdrop = theme.backdrop or pick(rng, BACKDROP_SHARES)
-    stage = BACKDROPS[backdrop](rng, canvas)
+    area = BACKDROPS[backdrop](rng, canvas)
     if rng.random() < 0.3:
         canvas.blur(canvas.unit_px * rng.uniform(0.003, 0.015))
     layout = theme.layout or pick(rng, LAYOUT_SHARES)
-    LAYOUTS[layout](rng, canvas, stage)
-    cast_nodes = tuple(_paint_cast(canvas, member) for member in cast)
-    grit = float(rng.beta(1.2, 2.0)) if theme.grit is None else theme.grit
-    image = develop(rng, canvas, grit)
-    return Scene(image, canvas.labels, _read_nodes(canvas.nodes, canvas.labels, image), cast_nodes)
+    LAYOUTS[layout](rng, canvas, area)
+    placed_nodes = tuple(_paint_placed(canvas, member) for member in placed)
+    degradation = float(rng.beta(1.2, 2.0)) if theme.degradation is None else theme.degradation
+    image = develop(rng, canvas, degradation)
+    return Scene(
+        image, canvas.labels, _read_nodes(canvas.nodes, canvas.labels, image), placed_nodes
+    )
 
 
 def subtree_mask(scene: Scene, node: int) -> Mask:
@@ -203,10 +205,10 @@ def _draw_light(rng: np.random.Generator) -> Light:
     )
 
 
-def _paint_cast(canvas: Canvas, member: Cast) -> int | None:
+def _paint_placed(canvas: Canvas, member: PlacedThing) -> int | None:
     center = (member.center[0] * canvas.size_wh[0], member.center[1] * canvas.size_wh[1])
     return paint_thing(
-        canvas, member.thing, Place(center, member.radius * canvas.unit_px, member.turn)
+        canvas, member.thing, Pose(center, member.radius * canvas.unit_px, member.turn)
     )
 
 

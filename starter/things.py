@@ -56,7 +56,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Place:
+class Pose:
     """Where a thing goes: center and radius in pixels, and its rotation in radians."""
 
     center_xy: tuple[float, float]
@@ -183,41 +183,39 @@ def draw_thing(rng: np.random.Generator, palette: Palette, *, assembly_share: fl
     return Thing(shape, (draw_style(rng, palette), draw_style(rng, palette)), seed, parts)
 
 
-def paint_thing(
-    canvas: Canvas, thing: Thing, place: Place, parent: int | None = None
-) -> int | None:
+def paint_thing(canvas: Canvas, thing: Thing, pose: Pose, parent: int | None = None) -> int | None:
     """Paint the thing and return the node of the whole; None if it is out of view."""
     if thing.kind in ASSEMBLIES:
-        return _paint_assembly(canvas, thing, place, parent)
+        return _paint_assembly(canvas, thing, pose, parent)
     rng = np.random.default_rng(thing.seed)
     outline = draw_outline(rng, thing.kind)
-    node, stamp = _paint_outline(canvas, outline, place, thing.styles[0], thing.kind, parent)
+    node, stamp = _paint_outline(canvas, outline, pose, thing.styles[0], thing.kind, parent)
     if node is not None and stamp is not None and thing.parts:
-        _paint_parts(canvas, thing, place, node, stamp, rng)
+        _paint_parts(canvas, thing, pose, node, stamp, rng)
     return node
 
 
 def _paint_outline(
     canvas: Canvas,
     outline: Outline,
-    place: Place,
+    pose: Pose,
     style: Style,
     shape: str,
     parent: int | None,
     inside: Stamp | None = None,
 ) -> tuple[int | None, Stamp | None]:
     """Paint one outline; the pattern turns and grows with it."""
-    radius = place.radius_px
-    placed = outline.placed(place.center_xy, (radius, radius), place.turn)
+    radius = pose.radius_px
+    placed = outline.placed(pose.center_xy, (radius, radius), pose.turn)
     stamp = stamp_outline(placed, canvas.size_wh)
     if stamp is None:
         return None, None
     if inside is not None:
         stamp = stamp.clipped_to(inside)
     height, width = stamp.alpha.shape
-    center_xy = (place.center_xy[0] - stamp.left, place.center_xy[1] - stamp.top)
+    center_xy = (pose.center_xy[0] - stamp.left, pose.center_xy[1] - stamp.top)
     extent_px = float(np.ptp(outline.points, axis=0).min()) * radius
-    frame = Frame(height, width, center_xy, max(extent_px, 0.8 * radius), place.turn)
+    frame = Frame(height, width, center_xy, max(extent_px, 0.8 * radius), pose.turn)
     node = canvas.paint(
         stamp, style, frame, shape=shape, parent=parent, casts_shadow=inside is None
     )
@@ -225,24 +223,24 @@ def _paint_outline(
 
 
 def _paint_parts(
-    canvas: Canvas, thing: Thing, place: Place, node: int, stamp: Stamp, rng: np.random.Generator
+    canvas: Canvas, thing: Thing, pose: Pose, node: int, stamp: Stamp, rng: np.random.Generator
 ) -> None:
     """Scatter small shapes on a shape, all of one kind half of the time."""
     same_kind = rng.random() < 0.5
     shape = pick(rng, SHAPE_SHARES)
-    cos, sin = np.cos(place.turn), np.sin(place.turn)
+    cos, sin = np.cos(pose.turn), np.sin(pose.turn)
     for _ in range(thing.parts):
         if not same_kind:
             shape = pick(rng, SHAPE_SHARES)
         outline = draw_outline(rng, shape)
-        x, y = rng.uniform(-0.6, 0.6, 2) * place.radius_px
+        x, y = rng.uniform(-0.6, 0.6, 2) * pose.radius_px
         size, turn = rng.uniform(0.14, 0.42), rng.uniform(0, 2 * np.pi)
-        center = (place.center_xy[0] + x * cos - y * sin, place.center_xy[1] + x * sin + y * cos)
-        part_place = Place(center, place.radius_px * size, place.turn + turn)
+        center = (pose.center_xy[0] + x * cos - y * sin, pose.center_xy[1] + x * sin + y * cos)
+        part_place = Pose(center, pose.radius_px * size, pose.turn + turn)
         _paint_outline(canvas, outline, part_place, thing.styles[1], shape, node, inside=stamp)
 
 
-def _paint_assembly(canvas: Canvas, thing: Thing, place: Place, parent: int | None) -> int | None:
+def _paint_assembly(canvas: Canvas, thing: Thing, pose: Pose, parent: int | None) -> int | None:
     """Paint the parts of an assembly below one group node; None if none of them is in view."""
     rng = np.random.default_rng(thing.seed)
     group = canvas.open_group(parent)
@@ -255,7 +253,7 @@ def _paint_assembly(canvas: Canvas, thing: Thing, place: Place, parent: int | No
             painted.append((None, None))
             continue
         style = thing.styles[part.style % len(thing.styles)]
-        painted.append(_paint_outline(canvas, outline, place, style, part.shape, node, inside))
+        painted.append(_paint_outline(canvas, outline, pose, style, part.shape, node, inside))
     if any(node is not None for node, _ in painted):
         return group
     canvas.nodes.pop()

@@ -50,7 +50,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
         if not drawn.exists():
             drawn.write_bytes(pickle.dumps(_make_sample(made)))
     library = copied(made / "library", own / "copy")
-    return Sample(library, made / "photos", pickle.loads(drawn.read_bytes()))
+    return Sample(library, made / "photos", pickle.loads(drawn.read_bytes()))  # noqa: S301  (written above)
 
 
 def _make_sample(folder: Path) -> SampleLibrary:

@@ -1,7 +1,7 @@
 """The documentation matches the code: commands, routes, settings, modules, links, decisions.
 
-`python tests/test_docs.py` rewrites the generated parts: the tables of docs/settings.md and the
-tree of docs/architecture.md.
+`python tests/test_docs.py` rewrites the generated parts: the tables of docs/settings.md, the tree
+and the rooms of docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -28,7 +29,6 @@ DOCS = ROOT / "docs"
 DECISIONS = sorted((DOCS / "decisions").iterdir())
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 IN_TREE = ("search", "ingest", "api", "starter", "training", "bench")
-TREE_PATTERN = re.compile(r"^```\nsearch/.*?^```", re.MULTILINE | re.DOTALL)
 MAX_IMAGE_BYTES = 300_000
 MAX_README_LINES = 150
 DECISION_SECTIONS = ["Context", "Decision", "Consequences"]
@@ -115,6 +115,23 @@ def first_docstring_line(path: Path) -> str:
     return docstring.splitlines()[0]
 
 
+def room_layers() -> dict[str, list[str]]:
+    """Return each package's layers, as the contracts of import-linter order them."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    contracts = tools["importlinter"]["contracts"]
+    return {package: each["layers"] for each in contracts for package in each.get("containers", ())}
+
+
+def room_diagram(package: str) -> str:
+    """Return the part of the mermaid diagram that shows one package."""
+    nodes = [
+        f'{package}_{place}["{layer.replace(" | ", ", ")}"]'
+        for place, layer in enumerate(room_layers()[package])
+    ]
+    chain = " --> ".join(nodes)
+    return f"    subgraph {package}\n        direction TB\n        {chain}\n    end"
+
+
 def anchors_of(page: Path) -> set[str]:
     """Return the anchors that GitHub gives to a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
@@ -122,16 +139,21 @@ def anchors_of(page: Path) -> set[str]:
 
 
 def rewrite_generated_parts() -> None:
-    """Bring the tables of docs/settings.md and the tree of docs/architecture.md up to date."""
+    """Update the tables of docs/settings.md, and the tree and rooms of docs/architecture.md."""
     settings, architecture = DOCS / "settings.md", DOCS / "architecture.md"
     text = settings.read_text()
     for group, title in GROUP_TITLES.items():
-        table = settings_table(group) + "\n"
-        text = re.sub(
-            rf"^## {title}\n(?:\|.*\n)*", lambda _, new=table: new, text, flags=re.MULTILINE
-        )
+        text = replaced(rf"^## {title}\n(?:\|[^\n]*\n)*", settings_table(group) + "\n", text)
     settings.write_text(text)
-    architecture.write_text(TREE_PATTERN.sub(lambda _: code_tree(), architecture.read_text()))
+    text = replaced(r"^```\nsearch/.*?^```", code_tree(), architecture.read_text())
+    for package in room_layers():
+        text = replaced(rf"^ +subgraph {package}\n.*?^    end", room_diagram(package), text)
+    architecture.write_text(text)
+
+
+def replaced(pattern: str, new: str, text: str) -> str:
+    """Return `text` with `new`, taken literally, in place of what the pattern matches."""
+    return re.sub(pattern, lambda _: new, text, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("group", get_args(Group))
@@ -143,6 +165,13 @@ def test_every_setting_is_described(group: Group) -> None:
 
 def test_the_architecture_page_lists_every_module_with_its_docstring() -> None:
     assert code_tree() in (DOCS / "architecture.md").read_text(), (
+        "docs/architecture.md is behind: run `python tests/test_docs.py`"
+    )
+
+
+@pytest.mark.parametrize("package", room_layers())
+def test_the_architecture_diagram_shows_the_import_contracts(package: str) -> None:
+    assert room_diagram(package) in (DOCS / "architecture.md").read_text(), (
         "docs/architecture.md is behind: run `python tests/test_docs.py`"
     )
 
@@ -188,6 +217,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = page.parent / path if path else page
         assert target.exists(), path
         assert not anchor or anchor in anchors_of(target), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_modules_that_are_named_exist(page: Path) -> None:
+    folders = "|".join([*IN_TREE, "tests"])
+    for path in re.findall(rf"\b(?:{folders})/[\w/]+\.py\b", page.read_text()):
+        assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -22,7 +22,7 @@ from ingest.pipeline import ingest
 from search.masks.rle import array_from_mask, box_iou, resized
 from search.query import Query, SegmentExample, TextExample
 from search.records import Box, Hit, SearchFilter, Segment
-from starter.sample_library import Sighting
+from starter.sample_library import ThingBox
 
 # Where the names of colours lie on the colour circle, in degrees; each as wide as its name is used.
 HUES = {
@@ -94,12 +94,12 @@ def test_so_it_does_in_real_photos(coco: Library, color: str) -> None:
     assert of_color(coco, color) >= 8
 
 
-def photo_id_of(library: Library, sighting: Sighting) -> str:
+def photo_id_of(library: Library, sighting: ThingBox) -> str:
     rows = library.ledger().photos(SearchFilter(), limit=1000)
     return next(row.photo.photo_id for row in rows if row.path == sighting.path.resolve())
 
 
-def shows(library: Library, hit: Hit, sighting: Sighting) -> bool:
+def shows(library: Library, hit: Hit, sighting: ThingBox) -> bool:
     return (
         hit.segment.photo_id == photo_id_of(library, sighting)
         and box_iou(hit.segment.bbox_xywh, Box(*sighting.box_xywh)) >= FOUND_IOU
@@ -125,7 +125,7 @@ def test_less_of_a_color_is_found_when_it_is_unwanted(library: Library) -> None:
     assert unwanted < among_circles / 2
 
 
-def segment_at(library: Library, sighting: Sighting) -> Segment:
+def segment_at(library: Library, sighting: ThingBox) -> Segment:
     """The segment that is most like a thing's box."""
     segments = library.index().segments_of(photo_id_of(library, sighting))
     return max(segments, key=lambda s: box_iou(s.bbox_xywh, Box(*sighting.box_xywh)))

@@ -344,7 +344,7 @@ class Library:
             index=self.index,
             segmenter=self.segmenter,
             encoder=self.encoder,
-            beside=tuple(self._context_on(device) for device in devices(self.settings)[1:]),
+            other_devices=tuple(self._context_on(device) for device in devices(self.settings)[1:]),
         )
 
     def _context_on(self, device: str) -> IngestContext:

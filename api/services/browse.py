@@ -18,7 +18,7 @@ from api.schemas.search import SearchWords
 from api.schemas.segments import SegmentOut, SegmentsResponse
 from api.services.responses import photo_out, segment_out
 from ingest.catalog.ledger import sort_key
-from ingest.catalog.records import letters_of
+from ingest.catalog.records import text_from_name
 from search.errors import FilterError, UnknownIdError, UsageError
 from search.query import MAX_LIMIT
 from search.records import (
@@ -140,7 +140,7 @@ def facets_out(library: Library, query: FacetsQuery) -> FacetsOut:
         FilterError: the filter is malformed.
     """
     found = library.ledger().facets(query.where())
-    roots = {root.root_id: letters_of(root.path.name) for root in library.ledger().roots()}
+    roots = {root.root_id: text_from_name(root.path.name) for root in library.ledger().roots()}
     return FacetsOut(
         cameras=tuple(Count(value=name, count=count) for name, count in found.cameras.items()),
         months=tuple(Count(value=name, count=count) for name, count in found.months.items()),

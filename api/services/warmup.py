@@ -67,7 +67,7 @@ class Readiness:
 
     async def wait_until_loaded(self) -> None:
         """Wait while parts load, on the event loop: waiting requests hold no thread."""
-        while self._is_loading():
+        while self._is_loading():  # noqa: ASYNC110  (a thread loads; it has no event of the loop)
             await anyio.sleep(POLL_S)
 
     def _is_loading(self) -> bool:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import watchfiles
 from api.library.library import Library
 from api.services.jobs import environment_of
 from ingest.pipeline import WatchScope, ingest
-from ingest.scanning.debounce import Debouncer, is_watched, where_to_look
+from ingest.scanning.debounce import Debouncer, is_watched, scan_targets
 from ingest.scanning.deletion_guard import DeletionGuard
 from ingest.scanning.inotify import can_watch_more
 from ingest.stats import IngestSummary, Progress, Skipped, Tally
@@ -143,7 +143,7 @@ def ingest_changes(
     Raises:
         OwnedError: another command is adding or removing photos, or has the index open.
     """
-    where = where_to_look(ready, library.ledger())
+    where = scan_targets(ready, library.ledger())
     if not where:
         return None
     scope = WatchScope(tuple(where.shallow), busy, guard)
@@ -156,7 +156,7 @@ def ingest_changes(
 
 def iter_changes(
     roots: Sequence[Path], library: Path, stop: threading.Event
-) -> Iterator[set[Path]]:
+) -> Generator[set[Path]]:
     """Yield changed paths below the roots about once a second, also when there are none.
 
     At the start, and when a root appears or disappears (a disk is mounted), whole roots count as

@@ -14,22 +14,22 @@ from search.errors import DamagedLedgerError, LibraryError
 LEDGER_NAME = "ledger.sqlite"
 UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 EARTH_RADIUS_M = 6_371_000.0
-BUSY_S = 30.0  # another command's writes take milliseconds
+BUSY_TIMEOUT_S = 30.0  # another command's writes take milliseconds
 
 
 class LedgerConnection:
     """An open connection to the ledger's SQLite file."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the ledger, and create it where there is none.
+        """Open the ledger of a library folder; create it if it does not exist.
 
         Raises:
-            LibraryError: the file is not a ledger of this format, or can't be used.
+            LibraryError: the file is not a ledger of this format, or can't be opened.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / LEDGER_NAME
         with self._translated_errors():
-            self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            self._db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             self._db.row_factory = sqlite3.Row
             self._db.create_function("distance_m", 4, distance_m, deterministic=True)
@@ -41,20 +41,20 @@ class LedgerConnection:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """Turn what SQLite says of the disk or the file into an error that helps."""
+        """Translate SQLite's errors about the disk or the file into library errors."""
         try:
             yield
         except sqlite3.DatabaseError as error:
             if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
-                raise  # a mistake in this program
-            if error.sqlite_errorcode & 0xFF in UNREADABLE:  # without its extended part
+                raise  # a bug, such as a violated constraint
+            if error.sqlite_errorcode & 0xFF in UNREADABLE:  # the primary result code
                 raise DamagedLedgerError(
-                    f"the ledger {self.path} is damaged: {error}. Restore it from a backup, or let "
-                    "`segsearch rebuild PHOTOS` make it anew from what the index holds."
+                    f"the ledger {self.path} is damaged: {error}. Restore it from a backup, or "
+                    "rebuild it from the index with `segsearch rebuild PHOTOS`."
                 ) from error
             raise LibraryError(
-                f"the ledger {self.path} can't be used: {error}. If the disk is full, make room, "
-                "and see that the folder may be written to."
+                f"the ledger {self.path} can't be used: {error}. Make sure that the disk is not "
+                "full and that the folder is writable."
             ) from error
 
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
@@ -81,21 +81,21 @@ class LedgerConnection:
         row = self._execute("SELECT library_id FROM library").fetchone()
         if row is None:
             raise LibraryError(
-                f"{self.path} does not say which library it belongs to: it is damaged. Restore it "
-                "from a backup, or make it anew with `segsearch rebuild PHOTOS`."
+                f"the ledger {self.path} has no library id: it is damaged. Restore it from a "
+                "backup, or rebuild it with `segsearch rebuild PHOTOS`."
             )
         return str(row[0])
 
     def set_library_id(self, library_id: str) -> None:
-        """Say which library this ledger belongs to."""
+        """Set the id of the library that this ledger belongs to."""
         self._execute("UPDATE library SET library_id = ?", (library_id,))
 
-    def damages(self) -> list[str]:
-        """Return what SQLite finds wrong with the file; nothing is the rule."""
+    def integrity_errors(self) -> list[str]:
+        """Run SQLite's integrity and foreign key checks; an intact file gives an empty list."""
         found = [str(row[0]) for row in self._execute("PRAGMA quick_check")]
-        strays = self._execute("PRAGMA foreign_key_check").fetchall()
-        found += [f"a row of {stray[0]} names a row of {stray[2]} that is gone" for stray in strays]
-        return [damage for damage in found if damage != "ok"]
+        dangling = self._execute("PRAGMA foreign_key_check").fetchall()
+        found += [f"a row of {row[0]} refers to a missing row of {row[2]}" for row in dangling]
+        return [error for error in found if error != "ok"]
 
     def close(self) -> None:
         """Close the ledger."""
@@ -103,7 +103,7 @@ class LedgerConnection:
 
 
 def distance_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
-    """Return the distance of two places along the Earth, in metres (haversine formula)."""
+    """Return the great-circle distance of two points in degrees, in meters (haversine formula)."""
     a, b, c, d = (math.radians(angle) for angle in (lat_a, lon_a, lat_b, lon_b))
     h = math.sin((a - c) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((b - d) / 2) ** 2
     return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(h)))

@@ -1,7 +1,7 @@
-"""What files say of a photo, and which of them is believed.
+"""Merging the metadata of the files that show the same photo.
 
-Several files may show the same photo: a backup, a copy by a messenger without EXIF, one whose date
-was corrected. A photo's facts follow what its present files say.
+Several files may show one photo: a backup, a copy from a messenger without EXIF, a copy whose date
+was corrected. A photo's facts are merged from its present files.
 """
 
 from __future__ import annotations
@@ -14,44 +14,46 @@ from search.records import PhotoFacts, Record
 
 
 class StatedFacts(Record):
-    """What one file says of the photo that it shows."""
+    """The facts that one file states about its photo: its date, camera and location."""
 
     facts: PhotoFacts
 
     @property
     def is_dated(self) -> bool:
-        """Say whether it says when the photo was taken; else `sort_at` is the file's own time."""
+        """Whether the file states a date; otherwise `sort_at` is its modification time."""
         return self.facts.date_source != "file"
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What a file says, and when the file was last written."""
+    """The facts stated by a file, and the file's modification time."""
 
     stated: StatedFacts
     mtime_ns: int
 
 
-def best_facts(said: Iterable[Statement], now: PhotoFacts, *, corrected: bool) -> PhotoFacts:
-    """Return a photo's facts by what its present files say.
+def merged_facts(
+    statements: Iterable[Statement], now: PhotoFacts, *, corrected: bool
+) -> PhotoFacts:
+    """Merge the facts stated by a photo's present files.
 
-    A file that knows the date goes before one that does not, then the one written last (that is
-    where a correction is); without any date the oldest file time counts. Camera and place come from
-    the first of them that has one. What only files said that are gone is kept, unless a file that
-    is there said it before and was corrected.
+    Dated files rank before undated ones, and recently modified ones before older ones, since that
+    is where corrections are; without any date the oldest file time counts. Camera and location come
+    from the first file that has them. Facts stated only by deleted files are kept, unless a present
+    file was corrected.
 
     Args:
-        said: by the files that are present.
-        now: the facts that the photo has, with its folders.
-        corrected: one of the files says something else than it did.
+        statements: of the present files.
+        now: the photo's current facts, with its folders.
+        corrected: whether one of the files states something else than before.
     """
-    ranked = [statement.stated for statement in sorted(said, key=_rank)]
+    ranked = [statement.stated for statement in sorted(statements, key=_rank)]
     if not ranked:
         return now
     dates = {stated.facts.sort_at for stated in ranked}
-    keeps = not corrected and not ranked[0].is_dated and now.sort_at not in dates
-    facts = [*(stated.facts for stated in ranked), *([now] if keeps else [])]
-    return (now if keeps else ranked[0].facts).model_copy(
+    is_kept = not corrected and not ranked[0].is_dated and now.sort_at not in dates
+    facts = [*(stated.facts for stated in ranked), *([now] if is_kept else [])]
+    return (now if is_kept else ranked[0].facts).model_copy(
         update={
             "camera": next((each.camera for each in facts if each.camera), None),
             "location": next((each.location for each in facts if each.location), None),
@@ -69,7 +71,7 @@ def _rank(statement: Statement) -> tuple[bool, float]:
 
 
 def with_file_time(stated: StatedFacts, mtime_ns: int) -> StatedFacts:
-    """Return what a file with the same content says if it was written at another time."""
+    """Return the facts of a file with the same content and another modification time."""
     if stated.is_dated:
         return stated
     try:
@@ -80,21 +82,23 @@ def with_file_time(stated: StatedFacts, mtime_ns: int) -> StatedFacts:
 
 
 def json_from_stated(stated: StatedFacts) -> str:
-    """Return what the ledger keeps: nothing of where the file lies."""
+    """Serialize a file's facts for the ledger, without its folders."""
     where = {"folders": (), "hidden": False}
     bare = stated.model_copy(update={"facts": stated.facts.model_copy(update=where)})
     return bare.model_dump_json(exclude_defaults=True)
 
 
 def stated_from_json(text: str | None) -> StatedFacts | None:
-    """Return what was kept; None if nothing was."""
+    """Parse facts from the ledger; None where none were stored."""
     return None if text is None else StatedFacts.model_validate_json(text)
 
 
-def statements(rows: Sequence[tuple[str | None, int]], now: PhotoFacts) -> list[Statement]:
-    """Return what files say, from pairs of JSON and mtime_ns.
+def statements_from_rows(
+    rows: Sequence[tuple[str | None, int]], now: PhotoFacts
+) -> list[Statement]:
+    """Build statements from pairs of JSON and mtime_ns.
 
-    A file noted by a version that kept nothing is taken to say what is known.
+    Rows by versions that stored no facts are assumed to state the photo's current facts.
     """
     unknown = StatedFacts(facts=now)
     return [Statement(stated_from_json(text) or unknown, mtime_ns) for text, mtime_ns in rows]

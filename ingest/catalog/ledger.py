@@ -1,9 +1,9 @@
-"""The ledger: which files are known, which photos they show, what was skipped and why.
+"""The ledger: known files, the photos they show, and skipped files with reasons.
 
-One SQLite file in the library folder, also when vectors live on a server. A photo is begun before
-the index hears of it and finished when its row says what it was segmented with, which is written
-last: what a killed run left half done is known by name. A photo whose files changed is `stale`
-until the index has been told.
+It is an SQLite file in the library folder, even if the vectors are on a server. `begin_photo` adds
+a photo before the index is changed, `finish_photo` sets `segmented_with` after that, so photos that
+a killed run left incomplete can be found. A photo whose facts changed is unsynced (column `stale`)
+until they are in the index.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ingest.catalog.removal import GoneFiles
 from search.errors import UnknownIdError
 from search.records import Photo, PhotoFacts, SearchFilter
 
-PAGE = 1000  # photos read at once when all are gone over
+PAGE = 1000  # photos per query when iterating over all
 MARK_UNFINISHED = "UPDATE photos SET segmented_with = NULL, stale = 1 WHERE photo_id = ?"
 PHOTO_COLUMNS = (
     *("photo_id", "width", "height", *FACT_COLUMNS),
     *("segmented_with", "segment_count", "hidden", "stale"),
 )
-# The facts of a known photo follow what its files say.
+# The fact columns of a known photo are left alone: they are computed from its files.
 PUT_PHOTO = f"""
 INSERT INTO photos ({", ".join(PHOTO_COLUMNS)}) VALUES ({", ".join("?" * len(PHOTO_COLUMNS))})
 ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.height,
@@ -43,13 +43,13 @@ ON CONFLICT (photo_id) DO UPDATE SET width = excluded.width, height = excluded.h
 
 
 class Ledger(GoneFiles):
-    """The ledger of one library: its files, and here its photos. Each thread opens its own."""
+    """The ledger of one library. Not thread-safe: each thread opens its own."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the ledger of a library folder; it is created where there is none.
+        """Open the ledger of a library folder; create it if it does not exist.
 
         Raises:
-            LibraryError: the file is not a ledger of this format, or can't be used.
+            LibraryError: the file is not a ledger of this format, or can't be opened.
         """
         super().__init__(folder)
         try:
@@ -60,7 +60,7 @@ class Ledger(GoneFiles):
             raise
 
     def is_finished(self, photo_id: str, segmented_with: str | None = None) -> bool:
-        """Say whether a photo's segments are all in the index (made with this fingerprint)."""
+        """Return whether a photo is fully indexed, optionally with this fingerprint."""
         row = self._execute(
             "SELECT segmented_with FROM photos WHERE photo_id = ?", (photo_id,)
         ).fetchone()
@@ -69,7 +69,7 @@ class Ledger(GoneFiles):
         return segmented_with in (None, row["segmented_with"])
 
     def count_finished(self) -> tuple[int, int]:
-        """Return how many photos are finished, hidden ones too, and how many segments they have."""
+        """Count the finished photos, hidden ones included, and their segments."""
         photos, segments = self._execute(
             "SELECT count(*), coalesce(sum(segment_count), 0) FROM photos "
             "WHERE segmented_with IS NOT NULL"
@@ -77,33 +77,33 @@ class Ledger(GoneFiles):
         return int(photos), int(segments)
 
     def has_photos(self) -> bool:
-        """Say whether any photo is known, finished or not."""
+        """Return whether any photo is known, finished or not."""
         return self._execute("SELECT 1 FROM photos LIMIT 1").fetchone() is not None
 
     def is_empty(self) -> bool:
-        """Say whether neither a photo nor a file is known, as where the ledger was lost.
+        """Return whether neither photos nor files are known, as after the ledger was lost.
 
-        A first run on a cluster that was killed knows files, and no photo yet.
+        A killed first run on a cluster leaves files without photos.
         """
         known = "SELECT EXISTS (SELECT 1 FROM photos) OR EXISTS (SELECT 1 FROM files)"
         return not self._execute(known).fetchone()[0]
 
     def count_known(self, photo_ids: Sequence[str]) -> int:
-        """Return how many of these photos are known."""
+        """Count how many of these photos are known."""
         return sum(
             self._execute("SELECT 1 FROM photos WHERE photo_id = ?", (each,)).fetchone() is not None
             for each in photo_ids
         )
 
     def mark_unfinished(self, photo_ids: Sequence[str]) -> None:
-        """Note that photos have to be segmented again."""
+        """Mark photos to be segmented again."""
         with self._transaction():
             self._execute_each(MARK_UNFINISHED, [(photo_id,) for photo_id in photo_ids])
 
     def begin_photo(self, photo: Photo) -> None:
-        """Note that the index is about to change; until it is finished the photo is to be done.
+        """Mark a photo as unfinished before the index is changed.
 
-        A new photo is hidden until then, a known one stays as it is.
+        A new photo is hidden until it is finished; a known one keeps its visibility.
         """
         hidden = photo.facts.model_copy(update={"hidden": True})
         new = photo.model_copy(update={"segmented_with": None, "facts": hidden})
@@ -120,10 +120,10 @@ class Ledger(GoneFiles):
         sha256: str,
         stated: StatedFacts | None = None,
     ) -> None:
-        """Note that a photo is in the index with all its segments, and the file that shows it.
+        """Mark a photo as fully indexed and store the file that shows it.
 
         Raises:
-            ValueError: the photo does not say what it was segmented with.
+            ValueError: the photo has no `segmented_with`.
         """
         if photo.segmented_with is None:
             raise ValueError(f"photo {photo.photo_id} is not finished")
@@ -139,13 +139,13 @@ class Ledger(GoneFiles):
         sha256: str,
         stated: StatedFacts | None = None,
     ) -> None:
-        """Note that a photo can be found as a whole, its segments being still to do."""
+        """Show a photo that is indexed as a whole and not segmented yet."""
         with self._transaction():
             self._put_photo(photo.model_copy(update={"segmented_with": None, "segment_count": 0}))
             self._put_file(key, stamp, sha256, photo.photo_id, "present", stated=stated)
 
     def put_photo(self, photo: Photo) -> None:
-        """Note a photo as it is, finished or not, without a file that shows it."""
+        """Store a photo, finished or not, without a file."""
         with self._transaction():
             self._put_photo(photo)
 
@@ -159,23 +159,23 @@ class Ledger(GoneFiles):
                 photo.segmented_with,
                 photo.segment_count,
                 photo.facts.hidden,
-                True,  # the index is to be told
+                True,  # stale
             ),
         )
 
     def unsynced_photos(self, at_most: int = -1) -> list[str]:
-        """Return the photos whose facts the index may not know yet; -1: all of them."""
+        """Return the ids of photos whose facts the index may lack; -1: without a limit."""
         rows = self._execute(
             "SELECT photo_id FROM photos WHERE stale ORDER BY photo_id LIMIT ?", (at_most,)
         )
         return [row["photo_id"] for row in rows]
 
     def count_unsynced(self) -> int:
-        """Return how many photos `unsynced_photos` has in all."""
+        """Count all unsynced photos."""
         return int(self._execute("SELECT count(*) FROM photos WHERE stale").fetchone()[0])
 
     def facts_now(self, photo_id: str) -> PhotoFacts:
-        """Return a photo's facts as its files stand now: folders, and hidden if none is there.
+        """Return a photo's facts with the folders of its present files; hidden if it has none.
 
         Raises:
             UnknownIdError: there is no such photo.
@@ -186,13 +186,13 @@ class Ledger(GoneFiles):
         return photo.facts.model_copy(update={"folders": folders, "hidden": not folders})
 
     def mark_synced(self, photo_id: str, facts: PhotoFacts) -> None:
-        """Note that the index knows a photo's facts."""
+        """Mark a photo's facts as stored in the index."""
         self._execute(
             "UPDATE photos SET stale = 0, hidden = ? WHERE photo_id = ?", (facts.hidden, photo_id)
         )
 
     def photo(self, photo_id: str) -> PhotoRow:
-        """Return a photo.
+        """Look up a photo.
 
         Raises:
             UnknownIdError: there is no such photo.
@@ -209,12 +209,12 @@ class Ledger(GoneFiles):
         limit: int,
         after: tuple[float, str] | None = None,
     ) -> list[PhotoRow]:
-        """Return photos that are not hidden, newest first, by pages.
+        """Return a page of visible photos, newest first.
 
         Args:
-            where: its parts about photos; those about segments are not looked at.
-            limit: how many at most.
-            after: `sort_key` of the last photo of the page before.
+            where: filter; conditions on segments are ignored.
+            limit: page size.
+            after: `sort_key` of the last photo of the previous page.
         """
         folders = self._names_of_folder(where.folder) if where.folder is not None else []
         clauses, values = photo_clauses(where, folders)
@@ -227,7 +227,7 @@ class Ledger(GoneFiles):
         )
 
     def iter_photos(self) -> Iterator[PhotoRow]:
-        """Go over all photos by id, hidden and unfinished ones too."""
+        """Iterate over all photos by id, including hidden and unfinished ones."""
         after = ""
         while rows := self._photo_rows(
             "WHERE p.photo_id > ? ORDER BY p.photo_id LIMIT ?", (after, PAGE)
@@ -236,7 +236,7 @@ class Ledger(GoneFiles):
             after = rows[-1].photo.photo_id
 
     def facets(self, where: SearchFilter) -> Facets:
-        """Count the photos that are not hidden by camera, by month and by folder."""
+        """Count visible photos by camera, month and folder."""
         folders = self._names_of_folder(where.folder) if where.folder is not None else []
         clauses, values = photo_clauses(where, folders)
         among = f"WHERE {' AND '.join(clauses)}"
@@ -252,25 +252,25 @@ class Ledger(GoneFiles):
         )
 
     def _names_of_folder(self, folder: str) -> list[str]:
-        """Return what `files.folder` says, or begins with, for all that lies below a folder."""
+        """Return the values, or prefixes, of `files.folder` for the files below a folder."""
         roots = self.roots()
         names = {folder}
         for root in roots:
-            for outside in root.within:  # "OUTER/sub", where this root is
-                if f"{outside}/".startswith(f"{folder}/"):
+            for outer in root.within:  # this root's folder as "OUTER_ROOT_ID/sub"
+                if f"{outer}/".startswith(f"{folder}/"):
                     names.add(root.root_id)
-                elif f"{folder}/".startswith(f"{outside}/"):
-                    names.add(root.root_id + folder.removeprefix(outside))
+                elif f"{folder}/".startswith(f"{outer}/"):
+                    names.add(root.root_id + folder.removeprefix(outer))
         return sorted(names)
 
     def paths(self, photo_ids: Sequence[str]) -> dict[str, PhotoRow]:
-        """Return the rows of those of the photos that are known, by id."""
+        """Look up photos by id; unknown ids are left out."""
         marks = ",".join("?" * len(photo_ids))
         rows = self._photo_rows(f"WHERE p.photo_id IN ({marks})", photo_ids)
         return {row.photo.photo_id: row for row in rows}
 
     def _photo_rows(self, rest: str, values: Sequence[Any]) -> list[PhotoRow]:
-        """Return photos, each with one of its files: one whose root is there, if there is any."""
+        """Select photos, each with one present file, preferably below a mounted root."""
         absent = [root.root_id for root in self.roots() if root.is_absent]
         rows = self._execute(
             "SELECT p.*, f.path AS below, r.path AS root, f.root_id FROM photos p "
@@ -283,13 +283,13 @@ class Ledger(GoneFiles):
         return [photo_row(row) for row in rows]
 
     def forget_photo(self, photo_id: str) -> None:
-        """Forget a photo and the files that showed it."""
+        """Delete a photo and its files."""
         with self._transaction():
             self._execute("DELETE FROM files WHERE photo_id = ?", (photo_id,))
             self._execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
 
     def counts(self) -> dict[str, int]:
-        """Return how many photos, segments and files there are, and in which state."""
+        """Count photos, segments and files by state."""
         row = self._execute(
             "SELECT (SELECT count(*) FROM photos WHERE NOT hidden) AS photos, "
             "(SELECT count(*) FROM photos WHERE NOT hidden AND segmented_with IS NOT NULL) "
@@ -308,27 +308,27 @@ class Ledger(GoneFiles):
         return {key: int(row[key]) for key in row.keys()}  # noqa: SIM118  (a Row is no dict)
 
     def coverage(self) -> Coverage | None:
-        """Return how much can be searched; None if all that is known is found by its segments."""
-        uncut, waiting = self._execute(
+        """Return how much of the library is searchable; None if all of it is segmented."""
+        unsegmented, waiting = self._execute(
             "SELECT "
             "(SELECT count(*) FROM photos WHERE segmented_with IS NULL AND NOT hidden), "
             "(SELECT count(*) FROM files WHERE state = 'waiting')"
         ).fetchone()
-        if not (uncut or waiting):
+        if not (unsegmented or waiting):
             return None
         (photos,) = self._execute(  # without WHERE, SQLite counts a page at a time
             "SELECT (SELECT count(*) FROM photos) - (SELECT count(*) FROM photos WHERE hidden)"
         ).fetchone()
-        return Coverage(photos, photos - uncut, waiting)
+        return Coverage(photos, photos - unsegmented, waiting)
 
 
 def sort_key(row: PhotoRow) -> tuple[float, str]:
-    """Return where a photo stands in the order of browsing."""
+    """Return a photo's key in browsing order: UTC seconds and photo id."""
     return row.photo.facts.sort_at.timestamp(), row.photo.photo_id
 
 
 def folder_key(ledger: Ledger, folder: Path) -> str | None:
-    """Return an existing folder as filters name it; None if it is below no root."""
+    """Return a folder's name in filters, `ROOT_ID/sub/folder`; None if it is below no root."""
     path = Path(os.path.realpath(folder))
     root = ledger.root_for(path)
     if root is None:

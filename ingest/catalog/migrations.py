@@ -1,7 +1,7 @@
-"""The ledger's format: the first schema, and the numbered steps from each format to the next.
+"""The ledger's schema migrations: one SQL script per format version.
 
-A new ledger is made by the first schema and all steps, so both ways end in the same tables. A step
-is a script of SQL statements, written for the format before it; once released it never changes.
+A new ledger is created by running all scripts, so new and migrated ledgers have the same tables. A
+released script never changes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CREATE INDEX files_by_photo ON files (photo_id);
 CREATE INDEX files_by_folder ON files (folder);
 """
 
-# What is still to do is counted with every search; ledgers of format 1 may have these already.
+# Every search counts the work left to do. Ledgers of format 1 may have these indexes already.
 TO_DO_INDEXES = """
 CREATE INDEX IF NOT EXISTS photos_uncut ON photos (photo_id)
     WHERE segmented_with IS NULL AND NOT hidden;
@@ -59,16 +59,16 @@ CREATE INDEX IF NOT EXISTS photos_hidden ON photos (photo_id) WHERE hidden;
 CREATE INDEX IF NOT EXISTS files_waiting ON files (root_id, path) WHERE state = 'waiting';
 """
 
-# The library that this ledger belongs to; the manifest and a server's collections name it too.
+# The library that this ledger belongs to, as in the manifest and in a server's collections.
 LIBRARY_ID = """
 CREATE TABLE library (library_id TEXT NOT NULL);
 INSERT INTO library VALUES (lower(hex(randomblob(16))));
 """
 
-# ctime_ns: null where it was not looked at. facts: what the file says of the photo, as JSON; null
-# where it was not kept. Files may also be excluded (left out and there) or unread (of a format that
-# is not read). devices: the root itself ('') and each folder in it where another device begins.
-WHAT_FILES_SAY = """
+# ctime_ns and facts (JSON) are null in rows of older versions. New file states: excluded (present,
+# but excluded by a pattern) and unread (unsupported format). devices: the root itself ('') and each
+# mount point below it.
+FILE_FACTS = """
 ALTER TABLE files ADD COLUMN ctime_ns INTEGER;
 ALTER TABLE files ADD COLUMN facts TEXT;
 CREATE INDEX files_unread ON files (root_id, path) WHERE state = 'unread';
@@ -80,47 +80,47 @@ CREATE TABLE devices (
 ) WITHOUT ROWID;
 """
 
-# What days and months are compared with, and who says when a photo was taken. The index is told of
-# both, so every photo turns stale.
+# Local time, which days and months are compared with, and the source of the date. The index stores
+# both, so every photo becomes stale.
 LOCAL_DATES = """
 ALTER TABLE photos ADD COLUMN local_at TEXT NOT NULL DEFAULT '';
 ALTER TABLE photos ADD COLUMN date_source TEXT NOT NULL DEFAULT 'unknown';
 UPDATE photos SET local_at = substr(sort_at, 1, length(sort_at) - 6), stale = 1;
 """
 
-# The script at position i leads from format i to format i + 1.
-STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID, WHAT_FILES_SAY, LOCAL_DATES)
+# The script at position i migrates format i to format i + 1.
+STEPS = (FIRST_SCHEMA, TO_DO_INDEXES + LIBRARY_ID, FILE_FACTS, LOCAL_DATES)
 FORMAT = len(STEPS)
 
 
 def statements(script: str) -> list[str]:
-    """Return the statements of a script; each must end its line with a semicolon."""
+    """Split a script into statements; each must end with a semicolon at the end of a line."""
     return [each for each in script.split(";\n") if each.strip()]
 
 
 def migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Bring a ledger to the current format; one of an earlier format is copied beside it first.
+    """Migrate a ledger to the current format; an existing one is backed up beside it first.
 
     Args:
         db: the open ledger, in autocommit mode.
         path: of its file.
 
     Raises:
-        LibraryError: a later version made it.
+        LibraryError: a later version created it.
     """
-    made_as = _format(db)
-    if made_as > FORMAT:
+    format_before = _format(db)
+    if format_before > FORMAT:
         raise LibraryError(
-            f"{path} has format {made_as}, this segsearch reads {FORMAT}. Use the segsearch that "
-            "made it."
+            f"{path} has format {format_before}, this segsearch reads {FORMAT}. Use the segsearch "
+            "that made it."
         )
-    if made_as == FORMAT:
+    if format_before == FORMAT:
         return
-    if made_as:
-        _copy(db, path.with_name(f"{path.name}.format-{made_as}"))
+    if format_before:
+        _backup(db, path.with_name(f"{path.name}.format-{format_before}"))
     db.execute("BEGIN IMMEDIATE")
     try:
-        for script in STEPS[_format(db) :]:  # none if another process was faster
+        for script in STEPS[_format(db) :]:  # read again: another process may have migrated it
             for statement in statements(script):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {FORMAT}")
@@ -135,8 +135,8 @@ def _format(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _copy(db: sqlite3.Connection, path: Path) -> None:
-    """Copy the ledger, all of it or nothing; a copy that is there is kept."""
+def _backup(db: sqlite3.Connection, path: Path) -> None:
+    """Copy the ledger atomically; an existing copy is kept."""
     if path.exists():
         return
     draft = path.with_name(f"{path.name}.new")

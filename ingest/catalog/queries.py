@@ -1,4 +1,4 @@
-"""Photos as SQLite keeps them: filters as SQL, rows as records."""
+"""Conversions between photo records and SQL: filters to clauses, rows to records."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from ingest.catalog.records import Facets, PhotoRow
 from search.records import Photo, PhotoFacts, Place, SearchFilter, folder_chain
 
 FACT_COLUMNS = ("sort_at", "sort_utc", "local_at", "date_source", "camera", "lat", "lon")
-WIDEST_OFFSET_S = 86_400.0  # Python's datetime knows none from there on
+WIDEST_OFFSET_S = 86_400.0  # datetime's UTC offsets are smaller
 
 
 def photo_clauses(where: SearchFilter, folders: Sequence[str]) -> tuple[list[str], list[Any]]:
-    """Spell the photo parts of a filter as SQL; `folders` are the names that its folder has."""
+    """Build WHERE clauses for a filter's conditions on photos.
+
+    Args:
+        where: the filter.
+        folders: the names of its folder, by all roots that contain it.
+    """
     clauses: list[str] = ["NOT p.hidden"]
     values: list[Any] = []
     if where.photo_ids is not None:
@@ -49,9 +54,9 @@ def photo_clauses(where: SearchFilter, folders: Sequence[str]) -> tuple[list[str
 
 
 def _time_clauses(end: datetime, operator: str) -> tuple[list[str], list[Any]]:
-    """Spell one end of a span: of moments, or without a UTC offset of the photos' own wall time.
+    """Compare with one end of a time span: in UTC, or in local time if it has no UTC offset.
 
-    Wall time differs from the moment by a day at most: so far the index over moments helps.
+    Local time differs from UTC by less than a day, so the index on `sort_utc` narrows it down.
     """
     if end.tzinfo is not None:
         return [f"p.sort_utc {operator} ?"], [end.timestamp()]
@@ -62,7 +67,7 @@ def _time_clauses(end: datetime, operator: str) -> tuple[list[str], list[Any]]:
 
 
 def photo_columns(facts: PhotoFacts) -> tuple[str | float | None, ...]:
-    """Return the values of `FACT_COLUMNS`."""
+    """Convert facts to the values of `FACT_COLUMNS`."""
     place = facts.location
     return (
         facts.sort_at.isoformat(),
@@ -76,7 +81,7 @@ def photo_columns(facts: PhotoFacts) -> tuple[str | float | None, ...]:
 
 
 def facts_from_row(row: sqlite3.Row) -> PhotoFacts:
-    """Turn a row of photos into its facts, without its folders."""
+    """Convert a row of `photos` to facts, without folders."""
     place = Place(lat=row["lat"], lon=row["lon"]) if row["lat"] is not None else None
     return PhotoFacts(
         sort_at=datetime.fromisoformat(row["sort_at"]),
@@ -88,7 +93,7 @@ def facts_from_row(row: sqlite3.Row) -> PhotoFacts:
 
 
 def photo_row(row: sqlite3.Row) -> PhotoRow:
-    """Turn a row of photos, with one of its files if there is one, into a record."""
+    """Convert a row of `photos`, joined with one of its files if there is any, to a record."""
     photo = Photo(
         photo_id=row["photo_id"],
         size_wh=(row["width"], row["height"]),
@@ -105,11 +110,11 @@ def photo_row(row: sqlite3.Row) -> PhotoRow:
 def facets_from_rows(
     photos: Iterable[tuple[str | None, str, str]], places: Iterable[tuple[str, str]]
 ) -> Facets:
-    """Count photos; one in several folders counts once in each, and in all folders above.
+    """Count photos by camera, month and folder; parent folders include their subfolders.
 
     Args:
         photos: camera, local_at and date_source of each photo.
-        places: photo id and folder, as often as a photo is in different folders.
+        places: distinct pairs of photo id and folder.
     """
     cameras, months, undated = Counter[str](), Counter[str](), 0
     for camera, local_at, source in photos:

@@ -1,4 +1,4 @@
-"""The ledger's roots: the folders that photos are taken from, and the devices that they lie on."""
+"""The ledger's roots: the folders that photos are ingested from, and their devices."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from search.records import NAMESPACE
 
 
 class KnownRoots(LedgerConnection):
-    """The roots of a ledger. Photos whose folders get other names turn stale."""
+    """The roots of a ledger. Renaming folders marks their photos as unsynced."""
 
     def roots(self) -> list[Root]:
-        """Return every root, by path."""
+        """Return all roots, sorted by path."""
         rows = self._execute("SELECT * FROM roots ORDER BY path")
         paths = {row["root_id"]: Path(os.fsdecode(row["path"])) for row in rows}
         return [Root(root_id, path, _within(path, paths)) for root_id, path in paths.items()]
 
     def root_for(self, folder: Path) -> Root | None:
-        """Return the innermost root that holds an absolute path, or None."""
+        """Return the innermost root that contains an absolute path, or None."""
         holding = [root for root in self.roots() if folder.is_relative_to(root.path)]
         return max(holding, key=lambda root: len(root.path.parts), default=None)
 
     def add_root(self, folder: Path) -> Root:
-        """Make an absolute folder a root; one that is a root already is returned as it is."""
+        """Add an absolute folder as a root, unless it is one already."""
         known = {root.path: root for root in self.roots()}
         if folder in known:
             return known[folder]
@@ -38,33 +38,33 @@ class KnownRoots(LedgerConnection):
                 "INSERT OR IGNORE INTO roots (root_id, path) VALUES (?, ?)",
                 (root_id, os.fsencode(folder)),
             )
-            self._mark_roots_stale(folder)
+            self._mark_roots_unsynced(folder)
         return next(root for root in self.roots() if root.path == folder)
 
     def move_root(self, old: Path, new: Path) -> Root:
-        """Say that a root is now found elsewhere (a disk mounted at another place).
+        """Change the path of a root, for example of a disk that is mounted elsewhere now.
 
         Raises:
-            UsageError: `old` is no root, or `new` is one already.
+            UsageError: `old` is not a root, or `new` is one already.
         """
         known = {root.path for root in self.roots()}
         if new in known:
             raise UsageError(
-                f"{new} is a root already. Its files were taken for new ones and cost nothing; "
-                f"segsearch remove --root {old} forgets the old place"
+                f"{new} is a root already, and its files are linked to the known photos. To remove "
+                f"the old path: segsearch remove --root {old}"
             )
         if old not in known:
             raise UsageError(f"{old} is not a root; `segsearch status` lists them")
         with self._transaction():
-            self._mark_roots_stale(old)
+            self._mark_roots_unsynced(old)
             self._execute(
                 "UPDATE roots SET path = ? WHERE path = ?", (os.fsencode(new), os.fsencode(old))
             )
-            self._mark_roots_stale(new)
+            self._mark_roots_unsynced(new)
         return next(root for root in self.roots() if root.path == new)
 
-    def _mark_roots_stale(self, folder: Path) -> None:
-        """Mark the photos of all roots at or below a folder: their folders get other names."""
+    def _mark_roots_unsynced(self, folder: Path) -> None:
+        """Mark the photos of all roots at or below a folder, whose folders get other names."""
         inside = [root.root_id for root in self.roots() if root.path.is_relative_to(folder)]
         self._execute_each(
             "UPDATE photos SET stale = 1 WHERE photo_id IN "
@@ -73,14 +73,14 @@ class KnownRoots(LedgerConnection):
         )
 
     def devices(self, root: Root) -> dict[bytes, int]:
-        """Return the devices that a root lay on: its own (b"") and those that begin within it."""
+        """Return the stored device of a root (b"") and of the mount points below it."""
         rows = self._execute("SELECT path, device FROM devices WHERE root_id = ?", (root.root_id,))
         return {row["path"]: int(row["device"]) for row in rows}
 
     def note_devices(
         self, root: Root, now: Mapping[bytes, int], *, no_longer: Iterable[bytes] = ()
     ) -> None:
-        """Note the devices that begin at folders of a root, and those where none does any more."""
+        """Store the devices of mount points below a root and delete those in `no_longer`."""
         with self._transaction():
             self._execute_each(
                 "DELETE FROM devices WHERE root_id = ? AND path = ?",
@@ -93,7 +93,7 @@ class KnownRoots(LedgerConnection):
 
 
 def _new_root_id(folder: Path, taken: set[str]) -> str:
-    """Return an id that follows from the folder, unless a root that moved away has it still."""
+    """Derive an id from the folder; another one if a root that moved away still has it."""
     name = f"root:{os.fsencode(folder).hex()}"
     while (root_id := str(uuid.uuid5(NAMESPACE, name))[:8]) in taken:
         name += "+"
@@ -101,7 +101,7 @@ def _new_root_id(folder: Path, taken: set[str]) -> str:
 
 
 def _within(path: Path, paths: dict[str, Path]) -> tuple[str, ...]:
-    """Return a root's folder as the roots around it name it."""
+    """Return a root's folder relative to each outer root, `ROOT_ID/sub`."""
     return tuple(
         FileKey(Root(root_id, around), os.fsencode((path / "file").relative_to(around))).folder
         for root_id, around in paths.items()

@@ -1,11 +1,11 @@
 """Ingest on many machines: Ray carries photos to workers, this process keeps the ledger.
 
-    files (here) -> decode (CPU workers) -> cut, embed, write (GPU workers) -> note (here)
+    files (here) -> decode (CPU workers) -> segment, embed, write (GPU workers) -> record (here)
 
-The steps are the pipeline's own. Pixels go from worker to worker; what comes back is a photo's
-record, once its points are with the Qdrant server. A worker that dies is replaced and its photos
-are done again; a run that dies leaves photos with the server that the ledger does not know, and
-the next one finds them there. Ids derive from content, so writing twice is harmless.
+The steps are those of `ingest.steps`. Pixels are passed between workers; a photo's record comes
+back once its points are on the Qdrant server. A worker that dies is replaced and its photos are
+processed again. A run that dies may leave photos on the server that the ledger does not know; the
+next run finds them there. Ids derive from content, so writing a photo twice changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any
 
 from ingest.catalog.file_facts import StatedFacts
-from ingest.cluster.stderr import own_stderr
+from ingest.cluster.stderr import redirected_stderr
 from ingest.context import IngestContext
 from ingest.imaging.sandbox import Decode, DecodeLimits, DecodeWorkers
 from ingest.pipeline import ProcessListing, link_known_photo, outcome_of_error
@@ -33,100 +33,102 @@ from ingest.workers import finish_photos
 from search.errors import PhotoError, SegsearchError, UsageError
 from search.records import Photo, photo_id_from_digest
 
-HERE = "local"  # the address that starts Ray on this machine, for as long as the run takes
-FILES_AT_ONCE = 20_000  # given to Ray together; each is some 300 bytes, and workers idle in between
-FILES_A_TASK = 4  # what a worker that dies leaves to be done again
-ANSWERS_WITHIN_S = 5.0
-ASKS_FOR_TOKEN = re.compile("unauthenticated|auth(entication)? ?token|token auth", re.IGNORECASE)
-DECODERS_A_GPU = 4  # decoding 12 megapixels takes some 0.3 s
+LOCAL_ADDRESS = "local"  # starts Ray on this machine for the duration of the run
+FILES_PER_CHUNK = 20_000  # per Ray dataset, about 300 bytes each; workers idle between datasets
+FILES_PER_TASK = 4  # lost and repeated when a worker dies
+CONNECT_TIMEOUT_S = 5.0
+TOKEN_ERROR = re.compile("unauthenticated|auth(entication)? ?token|token auth", re.IGNORECASE)
+DECODERS_PER_GPU = 4  # decoding 12 megapixels takes some 0.3 s
 
 
 @dataclass(frozen=True)
-class Written:
-    """What became of a file: a photo that is with the server, or why there is none."""
+class WorkerResult:
+    """A file's photo, which is on the server, or the error that prevented it."""
 
     file: NewFile
     outcome: Photo | PhotoError
-    stated: StatedFacts | None = None  # what the file says of the photo
+    stated: StatedFacts | None = None  # the file's metadata; None with an error
 
 
-Row = dict[str, Any]  # Ray moves rows; ours have one column, `photo`
+Row = dict[str, Any]  # Ray's unit of data; these rows have one column, `photo`
 
 
 class DecodeFiles:
-    """A worker that decodes."""
+    """Ray actor that decodes photos."""
 
     def __init__(self, limits: DecodeLimits, decode: Decode) -> None:
         self._workers = DecodeWorkers(limits, decode)  # they end with this process
 
     def __call__(self, row: Row) -> Row:
-        """Turn a NewFile into an DecodedFile, or a Written with an error."""
+        """Turn a NewFile into a DecodedFile, or a WorkerResult with an error."""
         file: NewFile = row["photo"]
         decoded = self._workers.decode(file.key.path)
         if isinstance(decoded, PhotoError):
-            return {"photo": Written(file, decoded)}
+            return {"photo": WorkerResult(file, decoded)}
         photo_id = photo_id_from_digest(decoded.pixel_sha256)
         return {"photo": DecodedFile(file, decoded, photo_id, stated_from_decoded(decoded))}
 
 
 class SegmentPhotos:
-    """A worker that cuts, embeds and writes; its models stay loaded."""
+    """Ray actor that segments, embeds and writes photos; its models stay loaded."""
 
-    def __init__(self, make_context: Callable[[], IngestContext], again: RescanPolicy) -> None:
-        self._context, self._again = make_context(), again
+    def __init__(self, make_context: Callable[[], IngestContext], policy: RescanPolicy) -> None:
+        self._context, self._policy = make_context(), policy
 
     def __call__(self, row: Row) -> Row:
-        """Turn an DecodedFile into a Written."""
-        uncut = row["photo"]
-        return row if isinstance(uncut, Written) else {"photo": self._written(uncut)}
+        """Turn a DecodedFile into a WorkerResult; pass errors on."""
+        decoded = row["photo"]
+        return row if isinstance(decoded, WorkerResult) else {"photo": self._segmented(decoded)}
 
-    def _written(self, uncut: DecodedFile) -> Written:
+    def _segmented(self, decoded: DecodedFile) -> WorkerResult:
         index = self._context.index()
-        known = next(iter(index.photos([uncut.photo_id])), None)
-        if known is not None and self._is_finished(known):
-            return Written(uncut.file, known, uncut.stated)  # by a run that did not come to note it
-        cut = segment_photo(uncut, self._context)
-        write_photo(cut, embed_photo(cut, self._context), index)
-        return Written(uncut.file, cut.photo, cut.stated)
+        known = next(iter(index.photos([decoded.photo_id])), None)
+        if known is not None and self._is_finished(known):  # by a run that died before recording it
+            return WorkerResult(decoded.file, known, decoded.stated)
+        segmented = segment_photo(decoded, self._context)
+        write_photo(segmented, embed_photo(segmented, self._context), index)
+        return WorkerResult(decoded.file, segmented.photo, segmented.stated)
 
     def _is_finished(self, photo: Photo) -> bool:
-        wanted = (None, photo.segmented_with)
-        return photo.segmented_with is not None and self._again.segmented_otherwise_than in wanted
+        accepted = (None, photo.segmented_with)
+        return photo.segmented_with is not None and self._policy.wanted_fingerprint in accepted
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Ray, with so many processors and GPUs."""
+    """The resources of a Ray cluster."""
 
     cpus: int
     gpus: int
 
     @property
     def decoders(self) -> int:
-        """As many as keep the cutters busy, at least one."""
+        """Number of decoding actors: enough to keep the segmenters busy, at least one."""
         if self.gpus:
-            return max(1, min(DECODERS_A_GPU * self.gpus, self.cpus - self.gpus))
+            return max(1, min(DECODERS_PER_GPU * self.gpus, self.cpus - self.gpus))
         return max(1, self.cpus // 3)
 
     @property
-    def cutters(self) -> int:
-        """One for each GPU; without one, the processors that do not decode."""
+    def segmenters(self) -> int:
+        """Number of segmenting actors: one per GPU; without GPUs, the CPUs that don't decode."""
         return self.gpus or self.cpus - self.decoders
 
 
 @contextmanager
 def ray_cluster(address: str) -> Iterator[Cluster]:
-    """Connect to a Ray cluster, or with `local` start one here; one that this process has is used.
+    """Connect to a Ray cluster, or start one here if the address is `local`.
+
+    A connection that this process already has is reused and left open.
 
     Raises:
-        UsageError: Ray is not installed, is not there, asks for a token, or has too few processors.
+        UsageError: Ray is not installed or unreachable, requires a token, or has too few CPUs.
     """
     ray = imported_ray()
     if ray.is_initialized():
         yield _cluster(ray, address)
         return
-    with own_stderr() as said:  # Ray's processes tell of each retry; their logs have it too
-        _connect(ray, address, said)
+    with redirected_stderr() as stderr_text:  # Ray prints every retry, which its logs have too
+        _connect(ray, address, stderr_text)
         try:
             yield _cluster(ray, address)
         finally:
@@ -134,28 +136,28 @@ def ray_cluster(address: str) -> Iterator[Cluster]:
 
 
 def _cluster(ray: Any, address: str) -> Cluster:  # noqa: ANN401  (ray has no types here)
-    """Return what there is to work with.
+    """Read the cluster's resources.
 
     Raises:
-        UsageError: it is too little.
+        UsageError: it has fewer than two CPUs.
     """
     found = ray.cluster_resources()
     cluster = Cluster(int(found.get("CPU", 0)), int(found.get("GPU", 0)))
     if cluster.cpus < 2:
         raise UsageError(
             f"the Ray cluster at {address!r} has {cluster.cpus} CPU, and two are needed: one to "
-            "decode, one to cut. Give it more: `ray start --num-cpus 2`"
+            "decode, one to segment. Give it more: `ray start --num-cpus 2`"
         )
     return cluster
 
 
 def imported_ray() -> Any:  # noqa: ANN401
-    """Return the module ray.
+    """Import ray, with its usage reports switched off.
 
     Raises:
         UsageError: it is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of each use
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError as error:
@@ -166,26 +168,27 @@ def imported_ray() -> Any:  # noqa: ANN401
     return ray
 
 
-def _connect(ray: Any, address: str, said: Callable[[], str]) -> None:  # noqa: ANN401
+def _connect(ray: Any, address: str, stderr_text: Callable[[], str]) -> None:  # noqa: ANN401
     """Connect to a cluster.
 
     Args:
         ray: the module.
         address: of the cluster.
-        said: returns what Ray wrote to the terminal meanwhile: an exception rarely tells why.
+        stderr_text: returns what Ray printed so far, since its exceptions rarely give the cause.
 
     Raises:
-        UsageError: none answers, or it does not let us in.
+        UsageError: no cluster answers, or it refuses the connection.
     """
     _check_listens(address)
     try:
         ray.init(address, log_to_driver=False, logging_level="CRITICAL")
-    except Exception as error:  # plain ones among them
-        raise UsageError(_refusal(address, " ".join(str(error).split()), said())) from error
+    except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError, ...
+        reason = " ".join(str(error).split())
+        raise UsageError(_connection_error(address, reason, stderr_text())) from error
 
 
 def _check_listens(address: str) -> None:
-    """Look whether anything listens at HOST:PORT: Ray itself tries for minutes.
+    """Check that something listens at HOST:PORT, since Ray itself retries for minutes.
 
     Raises:
         UsageError: nothing does.
@@ -194,14 +197,13 @@ def _check_listens(address: str) -> None:
     if found is None:  # auto, local, ray://...
         return
     try:
-        socket.create_connection((found[1], int(found[2])), timeout=ANSWERS_WITHIN_S).close()
+        socket.create_connection((found[1], int(found[2])), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError, UnicodeError) as error:
-        raise UsageError(_refusal(address, str(error))) from error
+        raise UsageError(_connection_error(address, str(error))) from error
 
 
-def _refusal(address: str, reason: str, said: str = "") -> str:
-    """Return what is told of a cluster that can't be used."""
-    if ASKS_FOR_TOKEN.search(f"{reason} {said}"):
+def _connection_error(address: str, reason: str, stderr_text: str = "") -> str:
+    if TOKEN_ERROR.search(f"{reason} {stderr_text}"):
         return (
             f"the Ray cluster at {address!r} asks for a token: set RAY_AUTH_MODE=token, and the "
             "token as RAY_AUTH_TOKEN or its file as RAY_AUTH_TOKEN_PATH (else ~/.ray/auth_token is "
@@ -209,19 +211,19 @@ def _refusal(address: str, reason: str, said: str = "") -> str:
         )
     return (
         f"no Ray cluster answers at {address!r} ({reason}). Start one with `ray start --head` and "
-        f"name it (HOST:6379; auto on a machine of it), or say --ray {HERE}"
+        f"name it (HOST:6379; auto on a machine of it), or say --ray {LOCAL_ADDRESS}"
     )
 
 
 def on_ray_cluster(
     cluster: Cluster, make_context: Callable[[], IngestContext], context: IngestContext
 ) -> ProcessListing:
-    """Return what brings in the new files of a folder on a cluster.
+    """Return a function that ingests the new files of a listing on a cluster.
 
     Args:
-        cluster: where.
-        make_context: called by each worker that cuts, on its machine; it travels there.
-        context: the one of this process.
+        cluster: the cluster's resources.
+        make_context: pickled, sent to each segmenting actor and called there.
+        context: of this process.
     """
     limits = DecodeLimits.from_settings(context.settings)
 
@@ -229,32 +231,32 @@ def on_ray_cluster(
         new_files = run.new_files(listing)
         decoding = (limits, context.decode)
         segmenting = (make_context, run.policy)
-        while files := list(islice(new_files, FILES_AT_ONCE)):
-            for written in _iter_written(files, cluster, decoding, segmenting):
-                _note(written, listing, run)
+        while files := list(islice(new_files, FILES_PER_CHUNK)):
+            for result in _iter_results(files, cluster, decoding, segmenting):
+                _record(result, listing, run)
 
     return process
 
 
-def _iter_written(
+def _iter_results(
     files: Sequence[NewFile],
     cluster: Cluster,
     decoding: tuple[DecodeLimits, Decode],
-    cutting: tuple[Callable[[], IngestContext], RescanPolicy],
-) -> Iterator[Written]:
-    """Send files through the workers; yield what they made of each, in no order.
+    segmenting: tuple[Callable[[], IngestContext], RescanPolicy],
+) -> Iterator[WorkerResult]:
+    """Process files on the cluster; yield one result per file, in no particular order.
 
     Raises:
-        SegsearchError: a model or the store failed on a worker, or Ray itself did.
+        SegsearchError: a model or the store failed on a worker, or Ray itself failed.
     """
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans and advice are for engineers
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it logs execution plans as warnings
     context.raise_original_map_exception = True
     rows = ray.data.from_items(
-        [{"photo": file} for file in files], override_num_blocks=-(-len(files) // FILES_A_TASK)
+        [{"photo": file} for file in files], override_num_blocks=-(-len(files) // FILES_PER_TASK)
     )
     decoded = rows.map(
         DecodeFiles,
@@ -264,8 +266,8 @@ def _iter_written(
     )
     written = decoded.map(
         SegmentPhotos,
-        fn_constructor_args=cutting,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=cluster.cutters),
+        fn_constructor_args=segmenting,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=cluster.segmenters),
         num_cpus=None if cluster.gpus else 1,
         num_gpus=1 if cluster.gpus else None,
     )
@@ -277,25 +279,26 @@ def _iter_written(
 
 
 def _error_from_ray(error: BaseException) -> SegsearchError:
-    """Return the error of ours that a worker met, if it was one."""
+    """Find the SegsearchError that a worker raised; else wrap Ray's own error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, SegsearchError):
             return cause
         cause = getattr(cause, "cause", None) or cause.__cause__
     return SegsearchError(
-        f"the Ray cluster failed: {' '.join(str(error).split())}. All photos that were finished "
-        "stay; run the same command again to go on."
+        f"the Ray cluster failed: {' '.join(str(error).split())}. All finished photos are stored; "
+        "run the same command again to continue."
     )
 
 
-def _note(written: Written, listing: Listing, run: Run) -> None:
-    """Record what became of a file; the index has the photo already."""
-    file, photo = written.file, written.outcome
+def _record(result: WorkerResult, listing: Listing, run: Run) -> None:
+    """Record a file's outcome; the index has the photo already."""
+    file, photo = result.file, result.outcome
     if isinstance(photo, PhotoError):
         run.record(outcome_of_error(file, photo, run.ledger), listing)
         return
-    stated = written.stated
-    assert stated is not None  # it comes with every photo
+    stated = result.stated
+    if stated is None:
+        raise ValueError(f"photo {photo.photo_id} came without metadata")
     if not link_known_photo(file, photo.photo_id, stated, run):
         finish_photos([Ingested(file, photo, stated)], run.ledger, run)

@@ -1,4 +1,4 @@
-"""Keeping what a native library writes to file descriptor 2 off the terminal."""
+"""Redirect what native libraries write to file descriptor 2, without losing Python's stderr."""
 
 from __future__ import annotations
 
@@ -10,55 +10,55 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-MAX_SAID_BYTES = 100_000  # read back of what was written
+MAX_READ_BYTES = 100_000  # of the captured output, its end
 
 
 @contextmanager
-def own_stderr() -> Iterator[Callable[[], str]]:
-    """Leave stderr to Python: what else writes to its descriptor goes to a temporary file.
+def redirected_stderr() -> Iterator[Callable[[], str]]:
+    """Redirect file descriptor 2 to a temporary file; `sys.stderr` still reaches the terminal.
 
     Yields:
-        What returns the end of what was written there so far.
+        A function that returns the end of the captured output.
     """
     with tempfile.TemporaryFile() as log:
-        before, ours = sys.stderr, os.dup(2)
-        moved = _moved(before, ours)
+        before, terminal = sys.stderr, os.dup(2)
+        moved = _reopened(before, terminal)
         os.dup2(log.fileno(), 2)
         try:
-            yield lambda: _end_of(log.fileno())
+            yield lambda: _tail(log.fileno())
         finally:
             if moved is not None:
                 moved.flush()
-                _use(moved, before)
-            os.dup2(ours, 2)
+                _replace_stderr(moved, before)
+            os.dup2(terminal, 2)
             if moved is None:
-                os.close(ours)
+                os.close(terminal)
             else:
                 moved.close()
 
 
-def _moved(stream: TextIO, descriptor: int) -> TextIO | None:
-    """Let Python write to another descriptor; None if its stderr is no file anyway."""
+def _reopened(stream: TextIO, descriptor: int) -> TextIO | None:
+    """Move Python's stderr to another descriptor; None if it does not write to descriptor 2."""
     try:
         if stream.fileno() != 2:
             return None
-    except (OSError, ValueError, AttributeError):  # as within tests
+    except (OSError, ValueError, AttributeError):  # not a file, as under pytest
         return None
     stream.flush()
     moved = os.fdopen(descriptor, "w", 1, stream.encoding, stream.errors)
-    _use(stream, moved)
+    _replace_stderr(stream, moved)
     return moved
 
 
-def _use(old: TextIO, new: TextIO) -> None:
-    """Let Python, and what it logs, write to another stream."""
+def _replace_stderr(old: TextIO, new: TextIO) -> None:
+    """Replace `sys.stderr`, and the stream of root log handlers that write to it."""
     sys.stderr = new
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is old:
             handler.setStream(new)
 
 
-def _end_of(descriptor: int) -> str:
+def _tail(descriptor: int) -> str:
     size = os.fstat(descriptor).st_size
-    start = max(0, size - MAX_SAID_BYTES)
-    return os.pread(descriptor, MAX_SAID_BYTES, start).decode("utf-8", "replace")
+    start = max(0, size - MAX_READ_BYTES)
+    return os.pread(descriptor, MAX_READ_BYTES, start).decode("utf-8", "replace")

@@ -1,6 +1,6 @@
-"""Color that a file names by numbers instead of a profile: wide gamuts, HDR, gammas -> sRGB.
+"""Conversion to sRGB of color spaces given by code points instead of an ICC profile.
 
-HEIF and AVIF call it nclx, PNG cICP (or gAMA and cHRM); the numbers are those of ITU-T H.273.
+HEIF and AVIF call them nclx, PNG cICP (or gAMA and cHRM); the code points are those of ITU-T H.273.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ PRIMARIES: dict[int, Chromaticities] = {  # by H.273's ColourPrimaries
     12: (*D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),  # Display P3
 }
 SRGB_PRIMARIES = PRIMARIES[1]
-# By H.273's TransferCharacteristics; video's own curve (1, 6, 14, 15) is shown as sRGB's.
+# By H.273's TransferCharacteristics; video's curve (1, 6, 14, 15) is treated as sRGB's.
 TRANSFERS: dict[int, Transfer] = {4: 2.2, 5: 2.8, 8: 1.0, 16: "PQ", 18: "HLG"}
 
-REFERENCE_WHITE_NITS = 203.0  # of HDR (BT.2408): what white paper has in an HDR picture
+REFERENCE_WHITE_NITS = 203.0  # diffuse white in HDR (BT.2408)
 PQ_PEAK_NITS, HLG_PEAK_NITS, HLG_SYSTEM_GAMMA = 10_000.0, 1000.0, 1.2  # BT.2100
 BT2020_LUMA = np.array([0.2627, 0.6780, 0.0593], np.float32)
-KNEE = 0.8  # linear light above is compressed, so that highlights keep their shapes
+KNEE = 0.8  # linear light above it is compressed, so that highlights keep detail
 
-SRGB_LIKE_GAMMA = (2.1, 2.3)  # 1 / 0.45455 is what programs write that mean sRGB
+SRGB_LIKE_GAMMA = (2.1, 2.3)  # programs write 1 / 0.45455 for sRGB
 SANE_GAMMA = (0.2, 5.0)
-SMALLEST_Y = 0.0001  # of chromaticities; ProPhoto's blue has that
-SMALLEST_DETERMINANT = 1e-6
-LARGEST_FACTOR = 20.0  # of a matrix; BT.2020's largest is 1.7
-SAME_PRIMARIES = 0.002  # of chromaticities: rounded differently
-BAND_HEIGHT = 128  # rows; 18 MB of floats of a 12,000 px wide panorama
-LEVELS = 1 << 16  # of light; the darkest step of sRGB has 20 of them
+MIN_Y = 0.0001  # of chromaticities; ProPhoto's blue has that
+MIN_DETERMINANT = 1e-6
+MAX_FACTOR = 20.0  # of a matrix; BT.2020's largest is 1.7
+SAME_PRIMARIES = 0.002  # rounding differences of chromaticities
+BAND_HEIGHT = 128  # rows; 18 MB of floats for a 12,000 px wide panorama
+LEVELS = 1 << 16  # of linear light; the darkest step of sRGB spans 20 of them
 
 
 @dataclass(frozen=True)
 class ColorSpace:
-    """What the numbers of a picture mean."""
+    """A color space: primaries, transfer function and range."""
 
     primaries: Chromaticities = SRGB_PRIMARIES
     transfer: Transfer = "sRGB"
-    is_full_range: bool = True  # else black is 16 and white 235
+    is_full_range: bool = True  # False: black is 16 and white 235
 
 
 SRGB = ColorSpace()
 
 
 def color_space_from_info(info: Mapping[str | tuple[int, int], object]) -> ColorSpace | None:
-    """Return a picture's color space by numbers; None where its profile, if any, says more.
+    """Return a picture's color space by code points; None where the ICC profile, if any, applies.
 
     Args:
-        info: Pillow's; with `cicp`, `srgb`, `gamma` and `chromaticity` of a PNG.
+        info: of a Pillow image; with `cicp`, `srgb`, `gamma` and `chromaticity` of a PNG.
     """
     cicp, nclx = info.get("cicp"), info.get("nclx_profile")
     if isinstance(cicp, tuple):
@@ -82,7 +82,7 @@ def color_space_from_info(info: Mapping[str | tuple[int, int], object]) -> Color
 def _space_from_numbers(
     primaries: object, transfer: object, *, is_full_range: bool = True
 ) -> ColorSpace:
-    """Return the space of H.273's numbers; unknown ones count as sRGB's."""
+    """Look up H.273's code points; unknown ones count as sRGB's."""
     return ColorSpace(
         PRIMARIES.get(_int(primaries), SRGB_PRIMARIES),
         TRANSFERS.get(_int(transfer), "sRGB"),
@@ -107,9 +107,9 @@ def _space_from_gamma(gamma: object, chromaticity: object) -> ColorSpace:
 
 
 def srgb_from_space(image: Image.Image, space: ColorSpace) -> Image.Image:
-    """Convert an RGB picture to sRGB; what is brighter or more colorful than that is fitted in.
+    """Convert an RGB picture to sRGB; HDR highlights are compressed, out-of-gamut colors clipped.
 
-    Primaries that make no sense (a triangle without area) count as sRGB's.
+    Invalid primaries (a triangle without area) count as sRGB's.
     """
     if space == SRGB:
         return image
@@ -117,9 +117,9 @@ def srgb_from_space(image: Image.Image, space: ColorSpace) -> Image.Image:
     converted = Image.new("RGB", image.size)
     for top in range(0, image.height, BAND_HEIGHT):
         band = image.crop((0, top, image.width, min(top + BAND_HEIGHT, image.height)))
-        light = light_of_level[np.asarray(band)]  # (h, w, 3), 1: white
+        light = light_of_level[np.asarray(band)]  # (h, w, 3), 1 is white
         if space.transfer == "HLG":
-            light = _shown_hlg(light)
+            light = _display_light_from_hlg(light)
         srgb = np.maximum(light @ matrix.T, 0)
         if space.transfer in ("PQ", "HLG"):
             srgb = _compressed(srgb)
@@ -130,7 +130,7 @@ def srgb_from_space(image: Image.Image, space: ColorSpace) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def _light_of_level(space: ColorSpace) -> Floats:
-    """Return (256,) the light of each 8-bit level; of HLG that of the scene, 0..1."""
+    """Return (256,) the linear light of each 8-bit level; for HLG scene light, 0..1."""
     level = np.arange(256, dtype=np.float64)
     value = level / 255 if space.is_full_range else np.clip((level - 16) / 219, 0, 1)
     if space.transfer == "PQ":
@@ -145,7 +145,7 @@ def _light_of_level(space: ColorSpace) -> Floats:
 
 
 def _light_from_pq(value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the light of PQ values (BT.2100), 1: reference white."""
+    """Convert PQ values to display light (BT.2100); 1 is reference white."""
     m1, m2, c1, c2, c3 = 0.1593017578125, 78.84375, 0.8359375, 18.8515625, 18.6875
     root = value ** (1 / m2)
     light = (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
@@ -153,20 +153,20 @@ def _light_from_pq(value: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _light_from_hlg(value: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the scene's light of HLG values (BT.2100), 0..1."""
+    """Convert HLG values to scene light (BT.2100), 0..1."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return np.where(value <= 0.5, value**2 / 3, (np.exp((value - c) / a) + b) / 12)
 
 
-def _shown_hlg(scene: Floats) -> Floats:
-    """Return the light that a screen shows of a scene's, 1: reference white."""
+def _display_light_from_hlg(scene: Floats) -> Floats:
+    """Convert HLG scene light to display light (BT.2100); 1 is reference white."""
     luma = scene @ BT2020_LUMA
-    shown = scene * (luma ** (HLG_SYSTEM_GAMMA - 1))[..., np.newaxis]
-    return shown * np.float32(HLG_PEAK_NITS / REFERENCE_WHITE_NITS)
+    display = scene * (luma ** (HLG_SYSTEM_GAMMA - 1))[..., np.newaxis]
+    return display * np.float32(HLG_PEAK_NITS / REFERENCE_WHITE_NITS)
 
 
 def _compressed(light: Floats) -> Floats:
-    """Fit light of any brightness into 0..1; hues stay, and all below the knee."""
+    """Compress light above the knee into 0..1, preserving hue."""
     brightest = np.maximum(light.max(axis=-1, keepdims=True), np.float32(1e-6))
     room = np.float32(1 - KNEE)
     above = KNEE + room * (1 - np.exp(-(brightest - np.float32(KNEE)) / room))
@@ -176,7 +176,7 @@ def _compressed(light: Floats) -> Floats:
 
 @lru_cache(maxsize=1)
 def _level_of_light() -> NDArray[np.uint8]:
-    """Return (LEVELS,) the sRGB level of each light."""
+    """Return (LEVELS,) the 8-bit sRGB level of each step of linear light."""
     light = np.arange(LEVELS) / (LEVELS - 1)
     value = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     levels: NDArray[np.uint8] = np.rint(value * 255).astype(np.uint8)
@@ -185,7 +185,7 @@ def _level_of_light() -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=8)
 def _matrix_to_srgb(primaries: Chromaticities) -> Floats:
-    """Return (3, 3): linear light of these primaries -> of sRGB's, white to white."""
+    """Return (3, 3): linear light in these primaries to linear sRGB, white to white."""
     to_xyz = _matrix_to_xyz(primaries)
     srgb_to_xyz = _matrix_to_xyz(SRGB_PRIMARIES)
     if to_xyz is None or srgb_to_xyz is None:
@@ -198,19 +198,19 @@ def _matrix_to_srgb(primaries: Chromaticities) -> Floats:
         return np.eye(3, dtype=np.float32)
     adapted = np.linalg.inv(bradford) @ np.diag(srgb_white / white) @ bradford @ to_xyz
     matrix = np.linalg.inv(srgb_to_xyz) @ adapted
-    is_sane = np.abs(matrix).max() <= LARGEST_FACTOR
+    is_sane = np.abs(matrix).max() <= MAX_FACTOR
     return np.asarray(matrix if is_sane else np.eye(3), dtype=np.float32)
 
 
 def _matrix_to_xyz(primaries: Chromaticities) -> NDArray[np.float64] | None:
-    """Return (3, 3): linear light -> CIE XYZ, white having Y = 1; None if they span nothing."""
+    """Return (3, 3): linear light to CIE XYZ, white having Y = 1; None if they are degenerate."""
     pairs = np.array(primaries).reshape(4, 2)
-    if (pairs[:, 1] < SMALLEST_Y).any() or (pairs > 1).any():
+    if (pairs[:, 1] < MIN_Y).any() or (pairs > 1).any():
         return None
     x, y = pairs.T
     white, *columns = np.stack([x / y, np.ones(4), (1 - x - y) / y], axis=1)
     colors = np.stack(columns, axis=1)
-    if abs(np.linalg.det(colors)) < SMALLEST_DETERMINANT or (white <= 0).any():
+    if abs(np.linalg.det(colors)) < MIN_DETERMINANT or (white <= 0).any():
         return None
     matrix: NDArray[np.float64] = colors * np.linalg.solve(colors, white)
     return matrix

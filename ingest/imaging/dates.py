@@ -1,4 +1,4 @@
-"""Dates as cameras and programs write them."""
+"""Parsing of dates as cameras and programs write them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
 
-FIRST_YEAR, LAST_YEAR = 1826, 2999  # from the first photograph on; clocks gone wild are left out
+FIRST_YEAR, LAST_YEAR = 1826, 2999  # 1826: the first photograph
 WIDEST_OFFSET = timedelta(hours=14)  # UTC+14, the Line Islands
 MICROSECOND_DIGITS = 6
 
@@ -19,15 +19,15 @@ _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 
 
 def date_from_exif_text(date: str, offset: str = "", fraction: str = "") -> datetime | None:
-    """Return the date, or None for nonsense such as "0000:00:00 00:00:00".
+    """Parse an EXIF date; None if invalid, such as "0000:00:00 00:00:00".
 
-    Without an offset the local time is taken as UTC: off by some hours, but the same on every
+    Without an offset local time is taken as UTC: wrong by some hours, but the same on every
     machine, and a photo taken at noon is found at noon.
 
     Args:
-        date: "2021:07:04 18:30:05"; with other separators, too.
+        date: "2021:07:04 18:30:05", or with other separators.
         offset: from UTC, "+02:00".
-        fraction: digits behind the point of the seconds.
+        fraction: decimal digits of the seconds.
     """
     found = _EXIF_DATE.match(date)
     if found is None:
@@ -36,9 +36,9 @@ def date_from_exif_text(date: str, offset: str = "", fraction: str = "") -> date
 
 
 def date_from_iso_text(text: str) -> datetime | None:
-    """Return the date of "2021-07-04T18:30:05.25+02:00", or None for nonsense.
+    """Parse an ISO 8601 date, "2021-07-04T18:30:05.25+02:00"; None if invalid.
 
-    What is missing at its end (seconds, the time, day and month) counts as the first there is.
+    Parts missing at the end (seconds, time, day, month) get their first value.
     """
     found = _ISO_DATE.fullmatch(text.strip())
     if found is None:
@@ -50,7 +50,7 @@ def date_from_iso_text(text: str) -> datetime | None:
 
 
 def date_from_any_text(text: str) -> datetime | None:
-    """Return the date of a text in one of the forms above, or as mails have it; else None."""
+    """Parse an ISO, EXIF or RFC 2822 date; None if invalid."""
     date = date_from_iso_text(text) or date_from_exif_text(text)
     if date is not None:
         return date
@@ -78,7 +78,7 @@ def _date(numbers: list[int], fraction: str, offset: str) -> datetime | None:
 
 
 def _offset_from_text(text: str) -> tzinfo:
-    """Return the offset of "+02:00"; UTC for "Z", nothing and nonsense."""
+    """Parse "+02:00"; UTC for "Z", an empty or an invalid text."""
     found = _OFFSET.fullmatch(text)
     if found is None:
         return UTC

@@ -1,7 +1,7 @@
-"""From a file to a decoded, upright photo.
+"""Decoding a file to an upright sRGB photo with metadata.
 
-Everything that is wrong with one file ends as a `PhotoError` whose sentence a person understands;
-nothing is printed.
+Every problem with a file is raised as a `PhotoError` with a message for the user; nothing is
+printed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from ingest.imaging.metadata import Metadata, facts_from_metadata, load_metadata
-from ingest.imaging.pillow import load_image, open_image, refusing
+from ingest.imaging.pillow import load_image, open_image, photo_errors
 from ingest.imaging.pixels import upright_rgb, upright_size
 from ingest.imaging.raw import is_raw, open_preview
 from search.errors import PhotoError, TooLargeError, UndecodableError
@@ -34,18 +34,18 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, eq=False)
 class DecodedPhoto:
-    """A photo as it is looked at, and what its file says of it."""
+    """A photo's upright pixels and metadata."""
 
     rgb: RgbImage  # (h, w, 3) uint8 sRGB, upright, contiguous
-    pixel_sha256: str  # hex, of size and upright pixels: the photo's identity
+    pixel_sha256: str  # hex, of size and upright pixels; the photo id derives from it
     sort_at: datetime  # with a UTC offset
-    date_source: DateSource  # file: nothing says when it was taken, so that is the file's time
+    date_source: DateSource  # "file": no date in the metadata, `sort_at` is the file's time
     camera: str | None
     location: Place | None
 
     @property
     def taken_at(self) -> datetime | None:
-        """When the photo was taken, with a UTC offset; None if nothing says so."""
+        """When the photo was taken, with a UTC offset; None if unknown."""
         return None if self.date_source == "file" else self.sort_at
 
     @property
@@ -57,17 +57,17 @@ class DecodedPhoto:
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """What a photo looks like."""
+    """Upright pixels of a photo, possibly downscaled."""
 
-    rgb: RgbImage  # (h, w, 3) uint8 sRGB, upright, contiguous; maybe smaller than the photo
-    size_wh: tuple[int, int]  # of the upright photo itself
+    rgb: RgbImage  # (h, w, 3) uint8 sRGB, upright, contiguous
+    size_wh: tuple[int, int]  # of the upright photo at full size
 
 
 def path_text(path: Path) -> str:
-    """Return a path for JSON, COCO and HTTP: the name itself.
+    """Return a path for JSON, COCO and HTTP.
 
-    File names are bytes; one that is not UTF-8 is no text. Its path is spelled as a URL instead,
-    file:///photos/caf%E9.jpg (RFC 8089), which no absolute path looks like.
+    A path that is not valid UTF-8 becomes a URL, file:///photos/caf%E9.jpg (RFC 8089), which can't
+    be confused with an absolute path.
     """
     try:
         return os.fsencode(path).decode()
@@ -76,40 +76,40 @@ def path_text(path: Path) -> str:
 
 
 def shown_path(path: Path | str) -> str:
-    r"""Return a path for people's eyes, which any terminal can take: what it may not as \x...
+    r"""Return a path for messages, with unprintable characters escaped as \x...
 
-    That is bytes that are no UTF-8 (Python keeps them as lone surrogates), control characters, and
-    spaces and joiners that can't be seen. Not for programs: other names may look the same.
+    Escaped are bytes that are not UTF-8 (lone surrogates in Python), control characters and
+    invisible spaces and joiners. Not for programs: the result is ambiguous.
     """
-    letters = os.fsencode(path).decode("utf-8", "backslashreplace")
-    if letters.isprintable():  # most are, and a page of results has many
-        return letters
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in letters)
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if text.isprintable():  # the usual case, called for every result of a page
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def bytes_sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file's content, read in pieces.
+    """Return the SHA-256 (hex) of a file's content, read in chunks.
 
     Raises:
         PhotoError: the file can't be read.
     """
     name = shown_path(path)
-    with refusing(name):
+    with photo_errors(name):
         _stat_file(path, name)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def decode_photo(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto:
-    """Decode a file, whatever its name says it is; but RAW files are known by their names.
+    """Decode a file by content; only RAW files are recognized by extension.
 
     Raises:
-        TooLargeError: more bytes or pixels than allowed; found before decoding.
-        UndecodableError: empty, cut short, damaged, or no picture.
+        TooLargeError: more bytes or pixels than allowed; checked before decoding.
+        UndecodableError: empty, truncated, damaged, or not a picture.
         PhotoError: the file can't be read.
     """
     name = shown_path(path)
-    with refusing(name), _opened(path, max_bytes, name) as (file, status):
+    with photo_errors(name), _opened(path, max_bytes, name) as (file, status):
         file_time = _time_from_seconds(status.st_mtime)
         return _decode(file, name, max_pixels, file_time, path)
 
@@ -117,20 +117,20 @@ def decode_photo(path: Path, *, max_pixels: int, max_bytes: int) -> DecodedPhoto
 def decode_pixels(
     path: Path, *, max_pixels: int, max_bytes: int, at_least_px: int | None = None
 ) -> Pixels:
-    """Decode what a file looks like and nothing else: to show it, not to know it again.
+    """Decode the pixels of a file for display, without metadata or identity.
 
     Args:
-        path: whatever its name says it is; but RAW files are known by their names.
-        max_pixels: of the photo, however small it comes.
+        path: of a photo; only RAW files are recognized by extension.
+        max_pixels: of the photo at full size.
         max_bytes: of the file.
-        at_least_px: this long side will do. A JPEG then comes at a half, a quarter or an eighth,
-            which takes a fraction of the time; others come whole.
+        at_least_px: the long side that is sufficient. A JPEG is then decoded at 1/2, 1/4 or 1/8,
+            which is much faster; other formats are decoded at full size.
 
     Raises:
         PhotoError: as `decode_photo`.
     """
     name = shown_path(path)
-    with refusing(name), _opened(path, max_bytes, name) as (file, _):
+    with photo_errors(name), _opened(path, max_bytes, name) as (file, _):
         return _pixels(file, name, max_pixels, at_least_px)[0]
 
 
@@ -143,7 +143,7 @@ def _opened(path: Path, max_bytes: int, name: str) -> Iterator[tuple[BinaryIO, o
 
 
 def _stat_file(path: Path, name: str) -> os.stat_result:
-    """Look at a file before it is opened: a pipe would wait for ever, a device never ends."""
+    """Check that a file is regular: reading a pipe or a device might never end."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise PhotoError(f"{name} is not a file. Leave it out.")
@@ -151,16 +151,16 @@ def _stat_file(path: Path, name: str) -> os.stat_result:
 
 
 def decode_bytes(data: bytes, *, max_pixels: int, max_bytes: int, name: str) -> DecodedPhoto:
-    """Decode an upload; `name` is what messages call it, and tells a RAW file.
+    """Decode an upload; `name` is used in messages and to recognize a RAW file.
 
-    An upload has no file time: 1970-01-01 stands in where nothing says when it was taken.
+    Undated uploads get 1970-01-01, since they have no file time.
 
     Raises:
-        TooLargeError: more bytes or pixels than allowed; found before decoding.
-        UndecodableError: empty, cut short, damaged, or no picture.
+        TooLargeError: more bytes or pixels than allowed; checked before decoding.
+        UndecodableError: empty, truncated, damaged, or not a picture.
     """
     name = shown_path(name)
-    with refusing(name):
+    with photo_errors(name):
         _check_bytes(len(data), max_bytes, name)
         return _decode(BytesIO(data), name, max_pixels, EPOCH)
 
@@ -176,9 +176,9 @@ def _decode(
 def _pixels(
     file: BinaryIO, name: str, max_pixels: int, at_least_px: int | None = None
 ) -> tuple[Pixels, Metadata]:
-    """Open, check, load, turn.
+    """Open, check, load and turn a picture.
 
-    The first frame or page counts (of HEIF: the primary picture; of RAW: the largest preview).
+    The first frame or page is used; of HEIF the primary picture, of RAW the largest preview.
     """
     with open_preview(file, name) if is_raw(name) else open_image(file, name) as opened:
         image: Image.Image = opened
@@ -187,11 +187,11 @@ def _pixels(
         draft_wh = None
         if at_least_px is not None and at_least_px < max(whole_wh):
             draft_wh = fitted_size(whole_wh, at_least_px)
-            image.draft(None, draft_wh)  # only JPEG's plugin has any
+            image.draft(None, draft_wh)  # has an effect on JPEG only
         is_whole = image.size == whole_wh
         image = load_image(image, draft_wh)
-        _check_pixels(image.size, max_pixels, name)  # a HEIF header may be wrong about it
-        # Only now: PNG may have its EXIF last, and TIFF is turned (its tag taken away) in loading.
+        _check_pixels(image.size, max_pixels, name)  # again: a HEIF header may be wrong
+        # After loading: PNG may have EXIF last, and loading a TIFF turns it and drops its tag.
         metadata = load_metadata(image)
         orientation = metadata.exif.get(Base.Orientation)
         turned_wh = upright_size(image.size if is_whole else whole_wh, orientation)
@@ -228,7 +228,7 @@ def _check_pixels(size_wh: tuple[int, int], max_pixels: int, name: str) -> None:
 
 
 def _time_from_seconds(seconds: float) -> datetime:
-    """Return a file's time in UTC; 1970-01-01 for one that no calendar has."""
+    """Convert a file time to UTC; 1970-01-01 if it is out of datetime's range."""
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, OSError, ValueError):

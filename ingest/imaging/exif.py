@@ -1,7 +1,6 @@
-"""What a photo's EXIF says of when, with what and where it was taken.
+"""Date, camera and location from EXIF.
 
-Cameras, phones and editors write all sorts of things into EXIF. Nothing in it can make a photo
-unusable: what makes no sense is treated as absent.
+Invalid EXIF never makes a photo unusable: invalid values are treated as absent.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from search.records import Place
 
 Tags = Mapping[int, object]
 
-_USED: dict[IFD | None, tuple[int, ...]] = {  # by branch of EXIF; no number occurs twice
+_USED: dict[IFD | None, tuple[int, ...]] = {  # by IFD; the tag numbers are distinct
     None: (Base.Orientation, Base.Make, Base.Model, Base.DateTime),
     IFD.Exif: (
         Base.DateTimeOriginal,
@@ -33,7 +32,7 @@ _USED: dict[IFD | None, tuple[int, ...]] = {  # by branch of EXIF; no number occ
     IFD.GPSInfo: (GPS.GPSLatitudeRef, GPS.GPSLatitude, GPS.GPSLongitudeRef, GPS.GPSLongitude),
 }
 
-_TAKEN = (  # each with its UTC offset and fraction of a second; the first that makes sense counts
+_TAKEN = (  # each with its UTC offset and fraction of a second; the first valid one counts
     (Base.DateTimeOriginal, Base.OffsetTimeOriginal, Base.SubsecTimeOriginal),
     (Base.DateTimeDigitized, Base.OffsetTimeDigitized, Base.SubsecTimeDigitized),  # of a scan
 )
@@ -43,10 +42,9 @@ CAMERA_CHARACTERS = 100  # the longest real names have about 40
 
 
 def load_exif(image: Image.Image) -> Tags:
-    """Return the tags that segsearch uses, without those that are absent or damaged.
+    """Read the tags that are used; absent and damaged ones are left out.
 
-    Reading is forgiving tag by tag: Pillow lets many kinds of error through, and damaged EXIF
-    doesn't spoil the pixels.
+    Tags are read one by one, since Pillow raises many exceptions on damaged EXIF.
     """
     found = {tag: _tag(image, branch, tag) for branch, tags in _USED.items() for tag in tags}
     return {tag: value for tag, value in found.items() if value is not None}
@@ -56,17 +54,17 @@ def _tag(image: Image.Image, branch: IFD | None, tag: int) -> object:
     try:
         exif = image.getexif()
         return exif.get(tag) if branch is None else exif.get_ifd(branch).get(tag)
-    except Exception:  # whatever it is, this tag can't be had
+    except Exception:  # Pillow raises many types; the tag counts as absent
         return None
 
 
 def taken_at_from_tags(tags: Tags) -> datetime | None:
-    """Return when a photo was taken, else digitized; None where neither makes sense."""
+    """Return when a photo was taken, else digitized; None if neither is valid."""
     return _first_date(tags, _TAKEN)
 
 
 def saved_at_from_tags(tags: Tags) -> datetime | None:
-    """Return when a program saved a photo."""
+    """Return when a program last saved a photo, or None."""
     return _first_date(tags, _SAVED)
 
 
@@ -77,17 +75,17 @@ def _first_date(tags: Tags, names: Sequence[tuple[int, int, int]]) -> datetime |
 
 
 def camera_from_tags(tags: Tags) -> str | None:
-    """Return "Make Model", the make only once: "Canon" + "Canon EOS 70D" -> "Canon EOS 70D"."""
+    """Return "Make Model" without repetition: "Canon" + "Canon EOS 70D" -> "Canon EOS 70D"."""
     make, model = (_text(tags.get(tag)) for tag in (Base.Make, Base.Model))
-    says_make_itself = model.lower().split(" ")[0] in make.lower().split(" ")
-    name = model if model and says_make_itself else f"{make} {model}".strip()
+    begins_with_make = model.lower().split(" ")[0] in make.lower().split(" ")
+    name = model if model and begins_with_make else f"{make} {model}".strip()
     return name[:CAMERA_CHARACTERS].strip() or None
 
 
 def _text(value: object) -> str:
-    """Return a tag's text without what follows a NUL, unprintable letters and doubled spaces.
+    """Decode a tag up to a NUL, without unprintable characters and repeated spaces.
 
-    EXIF knows ASCII only, phones write UTF-8, and Pillow reads it as Latin-1.
+    The standard allows ASCII only, phones write UTF-8, and Pillow decodes Latin-1.
     """
     if isinstance(value, str):
         value = _bytes_from_latin_1(value)
@@ -95,23 +93,23 @@ def _text(value: object) -> str:
         return ""
     stored = value.split(b"\0")[0]
     try:
-        letters = stored.decode()
+        text = stored.decode()
     except UnicodeDecodeError:
-        letters = stored.decode("latin-1")
-    return " ".join("".join(c if c.isprintable() else " " for c in letters).split())
+        text = stored.decode("latin-1")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _bytes_from_latin_1(text: str) -> bytes:
     try:
         return text.encode("latin-1")
-    except UnicodeEncodeError:  # it was read as what it is
+    except UnicodeEncodeError:  # Pillow decoded it correctly
         return text.encode("utf-8", "replace")
 
 
 def place_from_tags(tags: Tags) -> Place | None:
-    """Return the place in decimal degrees, or None where any part is absent or out of range.
+    """Return the location in decimal degrees; None if a part is absent or out of range.
 
-    Exactly 0, 0 is what receivers write before they know where they are: None, too.
+    Exactly 0, 0 is None too: receivers write it before they have a fix.
     """
     lat = _degrees(tags.get(GPS.GPSLatitude), tags.get(GPS.GPSLatitudeRef), "NS")
     lon = _degrees(tags.get(GPS.GPSLongitude), tags.get(GPS.GPSLongitudeRef), "EW")
@@ -121,7 +119,7 @@ def place_from_tags(tags: Tags) -> Place | None:
 
 
 def _degrees(parts: object, hemisphere: object, hemispheres: str) -> float | None:
-    """Return signed degrees from (degrees, minutes, seconds) and "N", "S", "E" or "W"."""
+    """Convert (degrees, minutes, seconds) and "N", "S", "E" or "W" to signed degrees."""
     letter = _text(hemisphere).upper()[:1]
     if not letter or letter not in hemispheres or not isinstance(parts, tuple) or len(parts) != 3:
         return None
@@ -129,7 +127,7 @@ def _degrees(parts: object, hemisphere: object, hemispheres: str) -> float | Non
         degrees, minutes, seconds = (float(part) for part in parts)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
-    seconds = 0 if math.isnan(seconds) else seconds  # 0/0: the minutes have decimals instead
+    seconds = 0 if math.isnan(seconds) else seconds  # 0/0 is written beside decimal minutes
     total = degrees + minutes / 60 + seconds / 3600
     if not math.isfinite(total) or min(degrees, minutes, seconds) < 0:
         return None

@@ -1,4 +1,4 @@
-"""JPEG files without their end marker: is only the marker missing, or some of the picture?"""
+"""JPEG files without their end marker: check whether picture data is missing too."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ START_OF_SCAN = 0xDA
 WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 COEFFICIENTS = 64  # of a block
 
-# What a decoder takes for picture data where some is missing; any bits will do, but for 0xFF, which
-# begins a marker.
-OTHER_BITS = np.random.default_rng(0).integers(0x55, 0xFF, 512, np.uint8).tobytes()
+# Stands in for missing picture data; any bytes but 0xFF, which begins a marker.
+FILLER = np.random.default_rng(0).integers(0x55, 0xFF, 512, np.uint8).tobytes()
 
 _padding = re.compile(rb"\0{2,}\Z")
 _marker = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -28,26 +27,27 @@ _marker = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 def jpeg_with_end(
     image: JpegImageFile, draft_wh: tuple[int, int] | None = None
 ) -> JpegImageFile | None:
-    """Decode a JPEG that ends without its end marker; None if some of its picture is missing.
+    """Decode a JPEG that lacks its end marker; None if picture data is missing as well.
 
-    Pictures that are decoded with the marker right behind the file, and with other bits in
-    between, are the same only where the decoder had all that it needed.
+    The file is decoded twice, with the marker appended directly and after filler bytes. The results
+    are equal only if the decoder needed no bytes beyond the file's end.
 
     Args:
-        image: could not be loaded.
-        draft_wh: what it is drafted to.
+        image: failed to load.
+        draft_wh: the size passed to `image.draft`, if any.
     """
-    assert image.fp is not None  # it is closed only once it is loaded
+    if image.fp is None:  # it is closed after loading
+        raise ValueError("the image is loaded already")
     image.fp.seek(0)
     picture = _without_padding(image.fp.read())
     if not _has_all_scans(picture):
         return None
-    ended, continued = (_loaded(picture + tail, draft_wh) for tail in (END, OTHER_BITS + END))
+    ended, continued = (_loaded(picture + tail, draft_wh) for tail in (END, FILLER + END))
     return ended if ImageChops.difference(ended, continued).getbbox() is None else None
 
 
 def _without_padding(data: bytes) -> bytes:
-    """Return a file without zeros at its end and without half a marker."""
+    """Strip zeros and half a marker from the end of a file."""
     stripped = _padding.sub(b"", data)
     return stripped.removesuffix(b"\xff")
 
@@ -64,11 +64,11 @@ class _Scan(NamedTuple):
     components: tuple[int, ...]
     first: int  # coefficient
     last: int
-    bits_missing: int  # that later scans add
+    bits_missing: int  # low bits that later scans refine
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Say whether there is a scan for every bit of every coefficient; the last may be cut short."""
+    """Return whether the scans cover every bit of every coefficient; the last may be truncated."""
     missing = set[tuple[int, int]]()  # component and coefficient
     try:
         for found in _iter_frames_and_scans(data):
@@ -84,12 +84,12 @@ def _has_all_scans(data: bytes) -> bool:
 
 
 def _iter_frames_and_scans(data: bytes) -> Iterator[tuple[int, ...] | _Scan]:
-    """Go over a file's frames, as their components, and scans.
+    """Iterate over a file's frames, as tuples of component ids, and scans.
 
     Raises:
-        IndexError: a marker's segment is cut short.
+        IndexError: a marker segment is truncated.
     """
-    at = 2  # behind the marker that begins the file
+    at = 2  # after the start-of-image marker
     while found := _marker.search(data, at):
         kind, at = data[found.start() + 1], found.end()
         if kind in WITHOUT_LENGTH:

@@ -1,4 +1,4 @@
-"""When, with what and where a photo was taken, from all that a file says of it."""
+"""Date, camera and location of a photo from EXIF, XMP, sidecars and PNG texts."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from search.records import DateSource, Place
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file holds beside its pixels, as far as it is used."""
+    """The metadata of a file that is used."""
 
     exif: Tags
     xmp: bytes
-    texts: Mapping[str, str]  # of a PNG, that have dates
+    texts: Mapping[str, str]  # PNG texts with dates
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """When (with a UTC offset; who says so), with what and where a photo was taken."""
+    """Date (with a UTC offset) and its source, camera and location of a photo."""
 
     sort_at: datetime
     date_source: DateSource
@@ -43,7 +43,7 @@ class FileFacts:
 
 
 def load_metadata(image: Image.Image) -> Metadata:
-    """Return what a loaded picture's file says of it; what is damaged is left out."""
+    """Read the metadata of a loaded image; damaged parts are left out."""
     xmp = image.info.get("xmp", b"")
     texts = {key: image.info[key] for key in DATE_KEYS if isinstance(image.info.get(key), str)}
     return Metadata(
@@ -56,12 +56,12 @@ def load_metadata(image: Image.Image) -> Metadata:
 def facts_from_metadata(
     metadata: Metadata, file_time: datetime, path: Path | None = None
 ) -> FileFacts:
-    """Return what a file says; its time (aware) stands in where there is no sensible date.
+    """Determine date, camera and location.
 
     Args:
         metadata: of the file.
-        file_time: when it was written.
-        path: where it is, if sidecars may be beside it.
+        file_time: modification time with a UTC offset, used if there is no valid date.
+        path: of the file, to look for sidecars beside it.
     """
     dates = _iter_dates(metadata, path)
     sort_at, source = next(dates, (file_time, "file"))
@@ -70,9 +70,9 @@ def facts_from_metadata(
 
 
 def _iter_dates(metadata: Metadata, path: Path | None) -> Iterator[tuple[datetime, DateSource]]:
-    """Go over the dates, the best first; sidecars are looked for only where it comes to them.
+    """Iterate lazily over the dates, best first; sidecars are read only if needed.
 
-    EXIF's date of saving is the last: it is better than the file's.
+    The date on which a program saved the photo is last, but better than the file's.
     """
     if taken_at := taken_at_from_tags(metadata.exif):
         yield taken_at, "exif"

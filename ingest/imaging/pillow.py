@@ -1,7 +1,7 @@
-"""Pillow, tamed: a few formats only, nothing printed, one kind of error.
+"""Pillow with a few formats only, nothing printed, and one type of error.
 
-Only the plugins of `FORMATS` ever see a file's bytes: Pillow's other forty are rarely looked
-after and have had holes.
+Only the plugins of `FORMATS` read files: Pillow's forty others are rarely maintained and have had
+vulnerabilities.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from search.errors import PhotoError, TooLargeError, UndecodableError
 # MPO counts as JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "HEIF", "BMP", "JPEG2000")
 
-NOT_THE_DISK = (None, errno.EINVAL)  # EINVAL: a header that points before the file's beginning
+# errno of OSErrors that are about the content. EINVAL: a header points before the file's beginning.
+CONTENT_ERRNOS = (None, errno.EINVAL)
 
-BOXES_WITHIN = 64 * 1024  # what an AVIF file says of its picture comes first
+AVIF_HEAD_BYTES = 64 * 1024  # the boxes that describe the picture come first
 _NCLX = re.compile(rb"colrnclx(.{4})", re.DOTALL)
 
 OpenImage = Callable[[IO[bytes], str], ImageFile.ImageFile]
@@ -42,9 +43,9 @@ _cut_short = re.compile(r"truncat|unexpected end|requires a buffer", re.I)
 
 
 def open_image(file: IO[bytes], name: str) -> ImageFile.ImageFile:
-    """Open by content with the plugins of `FORMATS` only; the pixels are not decoded yet.
+    """Open by content with the plugins of `FORMATS`; the pixels are not decoded yet.
 
-    Not Image.open: it refuses by a limit of its own, global, and smaller than ours.
+    Image.open is not used, since it has a global limit of pixels that is lower than the setting.
     """
     head = file.read(16)
     if head.startswith(png.SIGNATURE):
@@ -59,17 +60,17 @@ def open_image(file: IO[bytes], name: str) -> ImageFile.ImageFile:
         file.seek(0)
         try:
             return _with_color(open_with(file, ""), file)
-        except Exception:  # AVIF and HEIF share a signature: the next may know it
-            continue
+        except Exception as error:  # AVIF and HEIF share a signature: try the next one
+            _logger.debug("%s: not opened by %s: %s", name, open_with, error)
     file.seek(0)
     return _with_color(plugins[-1](file, ""), file)
 
 
 def _with_color(image: ImageFile.ImageFile, file: IO[bytes]) -> ImageFile.ImageFile:
-    """Note an AVIF file's color space, of which Pillow says nothing, as pillow-heif does."""
+    """Add an AVIF file's color space to `info`, which Pillow omits, as pillow-heif does."""
     if image.format == "AVIF":
         file.seek(0)
-        if found := _NCLX.search(file.read(BOXES_WITHIN)):
+        if found := _NCLX.search(file.read(AVIF_HEAD_BYTES)):
             primaries, transfer = struct.unpack(">HH", found[1])
             image.info["nclx_profile"] = {
                 "color_primaries": primaries,
@@ -87,13 +88,11 @@ def _open_png(file: IO[bytes]) -> ImageFile.ImageFile:
 
 
 def load_image(image: Image.Image, draft_wh: tuple[int, int] | None = None) -> Image.Image:
-    """Decode the pixels; return the picture that has them.
-
-    That is another one for a JPEG that lacks its end marker and nothing else.
+    """Decode the pixels; return the loaded image, a new one if a JPEG lacks only its end marker.
 
     Args:
-        image: as `open_image` returned it.
-        draft_wh: what it is drafted to.
+        image: from `open_image`.
+        draft_wh: the size passed to `image.draft`, if any.
     """
     try:
         image.load()
@@ -109,7 +108,7 @@ def load_image(image: Image.Image, draft_wh: tuple[int, int] | None = None) -> I
 
 @cache
 def _plugins() -> tuple[tuple[OpenImage, Accepts], ...]:
-    """Load the plugins of `FORMATS`, once, and keep them from writing to the terminal."""
+    """Load the plugins of `FORMATS` once, and silence their output."""
     import pillow_heif
     from PIL import AvifImagePlugin, Jpeg2KImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
@@ -122,7 +121,7 @@ def _plugins() -> tuple[tuple[OpenImage, Accepts], ...]:
 
 
 def decode_in_one_thread() -> None:
-    """Let HEIF and AVIF be decoded in the thread that asks, in all of this process."""
+    """Make HEIF and AVIF decode in the calling thread, for the whole process."""
     import pillow_heif
     from PIL import AvifImagePlugin
 
@@ -131,11 +130,11 @@ def decode_in_one_thread() -> None:
 
 
 def _silence_libtiff() -> None:
-    """Take away libtiff's handlers, which print straight to stderr about damaged files.
+    """Remove libtiff's handlers, which print about damaged files to stderr.
 
-    Pillow has no call for it. The symbols are found through Pillow's own library; where they
-    can't be (Windows), libtiff goes on printing. Swapping the process's stderr around each
-    decode is no way out, since other threads write to it too.
+    Pillow has no function for that, so the symbols are looked up in Pillow's library; where that
+    fails (Windows), libtiff goes on printing. Replacing the process's stderr during each decode
+    would affect other threads.
     """
     try:
         pillow = ctypes.CDLL(_imaging.__file__)
@@ -148,11 +147,11 @@ def _silence_libtiff() -> None:
 
 
 @contextmanager
-def refusing(name: str) -> Iterator[None]:
-    """Turn whatever the imaging libraries raise into a `PhotoError`; the only place that does.
+def photo_errors(name: str) -> Iterator[None]:
+    """Translate any exception of the imaging libraries to a `PhotoError`.
 
-    They raise nearly everything: OSError, SyntaxError, ValueError, struct.error, EOFError,
-    MemoryError, TypeError, RuntimeError, AssertionError, ... A list would miss the next one.
+    They raise OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError, TypeError,
+    RuntimeError, AssertionError and more, so all exceptions are caught.
     """
     _silence_pillow()
     try:
@@ -160,14 +159,15 @@ def refusing(name: str) -> Iterator[None]:
     except PhotoError:
         raise
     except Exception as error:
-        raise _refusal(error, name) from error
+        raise _photo_error(error, name) from error
 
 
-def _refusal(error: Exception, name: str) -> PhotoError:
-    """Say in words what is wrong with the file, and what to do."""
-    if isinstance(error, OSError) and error.errno not in NOT_THE_DISK:
+def _photo_error(error: Exception, name: str) -> PhotoError:
+    """Describe what is wrong with the file and what to do."""
+    if isinstance(error, OSError) and error.errno not in CONTENT_ERRNOS:
         return PhotoError(
-            f"{name} can't be read: {reason_of(error)}. Check the disk and who may read the file."
+            f"{name} can't be read: {os_error_reason(error)}. Check the disk and the file's "
+            "permissions."
         )
     if isinstance(error, MemoryError):
         return UndecodableError(
@@ -181,22 +181,22 @@ def _refusal(error: Exception, name: str) -> PhotoError:
             "Restore it from a backup, or leave it out."
         )
     return UndecodableError(
-        f"{name} is damaged, incomplete or of a rare kind, and can't be decoded. "
+        f"{name} is damaged, incomplete or in an unsupported variant, and can't be decoded. "
         "Restore it from a backup, convert it, or leave it out."
     )
 
 
-def reason_of(error: OSError) -> str:
-    """Return the system's words: "permission denied"."""
+def os_error_reason(error: OSError) -> str:
+    """Return the system's message, for example "permission denied"."""
     return (error.strerror or str(error)).lower()
 
 
 def _silence_pillow() -> None:
-    """Ignore warnings that Pillow's own modules give (damaged EXIF, large pictures, odd APNG).
+    """Ignore warnings of Pillow's modules (damaged EXIF, large pictures, unusual APNG).
 
-    They are about the file, and the file is judged here. warnings.catch_warnings would swap the
-    filters of the whole process while other threads decode; a filter by module does no harm to
-    anyone else and stays. Looked up each time, since a catch_warnings elsewhere may drop it.
+    warnings.catch_warnings would change the filters of the whole process while other threads
+    decode; a filter by module affects Pillow alone. It is checked each time, since a catch_warnings
+    elsewhere may remove it.
     """
     if not any(module == _from_pillow for _, _, _, module, _ in warnings.filters):
         warnings.filterwarnings("ignore", module=_from_pillow.pattern)

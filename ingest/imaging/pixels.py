@@ -1,4 +1,4 @@
-"""From whatever Pillow decodes to upright 8-bit sRGB."""
+"""Conversion of any Pillow image to upright 8-bit sRGB pixels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import Image, ImageCms
 from ingest.imaging.color_spaces import color_space_from_info, srgb_from_space
 from search.records import RgbImage
 
-GREY_16 = ("I;16", "I;16L", "I;16B")
-NO_AGREED_WHITE = ("I", "F")  # 32-bit integers and floats: every program has its own scale
-BAND_HEIGHT = 512  # rows; 20 MB of a 12,000 px wide panorama
-INVISIBLE = 2  # levels out of 255; an sRGB profile's own rounding changes no more than 1
+GRAY_16 = ("I;16", "I;16L", "I;16B")
+WITHOUT_WHITE_POINT = ("I", "F")  # 32-bit integers and floats, whose scale is not defined
+BAND_HEIGHT = 512  # rows; 20 MB for a 12,000 px wide panorama
+INVISIBLE_LEVELS = 2  # of 255; rounding in an sRGB profile changes at most 1
 
-_TURNS = {  # EXIF orientation -> what makes it upright
+_TRANSPOSES = {  # EXIF orientation -> transpose that makes it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -25,27 +25,27 @@ _TURNS = {  # EXIF orientation -> what makes it upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-LYING = (5, 6, 7, 8)  # orientations whose width is the upright picture's height
+SIDES_SWAPPED = (5, 6, 7, 8)  # orientations that swap width and height
 
 
 def upright_size(size_wh: tuple[int, int], orientation: object) -> tuple[int, int]:
-    """Return the size of a picture turned as EXIF's orientation says."""
+    """Return the size of a picture after applying its EXIF orientation."""
     width, height = size_wh
-    return (height, width) if orientation in LYING else (width, height)
+    return (height, width) if orientation in SIDES_SWAPPED else (width, height)
 
 
 def upright_rgb(image: Image.Image, orientation: object) -> RgbImage:
-    """Return (h, w, 3) uint8 sRGB, contiguous and writable, turned as EXIF's orientation says.
+    """Return (h, w, 3) uint8 sRGB, contiguous and writable, with the EXIF orientation applied.
 
-    An orientation that EXIF doesn't know changes nothing.
+    Invalid orientations are ignored.
     """
     rgb = rgb_from_image(image)
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return _array_from_rgb(rgb if turn is None else rgb.transpose(turn))
+    transpose = _TRANSPOSES.get(orientation) if isinstance(orientation, int) else None
+    return _array_from_rgb(rgb if transpose is None else rgb.transpose(transpose))
 
 
 def _array_from_rgb(image: Image.Image) -> RgbImage:
-    """Return (h, w, 3); copied by bands, since np.array(image) needs the memory three times."""
+    """Return (h, w, 3), copied band by band, since np.array(image) needs three times the memory."""
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, BAND_HEIGHT):
         bottom = min(top + BAND_HEIGHT, image.height)
@@ -54,14 +54,14 @@ def _array_from_rgb(image: Image.Image) -> RgbImage:
 
 
 def rgb_from_image(image: Image.Image) -> Image.Image:
-    """Return a picture of any of Pillow's modes as RGB in sRGB, not turned."""
+    """Convert an image of any Pillow mode to RGB in sRGB, without applying the orientation."""
     profile, space = image.info.get("icc_profile"), color_space_from_info(image.info)
     if image.mode == "LAB":
         return _transformed(image, _srgb_from_lab())
-    if image.mode in GREY_16:
-        image = _grey_from_16_bits(image)
-    elif image.mode in NO_AGREED_WHITE:
-        image = _grey_from_extremes(image)
+    if image.mode in GRAY_16:
+        image = _gray_from_16_bits(image)
+    elif image.mode in WITHOUT_WHITE_POINT:
+        image = _gray_from_extremes(image)
     elif image.has_transparency_data:
         image = _on_white(image)
     if image.mode not in ("RGB", "CMYK"):
@@ -75,18 +75,18 @@ def _plain_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy
 
 
-def _grey_from_16_bits(image: Image.Image) -> Image.Image:
-    """Keep the high byte, as Pillow does with 16-bit colour; the transparent grey is white."""
+def _gray_from_16_bits(image: Image.Image) -> Image.Image:
+    """Keep the high byte, as Pillow does for 16-bit color; the transparent gray becomes white."""
     values = np.asarray(image)  # (h, w) uint16
-    grey = (values >> 8).astype(np.uint8)
+    gray = (values >> 8).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return Image.fromarray(grey)
+        gray[values == transparent] = 255
+    return Image.fromarray(gray)
 
 
-def _grey_from_extremes(image: Image.Image) -> Image.Image:
-    """Stretch from the smallest to the largest finite value; what isn't finite is black."""
+def _gray_from_extremes(image: Image.Image) -> Image.Image:
+    """Scale the finite values to 0..255; other values become black."""
     values = np.asarray(image, np.float32) / 2  # (h, w); halved, so that high - low is finite
     finite = np.isfinite(values)
     low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0, 0)
@@ -97,12 +97,12 @@ def _grey_from_extremes(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Lay a picture with transparency on white.
+    """Composite an image with transparency on white.
 
-    Cut-outs are made for white pages, and the colour below a transparent pixel is arbitrary: seen
-    by the segmenter it would become things that nobody sees.
+    Cut-outs are made for white pages, and the color of transparent pixels is arbitrary: the
+    segmenter would find objects in it that are invisible.
     """
-    if image.mode == "La":  # premultiplied; Pillow converts it to nothing else
+    if image.mode == "La":  # premultiplied; Pillow converts it to LA only
         image = image.convert("LA")
     rgba = image.convert("RGBA")
     page = Image.new("RGB", rgba.size, "white")
@@ -111,19 +111,19 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert RGB or CMYK by its profile; by the plain formula where the profile is damaged."""
+    """Convert RGB or CMYK by its ICC profile; by Pillow's formula if the profile is damaged."""
     transform = _transform_from_profile(profile, image.mode)
     if transform is not None:
         try:
             return _transformed(image, transform)
         except (ImageCms.PyCMSError, ValueError):
-            pass  # the profile is broken deeper down
+            pass  # the profile's tables are damaged
     return _plain_rgb(image)
 
 
-@lru_cache(maxsize=8)  # a camera's photos all carry the same profile; building one takes 3 ms
+@lru_cache(maxsize=8)  # photos of a camera share a profile; building a transform takes 3 ms
 def _transform_from_profile(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return what converts to sRGB; None if it is damaged, another space's, or sRGB itself."""
+    """Build the transform to sRGB; None if damaged, of another color space, or sRGB itself."""
     try:
         source = ImageCms.getOpenProfile(BytesIO(profile))
         if source.profile.xcolor_space.strip() != mode:
@@ -135,16 +135,17 @@ def _transform_from_profile(profile: bytes, mode: str) -> ImageCms.ImageCmsTrans
 
 
 def _is_invisible(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Tell whether a transform moves no colour by more than `INVISIBLE` levels."""
+    """Return whether a transform changes no color by more than `INVISIBLE_LEVELS`."""
     steps = np.linspace(0, 255, 9).astype(np.uint8)
     lattice = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
     moved = np.asarray(_transformed(Image.fromarray(lattice), transform))
-    return int(np.abs(moved.astype(int) - lattice).max()) <= INVISIBLE
+    return int(np.abs(moved.astype(int) - lattice).max()) <= INVISIBLE_LEVELS
 
 
 def _transformed(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
     converted = ImageCms.applyTransform(image, transform)
-    assert converted is not None  # only in place there is nothing to return
+    if converted is None:
+        raise ValueError("only in-place transforms return nothing")
     return converted
 
 

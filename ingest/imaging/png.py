@@ -1,8 +1,8 @@
-"""PNG files: what lies beside the pixels is read here, with limits, and kept from Pillow.
+"""PNG files: metadata chunks are parsed here, with limits, and hidden from Pillow.
 
-Pillow refuses a whole picture for a text or color profile that is too long, and for a wrong
-checksum of a chunk that no pixel needs. So it is handed the chunks that make the picture, and what
-else is used (texts, EXIF, color) is read here: a chunk that can't be used is passed over.
+Pillow rejects a whole picture because of a long text or color profile, or a wrong checksum of a
+chunk that the pixels don't need. So Pillow gets only the chunks with the pixels, and the others
+(texts, EXIF, color) are parsed here; invalid ones are skipped.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from collections.abc import Callable, Iterator
 from typing import IO, BinaryIO, NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_CHUNKS = 200_000  # a picture of 500 MB in pieces of 8 kB has 60,000
-LARGEST_CHUNK = 64 * 1024**2  # bytes of one that is read here
-LARGEST_PROFILE = 32 * 1024**2  # of measured monitors some have 2 MB, of printers 10 MB
-LARGEST_TEXT = 8 * 1024**2  # bytes of one that is used; XMP with an editing history can have 1 MB
+MAX_CHUNKS = 200_000  # a picture of 500 MB in chunks of 8 kB has 60,000
+MAX_CHUNK_BYTES = 64 * 1024**2  # of a chunk parsed here
+MAX_PROFILE_BYTES = 32 * 1024**2  # monitor profiles have up to 2 MB, printer profiles 10 MB
+MAX_TEXT_BYTES = 8 * 1024**2  # XMP with an editing history can have 1 MB
 
-CHANGES_PIXELS = b"tRNS"  # the one chunk beside the critical ones that Pillow needs
+CHANGES_PIXELS = b"tRNS"  # the only ancillary chunk that Pillow needs
 COLOR_CHUNKS = (b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM")
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 XMP_KEY = "XML:com.adobe.xmp"
 # Texts that are used; Pillow reads EXIF from the raw profile, and the orientation from XMP.
-RAW_XMP_KEY = "Raw profile type xmp"  # so ImageMagick writes it, in hexadecimal digits
+RAW_XMP_KEY = "Raw profile type xmp"  # written by ImageMagick, in hexadecimal digits
 DATE_KEYS = ("exif:DateTimeOriginal", "Creation Time")
 TEXT_KEYS = frozenset((XMP_KEY, RAW_XMP_KEY, "Raw profile type exif", *DATE_KEYS))
 
 
 class _Chunk(NamedTuple):
     kind: bytes
-    at: int  # of its length, the first of its bytes
-    length: int  # of its content, which begins 8 bytes later and has 4 bytes after it
+    at: int  # offset of its length field, where it begins
+    length: int  # of its content, which begins 8 bytes later and is followed by 4 bytes
 
 
 class _Part(NamedTuple):
@@ -42,10 +42,10 @@ class _Part(NamedTuple):
 
 
 def split_png(file: IO[bytes]) -> tuple[BinaryIO, dict[str, object]]:
-    """Return a PNG as a file of what makes its pixels, and the rest by the names of Pillow's info.
+    """Split a PNG into a file with only the pixel chunks, and metadata under Pillow's info keys.
 
-    Beyond those names: `cicp` (primaries, transfer function, matrix, full range), `xmp` (bytes).
-    What can't be understood as chunks stays in the file, for Pillow to judge.
+    Additional keys: `cicp` (primaries, transfer function, matrix, full range), `xmp` (bytes). Bytes
+    that are not valid chunks stay in the file, for Pillow to handle.
     """
     parts, info = [_Part(0, len(SIGNATURE))], dict[str, object]()
     end = len(SIGNATURE)
@@ -70,10 +70,10 @@ def _append(parts: list[_Part], part: _Part) -> None:
 
 
 def _iter_chunks(file: IO[bytes]) -> Iterator[_Chunk]:
-    """Go over the chunks that are whole, up to the last one or the first that makes no sense."""
+    """Iterate over complete chunks, up to IEND or the first invalid one."""
     whole = file.seek(0, io.SEEK_END)
     at = len(SIGNATURE)
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         file.seek(at)
         head = file.read(8)
         if len(head) < 8:
@@ -92,8 +92,8 @@ def _is_critical(kind: bytes) -> bool:
 
 
 def _content(file: IO[bytes], chunk: _Chunk) -> bytes | None:
-    """Return what a chunk holds; None if it is too long or its checksum is wrong."""
-    if chunk.length > LARGEST_CHUNK:
+    """Read a chunk's content; None if it is too long or its checksum is wrong."""
+    if chunk.length > MAX_CHUNK_BYTES:
         return None
     file.seek(chunk.at + 8)
     content, checksum = file.read(chunk.length), file.read(4)
@@ -103,7 +103,7 @@ def _content(file: IO[bytes], chunk: _Chunk) -> bytes | None:
 
 
 def _info_from_chunk(file: IO[bytes], chunk: _Chunk) -> dict[str, object]:
-    """Return what a chunk says, by Pillow's names; nothing if it can't be used."""
+    """Parse a chunk to entries of Pillow's info; empty if it is invalid."""
     content = _content(file, chunk)
     if content is None:
         return {}
@@ -117,9 +117,9 @@ def _info_from_chunk(file: IO[bytes], chunk: _Chunk) -> dict[str, object]:
 
 def _info_from_profile(content: bytes) -> dict[str, object]:
     name, _, rest = content.partition(b"\0")
-    if not name or rest[:1] != b"\0":  # the one known way to compress
+    if not name or rest[:1] != b"\0":  # 0 is zlib, the only compression method
         raise ValueError
-    return {"icc_profile": _inflated(rest[1:], LARGEST_PROFILE)}
+    return {"icc_profile": _inflated(rest[1:], MAX_PROFILE_BYTES)}
 
 
 def _info_from_chromaticities(content: bytes) -> dict[str, object]:
@@ -144,8 +144,8 @@ def _info_from_text(kind: bytes, content: bytes) -> dict[str, object]:
     if kind == b"iTXt":
         text = _international_text(rest)
     else:
-        text = _inflated(rest[1:], LARGEST_TEXT) if kind == b"zTXt" else rest
-    if len(text) > LARGEST_TEXT:
+        text = _inflated(rest[1:], MAX_TEXT_BYTES) if kind == b"zTXt" else rest
+    if len(text) > MAX_TEXT_BYTES:
         return {}
     info: dict[str, object] = {name: _decoded(text)}
     if name == XMP_KEY:
@@ -159,7 +159,7 @@ def _international_text(rest: bytes) -> bytes:
     is_compressed = rest[0] == 1
     _language, _, rest = rest[2:].partition(b"\0")
     _translated_key, _, text = rest.partition(b"\0")
-    return _inflated(text, LARGEST_TEXT) if is_compressed else text
+    return _inflated(text, MAX_TEXT_BYTES) if is_compressed else text
 
 
 def _decoded(text: bytes) -> str:
@@ -170,10 +170,10 @@ def _decoded(text: bytes) -> str:
 
 
 def _inflated(compressed: bytes, at_most: int) -> bytes:
-    """Return what zlib compressed.
+    """Decompress zlib data.
 
     Raises:
-        ValueError: it is longer than `at_most` bytes, or cut short.
+        ValueError: it is longer than `at_most` bytes, or truncated.
     """
     inflate = zlib.decompressobj()
     whole = inflate.decompress(compressed, at_most + 1)
@@ -183,12 +183,12 @@ def _inflated(compressed: bytes, at_most: int) -> bytes:
 
 
 class _Spliced(io.RawIOBase):
-    """Parts of a file as one file."""
+    """A read-only file that concatenates parts of another file."""
 
     def __init__(self, file: IO[bytes], parts: list[_Part]) -> None:
         self._file, self._parts = file, parts
         self._position = 0
-        self._starts = [0]  # of each part, and the end
+        self._starts = [0]  # offset of each part, and the total length
         for part in parts:
             self._starts.append(self._starts[-1] + part.length)
 

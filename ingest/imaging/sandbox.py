@@ -1,9 +1,9 @@
-"""Decoding in processes of their own: a file that kills or hangs the decoder costs one photo.
+"""Decoding in child processes, so that a file that crashes or hangs the decoder costs one photo.
 
-Imaging libraries are C; a damaged file may crash them or keep them busy for ever, and no exception
-tells. So each decoding thread has a child process, which is killed and replaced when that happens.
-Each answers through a pipe of its own, so that one that dies while it sends disturbs no other.
-docs/decisions/0010-decoding-in-worker-processes.md says why no library does it.
+Imaging libraries are written in C; a damaged file may crash them or make them loop forever. So each
+decoding thread has a child process, which is killed and replaced when that happens, and a pipe of
+its own, so that a process that dies while sending affects no other.
+docs/decisions/0010-decoding-in-worker-processes.md explains why no library does it.
 """
 
 from __future__ import annotations
@@ -25,56 +25,56 @@ from pathlib import Path
 import numpy as np
 
 from ingest.imaging.decode import DecodedPhoto, decode_photo, shown_path
-from ingest.imaging.pillow import decode_in_one_thread, reason_of
+from ingest.imaging.pillow import decode_in_one_thread, os_error_reason
 from ingest.imaging.shared_pixels import received_pixels, send_pixels
 from ingest.settings import IngestSettings
 from search.errors import BusyError, PhotoError, TooSlowError, UndecodableError
 
-STARTS_WITHIN_S = 120.0  # a new process imports numpy and Pillow, on a disk that may be asleep
-ENDS_WITHIN_S = 2.0  # a process stuck in a dead network disk can't even be killed
-DIES_WITHIN_S = 10.0  # one that hung up is told dead by its exit code; that takes a moment
-KILLED = -9  # by SIGKILL: no decoder does that to itself
-RAN_TOO_LONG = -signal.SIGPROF if hasattr(signal, "SIGPROF") else None  # by its processor timer
-LOOKS_EVERY_S = 0.5  # whether a process still decodes; a wait that took longer was itself paused
-PAUSED_S = 1.0
-# A file may keep its process waiting (for a disk that spins up, for other processes) for so many
-# times what it may take of a processor.
-STALLED_TIMES = 10
-HAS_PROCESSOR_TIMER = hasattr(signal, "setitimer")  # not on Windows: there waiting counts
+START_TIMEOUT_S = 120.0  # a new process imports numpy and Pillow, possibly from a sleeping disk
+KILL_TIMEOUT_S = 2.0  # a process that waits for a dead network disk can't be killed
+EXIT_TIMEOUT_S = 10.0  # until a process that closed its pipe has an exit code
+KILLED = -9  # by SIGKILL, for example by the kernel when memory runs out
+RAN_TOO_LONG = -signal.SIGPROF if hasattr(signal, "SIGPROF") else None  # killed by its CPU timer
+POLL_S = 0.5  # between checks of a pipe
+PAUSED_S = 1.0  # a check that takes longer than this beyond POLL_S means that we were suspended
+# Waiting for a disk or for other processes does not use CPU time, so the limit of elapsed time is
+# this many times the limit of CPU time.
+STALL_FACTOR = 10
+HAS_CPU_TIMER = hasattr(signal, "setitimer")  # not on Windows, where elapsed time is limited
 
-# A picture at the limit takes 21 bytes a pixel at most: 200 million pixels were decoded in 4 GiB.
+# A picture takes at most 21 bytes per pixel: 200 million pixels were decoded in 4 GiB.
 BYTES_PER_PIXEL = 24
-BYTES_BESIDES = 512 * 1024**2
+BASE_BYTES = 512 * 1024**2
 
-Decode = Callable[..., DecodedPhoto]  # decode_photo, or what a test puts in its place
+Decode = Callable[..., DecodedPhoto]  # `decode_photo`, or a fake in tests
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What one file may cost."""
+    """Limits for decoding one file."""
 
     max_pixels: int
     max_bytes: int
-    timeout_s: float  # of a processor
+    timeout_s: float  # of CPU time
 
     @property
     def stalled_s(self) -> float:
-        """How long to wait for a process, whatever it does."""
-        return self.timeout_s * (STALLED_TIMES if HAS_PROCESSOR_TIMER else 1)
+        """Limit of elapsed time."""
+        return self.timeout_s * (STALL_FACTOR if HAS_CPU_TIMER else 1)
 
     @classmethod
     def from_settings(cls, settings: IngestSettings) -> DecodeLimits:
-        """Return what the settings allow."""
+        """Take the limits from the settings."""
         return cls(settings.max_pixels, settings.max_bytes, settings.decode_timeout_s)
 
     @property
     def memory_bytes(self) -> int:
-        """What a decoding process may take, besides what it has when it starts."""
-        return self.max_pixels * BYTES_PER_PIXEL + self.max_bytes + BYTES_BESIDES
+        """Limit of memory that a process may allocate after it has started."""
+        return self.max_pixels * BYTES_PER_PIXEL + self.max_bytes + BASE_BYTES
 
 
 class DecodeWorker:
-    """Decodes one file at a time in a process of its own. Used by one thread; closed by any."""
+    """Decodes one file at a time in a child process; only `close` is thread-safe."""
 
     def __init__(self, limits: DecodeLimits, decode: Decode = decode_photo) -> None:
         self._limits, self._decode = limits, decode
@@ -86,8 +86,8 @@ class DecodeWorker:
         """Decode a file.
 
         Raises:
-            UndecodableError: it can't be decoded, or kills the process.
-            TooSlowError: it takes too long.
+            UndecodableError: it can't be decoded, or crashed the process.
+            TooSlowError: it exceeded a time limit.
             PhotoError: as `decode_photo`, or the system killed the process.
             BusyError: no process could be started.
         """
@@ -96,11 +96,11 @@ class DecodeWorker:
             pipe.send(path)
             answer = _received(pipe) if _answers_within(pipe, self._limits.stalled_s) else None
         except (EOFError, OSError):
-            raise self._death(path) from None
+            raise self._error_of_dead_process(path) from None
         if isinstance(answer, Exception):
             raise answer
         if answer is None:
-            self._end(0)
+            self._stop(0)
             raise self._too_slow(path)
         return answer
 
@@ -108,18 +108,18 @@ class DecodeWorker:
         return TooSlowError(
             f"{shown_path(path)} was given up: it was not decoded within "
             f"{self._limits.timeout_s:g} s. The next run tries it once more; after that leave it "
-            "out, or allow more with --decode-timeout-s and ingest it with --retry-skipped."
+            "out, or raise the limit with --decode-timeout-s and ingest it with --retry-skipped."
         )
 
     def close(self) -> None:
-        """End the process, whatever it is at; a thread that waits for it is told."""
+        """Kill the process; a thread that waits for it gets a PhotoError."""
         self._closed = True
         if (process := self._process) is not None:
             process.kill()
-            process.join(ENDS_WITHIN_S)
+            process.join(KILL_TIMEOUT_S)
 
     def _start(self) -> Connection:
-        """Start a process and wait until it listens."""
+        """Start a process and wait until it is ready."""
         if self._closed:
             raise EOFError
         try:
@@ -132,42 +132,42 @@ class DecodeWorker:
                 process.start()
             theirs.close()
             self._process = process
-            if self._closed:  # meanwhile, by another thread, which did not see the process
+            if self._closed:  # by another thread before `_process` was set
                 process.kill()
-            if not self._pipe.poll(STARTS_WITHIN_S):
+            if not self._pipe.poll(START_TIMEOUT_S):
                 raise EOFError
             self._pipe.recv()
         except (EOFError, OSError) as error:
-            self._end(0)
+            self._stop(0)
             if self._closed:
                 raise EOFError from error
-            why = reason_of(error) if isinstance(error, OSError) else "it gave no answer"
+            why = os_error_reason(error) if isinstance(error, OSError) else "it gave no answer"
             raise BusyError(
                 f"a process that decodes photos could not be started ({why}). Close other "
-                "programs, or ask for fewer processes with --decode-workers."
+                "programs, or use fewer processes with --decode-workers."
             ) from error
         return self._pipe
 
-    def _death(self, path: Path) -> PhotoError:
+    def _error_of_dead_process(self, path: Path) -> PhotoError:
         if self._closed:
             return PhotoError(f"{shown_path(path)} was not decoded: ingest was stopped.")
-        code = self._end(DIES_WITHIN_S)
+        code = self._stop(EXIT_TIMEOUT_S)
         if code == KILLED:
             return PhotoError(
-                f"{shown_path(path)} was not decoded: the system ended the process that did it, "
-                "for want of memory most likely. Close other programs, or ask for fewer processes "
-                "with --decode-workers, and ingest it again."
+                f"{shown_path(path)} was not decoded: the system killed the decoding process, most "
+                "likely for lack of memory. Close other programs, or use fewer processes with "
+                "--decode-workers, and ingest it again."
             )
         if code is not None and code == RAN_TOO_LONG:
             return self._too_slow(path)
         how = f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
         return UndecodableError(
-            f"{shown_path(path)} is damaged so that it crashes the decoder ({how}). "
+            f"{shown_path(path)} is damaged and crashes the decoder ({how}). "
             "Restore it from a backup, convert it, or leave it out."
         )
 
-    def _end(self, wait_s: float) -> int | None:
-        """End the process; return its exit code if it ends by itself in time."""
+    def _stop(self, wait_s: float) -> int | None:
+        """Stop the process; return its exit code if it exits by itself within `wait_s`."""
         process, self._process = self._process, None
         self._pipe = None
         if process is None:
@@ -175,20 +175,20 @@ class DecodeWorker:
         process.join(wait_s)
         code = process.exitcode
         process.kill()
-        process.join(ENDS_WITHIN_S)
+        process.join(KILL_TIMEOUT_S)
         return code
 
 
 class DecodeWorkers:
-    """A worker for each thread that decodes; all end when the `with` block is left.
+    """One worker per decoding thread; leaving the `with` block kills them.
 
-    Without processes of their own (`apart`) the threads decode themselves.
+    Unless `in_processes`, the threads decode themselves.
     """
 
     def __init__(
-        self, limits: DecodeLimits, decode: Decode = decode_photo, *, apart: bool = True
+        self, limits: DecodeLimits, decode: Decode = decode_photo, *, in_processes: bool = True
     ) -> None:
-        self._limits, self._decode, self._apart = limits, decode, apart
+        self._limits, self._decode, self._in_processes = limits, decode, in_processes
         self._mine = threading.local()
         self._all: list[DecodeWorker] = []
 
@@ -200,9 +200,9 @@ class DecodeWorkers:
             worker.close()
 
     def decode(self, path: Path) -> DecodedPhoto | PhotoError:
-        """Decode a file in this thread's process; what is wrong with it is returned."""
+        """Decode a file in this thread's process; a PhotoError is returned, not raised."""
         try:
-            if self._apart:
+            if self._in_processes:
                 return self._worker().decode(path)
             limits = self._limits
             return self._decode(path, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
@@ -218,7 +218,7 @@ class DecodeWorkers:
 
 
 def _context() -> BaseContext:
-    """Return how processes are started: never as a copy of this one, which has threads and CUDA."""
+    """Choose the start method: not fork, which is unsafe with threads and CUDA."""
     known = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in known else "spawn")
     context.set_forkserver_preload([__name__])
@@ -227,7 +227,7 @@ def _context() -> BaseContext:
 
 @contextmanager
 def _no_interrupts_inherited() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the one that has them ends them."""
+    """Block SIGINT while a child starts, so that Ctrl-C reaches only this process."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -239,22 +239,22 @@ def _no_interrupts_inherited() -> Iterator[None]:
 
 
 def _answers_within(pipe: Connection, stalled_s: float) -> bool:
-    """Wait for an answer; time in which this process was stopped itself is not counted.
+    """Wait for an answer; time in which this process was suspended is not counted.
 
-    Ctrl-Z, a paused container or a closed lid stop the waiting process and the one it waits for.
+    Ctrl-Z, a paused container or a closed lid suspend both processes.
     """
     waited_s = 0.0
     while waited_s < stalled_s:
         began = time.monotonic()
-        if pipe.poll(min(LOOKS_EVERY_S, stalled_s - waited_s)):
+        if pipe.poll(min(POLL_S, stalled_s - waited_s)):
             return True
         took_s = time.monotonic() - began
-        waited_s += took_s if took_s < LOOKS_EVERY_S + PAUSED_S else LOOKS_EVERY_S
+        waited_s += took_s if took_s < POLL_S + PAUSED_S else POLL_S
     return False
 
 
 def _received(pipe: Connection) -> DecodedPhoto | Exception:
-    """Return the photo that a process sent, or the error that it met."""
+    """Receive a photo, or the error of decoding it."""
     answer: DecodedPhoto | Exception = pipe.recv()
     if isinstance(answer, Exception):
         return answer
@@ -262,17 +262,17 @@ def _received(pipe: Connection) -> DecodedPhoto | Exception:
 
 
 def _serve(pipe: Connection, limits: DecodeLimits, decode: Decode) -> None:
-    """Decode what is asked for until nobody asks; this is what the process does."""
-    _hush()
-    decode_in_one_thread()  # there are as many processes as pay, and processor time is counted
+    """Main loop of the child process: decode paths from the pipe until it closes."""
+    _silence_output()
+    decode_in_one_thread()  # the processes use all cores already, and CPU time is limited
     _limit_memory(limits.memory_bytes)
     pipe.send("ready")
     none = np.empty((0, 0, 3), np.uint8)
-    with suppress(EOFError, BrokenPipeError):  # the process that asked is gone
+    with suppress(EOFError, BrokenPipeError):  # the parent is gone
         while True:
             path = pipe.recv()
             try:
-                with _processor_time(limits.timeout_s):
+                with _cpu_time_limit(limits.timeout_s):
                     photo = decode(path, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
             except Exception as error:
                 pipe.send(error)
@@ -282,20 +282,20 @@ def _serve(pipe: Connection, limits: DecodeLimits, decode: Decode) -> None:
 
 
 @contextmanager
-def _processor_time(at_most_s: float) -> Iterator[None]:
-    """End this process if the block takes more of a processor; a pause takes none."""
-    if not HAS_PROCESSOR_TIMER:
+def _cpu_time_limit(at_most_s: float) -> Iterator[None]:
+    """Let SIGPROF kill this process if the block takes more CPU time."""
+    if not HAS_CPU_TIMER:
         yield
         return
-    signal.setitimer(signal.ITIMER_PROF, at_most_s)  # SIGPROF, which nothing here handles
+    signal.setitimer(signal.ITIMER_PROF, at_most_s)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _hush() -> None:
-    """Keep C libraries from printing to the terminal, and crashes from leaving core files."""
+def _silence_output() -> None:
+    """Redirect the output of C libraries to /dev/null and disable core dumps."""
     quiet = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(quiet, stream)
@@ -306,7 +306,7 @@ def _hush() -> None:
 
 
 def _limit_memory(more_bytes: int) -> None:
-    """Take `more_bytes` of address space at most from here on; where the system can say so."""
+    """Limit further allocation of address space to `more_bytes` (Linux only)."""
     if sys.platform != "linux":
         return
     import resource

@@ -1,1 +1,1 @@
-"""What keeps a library whole after ingest: reembed, push, verify, rebuild, removal."""
+"""Maintenance of a library: reembed, push, verify, repair, rebuild, removal."""

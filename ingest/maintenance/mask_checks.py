@@ -1,4 +1,4 @@
-"""What is wrong with a stored mask: its text, its shape, its place, its area."""
+"""Consistency checks of a stored mask: encoding, size, position, area."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 from search.masks.rle import fitted_size, runs_from_counts
 from search.records import Segment
 
-# Shrinking to the stored size keeps pixels that are half covered: of things as thin as a pixel it
-# may keep all or none. Masks come from logits of 256 x 256, so that none is much thinner.
-AREA_DIFFERS = 0.3  # part of the segment's area,
-AREA_DIFFERS_PX = 100  # and pixels of the stored mask
-# In photos that are this many times as long as wide (their short side has 16 logits) all things may
-# be that thin: there a mask must lie within its segment's box, whatever it covers.
-THIN = 16
+# Downsampling to the stored size keeps half-covered pixels, so of one pixel wide segments it keeps
+# all or nothing. Masks come from 256 x 256 logits, so few segments are that thin.
+AREA_TOLERANCE = 0.3  # fraction of the segment's area,
+AREA_TOLERANCE_PX = 100  # or pixels of the stored mask, whichever is more
+# In photos with a greater aspect ratio (16 logits on the short side) all segments may be that thin,
+# so the area is not checked.
+MAX_ASPECT_RATIO = 16
 
 
 def mask_problem(segment: Segment, size_wh: tuple[int, int]) -> str | None:
-    """Say what is wrong with a segment's mask; None if nothing is."""
+    """Describe what is wrong with a segment's mask; None if it is intact."""
     if segment.mask is None:
         return "it is missing"
     if segment.mask.size_wh != fitted_size(size_wh, max(segment.mask.size_wh)):
-        return "it does not have the photo's shape"
+        return "it does not have the photo's aspect ratio"
     try:
         runs = runs_from_counts(segment.mask.counts)
     except ValueError as error:
@@ -30,23 +30,24 @@ def mask_problem(segment: Segment, size_wh: tuple[int, int]) -> str | None:
     pixels = segment.mask.size_wh[0] * segment.mask.size_wh[1]
     if runs.sum() != pixels:
         return "its runs do not fill its size"
-    if not _within_box(segment, runs, size_wh):
+    if not _within_box(segment, segment.mask.size_wh, runs, size_wh):
         return "it lies outside the segment's box"
     return _area_problem(segment, int(runs[1::2].sum()), pixels, size_wh)
 
 
-def _within_box(segment: Segment, runs: NDArray[np.int64], size_wh: tuple[int, int]) -> bool:
-    """Say whether a mask, given as (n,) run lengths by column, lies in the segment's box.
+def _within_box(
+    segment: Segment, mask_wh: tuple[int, int], runs: NDArray[np.int64], size_wh: tuple[int, int]
+) -> bool:
+    """Return whether a mask, given as (n,) column-major run lengths, lies in the segment's box.
 
-    Stored pixels are those that are half covered, so that none is further out than one pixel.
+    Downsampling may put pixels at most one pixel outside the box.
     """
-    assert segment.mask is not None
-    width, height = segment.mask.size_wh
+    width, height = mask_wh
     ends = np.cumsum(runs)
     starts, stops = ends[:-1:2], ends[1::2]  # of the runs inside the mask
     starts, stops = starts[stops > starts], stops[stops > starts]
     if not len(starts):
-        return True  # of things as thin as a pixel nothing may be left
+        return True  # nothing may be left of a one pixel wide segment
     x0, y0, x1, y1 = segment.bbox_xywh.xyxy
     x_scale, y_scale = width / size_wh[0], height / size_wh[1]
     in_columns = (
@@ -62,15 +63,15 @@ def _area_problem(
     segment: Segment, mask_px: int, pixels: int, size_wh: tuple[int, int]
 ) -> str | None:
     whole = size_wh[0] * size_wh[1]
-    if max(size_wh) > THIN * min(size_wh):
+    if max(size_wh) > MAX_ASPECT_RATIO * min(size_wh):
         return None if mask_px else "nothing of it is left"
     if abs(segment.area_px / whole - segment.area_fraction) > 1e-6:
         return f"{segment.area_px} pixels are not {segment.area_fraction:.4g} of the photo"
     if pixels == whole:
         agrees = mask_px == segment.area_px
     else:
-        should = segment.area_fraction * pixels
-        agrees = abs(mask_px - should) <= max(AREA_DIFFERS_PX, AREA_DIFFERS * should)
+        expected = segment.area_fraction * pixels
+        agrees = abs(mask_px - expected) <= max(AREA_TOLERANCE_PX, AREA_TOLERANCE * expected)
     if agrees:
         return None
     return f"it covers {mask_px / pixels:.4g} of the photo, not {segment.area_fraction:.4g}"

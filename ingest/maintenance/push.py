@@ -1,7 +1,7 @@
-"""A library's photos, segments and vectors, copied from one index to another.
+"""Copy a library's photos, segments and vectors from one index to another.
 
-A photo is written after its segments, so a photo that is there is there with all of them: stop it
-anywhere, and the next run goes on there.
+A photo is written after its segments, so an interrupted copy continues with the photos that the
+target lacks.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from search.records import Photo, Record, Vectors
 
 PAGE = 100  # photos looked up at once
 SAMPLE = 100  # photos compared in full at the end
-SAME_DIRECTION = 0.9999  # cosine: engines normalise, and may sum in another order
+MIN_COSINE = 0.9999  # engines normalize vectors, with different rounding
 Show = Callable[[Iterable[str], int], Iterable[str]]
 
 
 class Pushed(Record):
-    """What a run did, and how source and target compare at its end."""
+    """Result of a push, with the remaining differences of source and target."""
 
-    photos: int  # copied in this run
-    photos_there: int  # there already
-    photos_deleted: int  # of the target, unknown to the library
+    photos: int  # copied by this run
+    photos_there: int  # already in the target
+    photos_deleted: int  # from the target, unknown to the library
     segments: int
     seconds: float
     interrupted: bool
-    differences: tuple[str, ...]  # nothing: the target has what the library has
+    differences: tuple[str, ...]  # empty: the target matches the library
 
 
 def push(
@@ -44,19 +44,19 @@ def push(
     prune: bool = False,
     show: Show = lambda photos, _: photos,
 ) -> Pushed:
-    """Copy what the target lacks, then compare.
+    """Copy photos that the target lacks, then compare both.
 
-    Ctrl-C finishes the photo in hand and returns what was done.
+    Ctrl-C finishes the current photo and returns.
 
     Args:
-        ledger: the photos of the library.
-        source: where they are.
-        target: where they go.
+        ledger: of the library.
+        source: index to copy from.
+        target: index to copy to.
         prune: delete photos of the target that the library does not know.
-        show: is handed the photos and how many there are, and hands them on.
+        show: wraps the iterable of photo ids, given their number; for a progress bar.
 
     Raises:
-        SegsearchError: a store failed; all that was copied stays.
+        SegsearchError: a store failed; copied photos are kept.
     """
     started = time.monotonic()
     photos = there = segments = deleted = 0
@@ -90,7 +90,7 @@ def push(
 def _compared(
     photo_ids: Iterable[str], source: SegmentIndex, target: SegmentIndex, bare: Set[str]
 ) -> Iterator[tuple[Photo, bool]]:
-    """Yield the photos, and whether the target has them as they are; not those without vectors."""
+    """Yield the photos, and whether the target has the same photo with vectors."""
     ids = iter(photo_ids)
     while page := list(islice(ids, PAGE)):
         found = {photo.photo_id: photo for photo in target.photos(page)}
@@ -105,7 +105,7 @@ def _same(one: Photo, other: Photo) -> bool:
 
 
 def _copy(photo: Photo, source: SegmentIndex, target: SegmentIndex) -> int:
-    """Copy a photo, itself last; return how many segments it has."""
+    """Copy a photo, its segments first; return the number of segments."""
     segments = source.segments_of(photo.photo_id, with_masks=True)
     ids = [segment.segment_id for segment in segments]
     vector = source.photo_vectors([photo.photo_id])
@@ -117,20 +117,20 @@ def _copy(photo: Photo, source: SegmentIndex, target: SegmentIndex) -> int:
 
 
 def _prune(known: Set[str], target: SegmentIndex) -> int:
-    """Delete the photos that the library does not know; return how many there were."""
-    strays = [photo_id for photo_id, _ in target.iter_ids("photos") if photo_id not in known]
-    for photo_id in strays:
+    """Delete photos that the library does not know; return their number."""
+    unknown = [photo_id for photo_id, _ in target.iter_ids("photos") if photo_id not in known]
+    for photo_id in unknown:
         target.delete_photo(photo_id)
-    return len(strays)
+    return len(unknown)
 
 
 def _differences(source: SegmentIndex, target: SegmentIndex) -> Iterator[str]:
-    """Say where source and target differ: in numbers, or in the photos of a sample."""
+    """Describe differences of source and target, in numbers and in a sample of photos."""
     for collection in FIELDS:
         here, there = source.count(collection), target.count(collection)
         if here != there:
             yield f"the library has {here} {collection}, the server {there}"
-    for photo in islice(source.iter_photos(), SAMPLE):  # ids are hashes: as good as drawn by chance
+    for photo in islice(source.iter_photos(), SAMPLE):  # ids are hashes, so this is a random sample
         if not _is_equal(photo, source, target):
             yield f"the photo {photo.photo_id} is not the same there"
 
@@ -154,5 +154,5 @@ def _is_equal(photo: Photo, source: SegmentIndex, target: SegmentIndex) -> bool:
 
 
 def _agree(one: Vectors, other: Vectors) -> bool:
-    """Say whether two times n unit vectors, (n, dim), point the same way."""
-    return bool(np.all((one * other).sum(axis=1) > SAME_DIRECTION))
+    """Return whether two sets of unit vectors (n, dim) agree up to rounding."""
+    return bool(np.all((one * other).sum(axis=1) > MIN_COSINE))

@@ -1,4 +1,4 @@
-"""A ledger made anew from what the index holds: files are decoded and hashed, none is segmented."""
+"""Rebuild a lost ledger from the index; files are decoded and hashed, not segmented."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from search.records import Record, photo_id_from_digest
 
 
 class Rebuilt(Record):
-    """What a ledger that was made anew holds."""
+    """Contents of a rebuilt ledger."""
 
     photos: int
     segments: int
     photos_with_file: int
-    files_unknown: tuple[str, ...]  # usable files that show no photo of the index
+    files_unknown: tuple[str, ...]  # readable files whose photo is not in the index
     seconds: float
     interrupted: bool
 
@@ -37,14 +37,14 @@ def rebuild(paths: Sequence[Path], context: IngestContext, progress: Progress) -
     Args:
         paths: folders and files that were ingested.
         context: holds ledger and index; its models are not used.
-        progress: is told how far it is.
+        progress: called as files are processed.
 
     Raises:
-        UsageError: a path that is neither there nor known.
+        UsageError: a path does not exist.
         StoreError: the index can't be read.
     """
     with closing(context.open_ledger()) as ledger:
-        scopes_from_paths(paths, ledger)  # refuses a wrong path before anything is noted
+        scopes_from_paths(paths, ledger)  # rejects a wrong path before anything is written
         _put_photos(ledger, context.index())
     unknown: list[str] = []
 
@@ -66,9 +66,9 @@ def rebuild(paths: Sequence[Path], context: IngestContext, progress: Progress) -
 
 
 def _put_photos(ledger: Ledger, index: SegmentIndex) -> None:
-    """Note every photo of the index, hidden until a file shows it.
+    """Write every photo of the index to the ledger, hidden until a file shows it.
 
-    One whose segments are not all there is noted as unfinished: the next ingest segments it.
+    A photo that lacks segments is written as unfinished, so that the next ingest segments it.
     """
     for photo in index.iter_photos():
         facts = photo.facts.model_copy(update={"hidden": True, "folders": ()})
@@ -79,7 +79,7 @@ def _put_photos(ledger: Ledger, index: SegmentIndex) -> None:
 
 def _link_files(listing: Listing, run: Run, unknown: list[str]) -> None:
     """Link each file to the photo that its pixels show, if the index has it."""
-    with closing(run.decoded_ahead(run.new_files(listing))) as photos:
+    with closing(run.iter_decoded(run.new_files(listing))) as photos:
         for file, decoded in photos:
             run.progress.show(run.tally)
             if isinstance(decoded, PhotoError):

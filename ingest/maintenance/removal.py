@@ -1,4 +1,4 @@
-"""Forgetting photos: in the index first, in the ledger last."""
+"""Removing photos from a library: from the index first, from the ledger last."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from search.index.base import SegmentIndex
 def forget_photos(
     photo_ids: Sequence[str], ledger: Ledger, index: Callable[[], SegmentIndex]
 ) -> None:
-    """Delete photos with their segments; the files that show them come back with the next ingest.
+    """Delete photos and their segments; the next ingest adds photos again whose files exist.
 
-    If this is cut short, the ledger still knows the photos, as unfinished ones: forgotten by doing
-    it again, or done anew by the next ingest.
+    If this is interrupted, the ledger still has the photos as unfinished: repeat it, or let the
+    next ingest segment them again.
     """
     for photo_id in photo_ids:
         ledger.begin_photo(ledger.photo(photo_id).photo)
@@ -34,37 +34,37 @@ def forget_photos(
 
 @dataclass(frozen=True)
 class Missing:
-    """Photos that no file shows any more."""
+    """Photos without a present file."""
 
-    photo_ids: tuple[str, ...]  # their files are gone from disks that are there
-    kept: tuple[str, ...]  # their disk is not there, a file is back, or none was ever found
+    photo_ids: tuple[str, ...]  # their files are certainly gone
+    kept: tuple[str, ...]  # uncertain: a disk is not mounted, a file is back, or none was known
 
 
 def missing_photos(ledger: Ledger) -> Missing:
-    """Return the photos whose files are gone, apart from those of which that is a guess."""
+    """Find photos without a present file; those that may still have one are `kept`."""
     absent = {root.root_id: absent_folders(root, ledger) for root in ledger.roots()}
 
-    def is_kept(key: FileKey) -> bool:
+    def may_exist(key: FileKey) -> bool:
         folders = absent[key.root.root_id]
         return any(is_below(key.below, each) for each in folders) or not is_gone(key.path)
 
-    def is_guess(photo_id: str) -> bool:
+    def is_uncertain(photo_id: str) -> bool:
         files = ledger.vanished_files(photo_id)
-        if not files:  # none was found when the ledger was made anew
+        if not files:  # none was found when the ledger was rebuilt
             return ledger.is_finished(photo_id)
-        return any(map(is_kept, files))
+        return any(map(may_exist, files))
 
     missing = ledger.missing_photos()
-    kept = {photo_id for photo_id in missing if is_guess(photo_id)}
+    kept = {photo_id for photo_id in missing if is_uncertain(photo_id)}
     gone = tuple(photo_id for photo_id in missing if photo_id not in kept)
     return Missing(gone, tuple(sorted(kept)))
 
 
 def only_below(folder: Path, ledger: Ledger) -> list[str]:
-    """Return the photos that no file outside a folder shows.
+    """Return the ids of photos whose files are all below a folder.
 
     Raises:
-        UsageError: nothing is known of that folder.
+        UsageError: nothing was ingested from that folder.
     """
     root, below = known_folder(folder, ledger)
 
@@ -79,10 +79,10 @@ def only_below(folder: Path, ledger: Ledger) -> list[str]:
 
 
 def known_folder(folder: Path, ledger: Ledger) -> tuple[Root, bytes]:
-    """Return the root that a folder lies in, and the path below it (b"": the root itself).
+    """Return the root that contains a folder, and the path below it (b"": the root itself).
 
     Raises:
-        UsageError: nothing is known of that folder.
+        UsageError: nothing was ingested from that folder.
     """
     path = Path(os.path.realpath(folder))
     root = ledger.root_for(path)

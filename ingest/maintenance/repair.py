@@ -1,4 +1,4 @@
-"""What `verify` found is mended, as far as it can be."""
+"""Repair of the faults that `verify` finds."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ingest.maintenance.verify import Fault, Health, Kind
 from search.index.base import SegmentIndex
 from search.records import Record
 
-# More orphans than this, or than this part of the photos, are a sign that not they are wrong but
-# the ledger: it may be another library's, or have lost what it knew. A single one may always go.
-FEW_ORPHANS = 10
-FEW_ORPHANS_FRACTION = 0.05
+# More orphans than this, or than this fraction of the photos, indicate that the ledger is wrong (of
+# another library, or incomplete) and not the index. A single one is always deleted.
+MAX_ORPHANS = 10
+MAX_ORPHANS_FRACTION = 0.05
 
 
 class Repair(Record):
-    """What was mended, and what can't be."""
+    """Result of a repair."""
 
-    photos_again: int  # made unfinished: the next ingest does them
-    photos_told: int
+    photos_again: int  # marked as unfinished; the next ingest segments them again
+    photos_told: int  # facts updated in the index
     orphans_deleted: int
     beyond_repair: tuple[Fault, ...]
 
@@ -29,19 +29,19 @@ class Repair(Record):
 def repair(
     health: Health, ledger: Ledger, index: SegmentIndex, *, delete_orphans: bool = False
 ) -> Repair:
-    """Mend what can be mended: delete orphans, tell the index, make broken photos unfinished.
+    """Delete orphans, update outdated facts in the index, mark broken photos as unfinished.
 
     Args:
-        health: what was found.
+        health: result of `verify`.
         ledger: of the library.
         index: of the library.
-        delete_orphans: delete orphans although there are many.
+        delete_orphans: delete orphans even if there are many.
     """
     again, beyond = 0, []
     of_kind = {kind: [f for f in health.faults if f.kind == kind] for kind in get_args(Kind)}
     orphans = of_kind["orphan"]
-    few = max(1.0, min(FEW_ORPHANS, FEW_ORPHANS_FRACTION * health.photos))
-    if delete_orphans or len(orphans) <= few:
+    at_most = max(1.0, min(MAX_ORPHANS, MAX_ORPHANS_FRACTION * health.photos))
+    if delete_orphans or len(orphans) <= at_most:
         for fault in orphans:
             index.delete_photo(str(fault.photo_id))
         index.flush()
@@ -49,7 +49,7 @@ def repair(
     else:
         beyond += orphans
         deleted = 0
-    ledger.mark_stale(fault.photo_id for fault in of_kind["outdated"])
+    ledger.mark_unsynced(fault.photo_id for fault in of_kind["outdated"])
     for fault in of_kind["broken"]:
         photo = ledger.photo(str(fault.photo_id)).photo
         if all(is_gone(key.path) for key in ledger.files_of(photo.photo_id)):

@@ -1,6 +1,6 @@
-"""Is a library whole? Every finished photo is looked up in the index, record by record.
+"""Consistency check of a library: every finished photo is compared with the index.
 
-Files are looked for and never changed. What is found is mended by `ingest.maintenance.repair`.
+Nothing is changed; `ingest.maintenance.repair` repairs faults.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from search.records import (
     checked_vectors,
 )
 
-PLACE_DIGITS = 6  # of degrees, a tenth of a metre: engines keep numbers as JSON
+LOCATION_DIGITS = 6  # of degrees, 0.1 m; engines store numbers as JSON
 
 Kind = Literal["broken", "outdated", "orphan", "ledger", "index"]
 
 
 class Fault(Record):
-    """Something that is not as a finished run leaves it.
+    """An inconsistency.
 
-    broken: a photo whose segments are not all there and whole. outdated: search knows other facts
-    of a photo than the ledger. orphan: the index has a photo, or segments of one, that the ledger
-    does not know. ledger: the ledger's file is damaged. index: not all of the index can be read.
+    broken: segments of a photo are missing or damaged. outdated: the index has other facts of a
+    photo than the ledger. orphan: the index has a photo, or segments of one, that the ledger does
+    not know. ledger: the ledger's file is damaged. index: the index can't be read completely.
     """
 
     kind: Kind
@@ -43,24 +43,24 @@ class Fault(Record):
 
 
 class Health(Record):
-    """What was found in a library."""
+    """Result of a check."""
 
     photos: int
     segments: int
     files: int
     faults: tuple[Fault, ...]
-    photos_unfinished: int  # begun, not finished: the next ingest does them
-    files_gone: tuple[str, ...]  # the next ingest notes it
-    roots_absent: tuple[str, ...]  # their files were not looked for
+    photos_unfinished: int  # the next ingest segments them
+    files_gone: tuple[str, ...]  # the next ingest marks them as vanished
+    roots_absent: tuple[str, ...]  # their files were not checked
 
     @property
     def is_whole(self) -> bool:
-        """Say whether nothing is wrong."""
+        """Whether no faults were found."""
         return not self.faults
 
 
 class PhotoCheck(Record):
-    """What was found of one photo."""
+    """Result of checking one photo."""
 
     photo_id: str
     is_finished: bool
@@ -71,7 +71,7 @@ class PhotoCheck(Record):
 
 @dataclass
 class _Found:
-    """What was come across so far."""
+    """Totals of the checks so far."""
 
     photo_ids: set[str] = field(default_factory=set)
     in_index: int = 0  # photos
@@ -80,7 +80,7 @@ class _Found:
     faults: list[Fault] = field(default_factory=list)
 
     def add(self, check: PhotoCheck) -> None:
-        """Count a photo."""
+        """Add the result of one photo."""
         self.photo_ids.add(check.photo_id)
         self.in_index += check.in_index
         self.segments += check.segments
@@ -96,19 +96,19 @@ def verify(
     *,
     show: Callable[[Iterable[PhotoCheck]], Iterable[PhotoCheck]] = iter,
 ) -> Health:
-    """Look at every photo, segment and file of a library.
+    """Check every photo, segment and file of a library.
 
     Args:
-        ledger: what should be there.
-        index: opens what is there; called once the photos were checked.
-        checks: of all photos; None: they are checked here.
-        show: is handed the checks, and hands them on; a place for a progress bar.
+        ledger: the expected content.
+        index: opens the index.
+        checks: results of all photos, if another process checked them; None: check them here.
+        show: wraps the iterable of checks; for a progress bar.
 
     Raises:
-        StoreUnreachableError: no answer from the Qdrant server.
+        StoreUnreachableError: the Qdrant server does not answer.
     """
     found = _Found()
-    found.faults += [_fault("ledger", None, None, damage) for damage in ledger.damages()]
+    found.faults += [_fault("ledger", None, None, error) for error in ledger.integrity_errors()]
     for check in show(check_photos(ledger, index()) if checks is None else checks):
         found.add(check)
     try:
@@ -116,7 +116,7 @@ def verify(
     except StoreUnreachableError:
         raise
     except StoreError as error:
-        found.faults.append(index_fault(f"not all of it can be gone over: {error}"))
+        found.faults.append(index_fault(f"it can't be read completely: {error}"))
     files, gone = _files(ledger)
     return Health(
         photos=len(found.photo_ids),
@@ -130,17 +130,17 @@ def verify(
 
 
 def check_photos(ledger: Ledger, index: SegmentIndex, *, after: str = "") -> Iterator[PhotoCheck]:
-    """Check the photos that the ledger knows, in the order of their ids, from `after` on.
+    """Check the ledger's photos with ids greater than `after`, in the order of ids.
 
     Raises:
-        StoreUnreachableError: no answer from the Qdrant server.
+        StoreUnreachableError: the Qdrant server does not answer.
     """
-    stale = set(ledger.unsynced_photos())
+    unsynced = set(ledger.unsynced_photos())
     for row in ledger.iter_photos():
         photo_id = row.photo.photo_id
         if photo_id > after:
-            told = None if photo_id in stale else ledger.facts_now(photo_id)
-            yield _checked(row, told, index)
+            expected = None if photo_id in unsynced else ledger.facts_now(photo_id)
+            yield _checked(row, expected, index)
 
 
 def _fault(kind: Kind, photo_id: str | None, row: PhotoRow | None, problem: str) -> Fault:
@@ -149,12 +149,12 @@ def _fault(kind: Kind, photo_id: str | None, row: PhotoRow | None, problem: str)
 
 
 def index_fault(problem: str) -> Fault:
-    """Return that something is wrong with the index as a whole."""
+    """Build a fault of the index as a whole."""
     return _fault("index", None, None, problem)
 
 
 def broken_photo(row: PhotoRow, problem: str) -> PhotoCheck:
-    """Return that a photo can't be read from the index."""
+    """Build the result for a photo that can't be read from the index."""
     photo = row.photo
     fault = _fault("broken", photo.photo_id, row, problem)
     is_finished = photo.segmented_with is not None
@@ -163,8 +163,8 @@ def broken_photo(row: PhotoRow, problem: str) -> PhotoCheck:
     )
 
 
-def _checked(row: PhotoRow, told: PhotoFacts | None, index: SegmentIndex) -> PhotoCheck:
-    """Look at one photo; `told` are the facts that the index should know, if it was told."""
+def _checked(row: PhotoRow, expected: PhotoFacts | None, index: SegmentIndex) -> PhotoCheck:
+    """Check one photo; `expected` are its facts in the index, None if it is unsynced."""
     photo_id, is_finished = row.photo.photo_id, row.photo.segmented_with is not None
     known: list[Photo] = []
     segments, in_index, fault = 0, True, None
@@ -179,7 +179,7 @@ def _checked(row: PhotoRow, told: PhotoFacts | None, index: SegmentIndex) -> Pho
         problems = [str(error)] if is_finished else []
     if problems:
         fault = _fault("broken", photo_id, row, "; ".join(problems))
-    elif is_finished and told is not None and not same_facts(told, known[0].facts):
+    elif is_finished and expected is not None and not same_facts(expected, known[0].facts):
         problem = "search knows other folders, another date or another place of it"
         fault = _fault("outdated", photo_id, row, problem)
     return PhotoCheck(
@@ -192,12 +192,12 @@ def _checked(row: PhotoRow, told: PhotoFacts | None, index: SegmentIndex) -> Pho
 
 
 def _problems(photo: Photo, known: list[Photo], index: SegmentIndex) -> Iterator[str]:
-    """Say what is wrong with a finished photo."""
+    """Describe what is wrong with a finished photo."""
     if not known:
         yield "it is not in the index"
         return
     if (known[0].segmented_with, known[0].size_wh) != (photo.segmented_with, photo.size_wh):
-        yield "the index has it as cut otherwise"
+        yield "the index has segments of other settings"
     segments = index.segments_of(photo.photo_id, with_masks=True)
     if len(segments) != photo.segment_count:
         yield f"the index has {len(segments)} segments of it, and should have {photo.segment_count}"
@@ -219,12 +219,14 @@ def _masks(count: int) -> str:
 
 
 def same_facts(one: PhotoFacts, other: PhotoFacts) -> bool:
-    """Say whether facts are the same, but for what engines round."""
+    """Return whether facts are equal up to the rounding of engines."""
 
     def rounded(facts: PhotoFacts) -> tuple[float, ...]:
         place = facts.location
         return (
-            () if place is None else tuple(round(v, PLACE_DIGITS) for v in (place.lat, place.lon))
+            ()
+            if place is None
+            else tuple(round(v, LOCATION_DIGITS) for v in (place.lat, place.lon))
         )
 
     nowhere = {"location": None}
@@ -234,26 +236,26 @@ def same_facts(one: PhotoFacts, other: PhotoFacts) -> bool:
 
 
 def _orphans(index: SegmentIndex, found: _Found) -> list[Fault]:
-    """Return what the index has of photos that the ledger does not know.
+    """Find photos and segments of the index that the ledger does not know.
 
-    The index is gone over only where it has more than was found: with a server that is a long way.
+    All ids are read only if the counts differ, since that is slow with a server.
     """
-    strays: dict[str, int] = {}
+    orphans: dict[str, int] = {}
     if index.count("photos") != found.in_index:
         ids = (photo_id for photo_id, _ in index.iter_ids("photos"))
-        strays = {photo_id: 0 for photo_id in ids if photo_id not in found.photo_ids}
+        orphans = {photo_id: 0 for photo_id in ids if photo_id not in found.photo_ids}
     if index.count("segments") != found.segments:
         for _, photo_id in index.iter_ids("segments"):
             if photo_id not in found.photo_ids:
-                strays[photo_id] = strays.get(photo_id, 0) + 1
+                orphans[photo_id] = orphans.get(photo_id, 0) + 1
     return [
         _fault("orphan", photo_id, None, f"the ledger does not know it ({segments} segments)")
-        for photo_id, segments in sorted(strays.items())
+        for photo_id, segments in sorted(orphans.items())
     ]
 
 
 def _files(ledger: Ledger) -> tuple[int, tuple[str, ...]]:
-    """Return how many files should be there, and those that are gone; absent disks aside."""
+    """Return the number of present files, and those that are gone; unmounted disks aside."""
     absent = {root.root_id: absent_folders(root, ledger) for root in ledger.roots()}
     count, gone = 0, []
     for key in ledger.present_files():

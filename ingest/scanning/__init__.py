@@ -1,1 +1,1 @@
-"""Which files are there, and which of them are new."""
+"""Finding photo files and detecting which are new, changed or gone."""

@@ -1,4 +1,4 @@
-"""Which changes on the disk are looked at, and when: after a file is whole, and many at once."""
+"""Debouncing of file system events: changed paths are scanned once nothing writes to them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ingest.catalog.records import FileStamp, is_gone
 from ingest.scanning.formats import EXTENSIONS
 from ingest.scanning.ignore_file import IGNORE_NAME
 from ingest.scanning.scopes import below_root
-from ingest.scanning.system_folders import NO_MEDIA_NAME, is_kept_from_libraries
+from ingest.scanning.system_folders import NO_MEDIA_NAME, is_in_system_folder
 
-SETTLED_S = 2.0  # a copy over a network writes more often than this
-# What a library folder holds, or how it begins (`ledger.sqlite-wal`).
+SETTLED_S = 2.0  # copying over a network writes more often than this
+# Names of a library's own files, or prefixes of them (`ledger.sqlite-wal`).
 OWN_NAMES = ("segsearch.json", "ledger.sqlite", "index", "pictures", "owner.", "ingest.lock")
-AT_MOST_S = 15.0  # of waiting for a burst to end; what has settled by then is looked at
+MAX_WAIT_S = 15.0  # for a burst to end; then the paths that have settled are scanned
 
 
 @dataclass(frozen=True)
-class _Noted:
-    """A path as it was when it last changed; without a stamp it was not there."""
+class _LastChange:
+    """A path's stamp at its last change, None if it did not exist, and the time of that."""
 
     stamp: FileStamp | None
     changed_at: float
@@ -29,24 +29,24 @@ class _Noted:
 
 @dataclass
 class Debouncer:
-    """Changed paths that wait until nothing writes to them any more. Times are in seconds."""
+    """Collects changed paths until they have not changed for `SETTLED_S`. Times are in seconds."""
 
-    _waiting: dict[Path, _Noted] = field(default_factory=dict)
+    _waiting: dict[Path, _LastChange] = field(default_factory=dict)
     _since: float = 0.0
 
     def note(self, paths: Iterable[Path], now: float) -> None:
-        """Note that these paths changed."""
+        """Add changed paths."""
         if not self._waiting:
             self._since = now
-        self._waiting |= {path: _Noted(_stamp(path), now) for path in paths}
+        self._waiting |= {path: _LastChange(_stamp(path), now) for path in paths}
 
     def settled(self, now: float) -> set[Path]:
-        """Take out the paths to look at now: all, once all have settled or some waited long."""
+        """Remove and return the settled paths, once all have settled or after `MAX_WAIT_S`."""
         for path, noted in self._waiting.items():
             if (stamp := _stamp(path)) != noted.stamp:
-                self._waiting[path] = _Noted(stamp, now)
+                self._waiting[path] = _LastChange(stamp, now)
         ready = {p for p, noted in self._waiting.items() if now - noted.changed_at >= SETTLED_S}
-        if len(ready) < len(self._waiting) and now - self._since < AT_MOST_S:
+        if len(ready) < len(self._waiting) and now - self._since < MAX_WAIT_S:
             return set()
         for path in ready:
             del self._waiting[path]
@@ -67,8 +67,8 @@ def _stamp(path: Path) -> FileStamp | None:
 
 
 @dataclass(frozen=True)
-class Where:
-    """What has to be looked through: folders and files, and folders without those in them."""
+class ScanTargets:
+    """What has to be scanned: files and folders, and folders without their subfolders."""
 
     deep: list[Path]
     shallow: list[Path]
@@ -77,35 +77,35 @@ class Where:
         return bool(self.deep or self.shallow)
 
 
-def where_to_look(changed: Iterable[Path], ledger: Ledger) -> Where:
-    """Return where changed paths make a difference to a library."""
+def scan_targets(changed: Iterable[Path], ledger: Ledger) -> ScanTargets:
+    """Determine what to scan after paths have changed."""
     deep, shallow = set[Path](), set[Path]()
     for path in changed:
         root = ledger.root_for(path)
-        if path.name == NO_MEDIA_NAME and root is not None:  # its folder comes or goes as a whole
+        if path.name == NO_MEDIA_NAME and root is not None:  # it excludes its whole folder
             deep.add(path.parent if path.parent == root.path else path.parent.parent)
             continue
-        if root is not None and is_kept_from_libraries(path, root.path):
-            continue  # nobody named it
+        if root is not None and is_in_system_folder(path, root.path):
+            continue
         if path.is_dir() or _is_known(path, ledger):
             deep.add(path)
         if path.name == IGNORE_NAME:
             deep.add(path.parent)
         elif path.suffix.lower() in EXTENSIONS and not is_gone(path.parent):
-            shallow.add(path.parent)  # a RAW file beside it may count now, or no longer
-    return Where(sorted(deep), sorted(shallow - deep))
+            shallow.add(path.parent)  # it may exclude a RAW file of the same name, or no longer
+    return ScanTargets(sorted(deep), sorted(shallow - deep))
 
 
 def _is_known(path: Path, ledger: Ledger) -> bool:
-    """Say whether a path that is gone, or is no photo by its name, is or holds a known file."""
+    """Return whether a path is or contains a known file; False for existing photo files."""
     if path.suffix.lower() in EXTENSIONS and not is_gone(path):
-        return False  # its folder is looked at
+        return False  # its folder is scanned
     root = ledger.root_for(path)
     return root is not None and ledger.knows_of(root, below_root(root, path))
 
 
 def is_watched(path: Path, roots: Iterable[Path], library: Path) -> bool:
-    """Say whether a change may matter: nothing hidden, and nothing of the library's own files."""
+    """Return whether changes of a path matter: not of hidden files or the library's own."""
     if _is_own(path, library):
         return False
     root = next((root for root in roots if path.is_relative_to(root)), None)
@@ -117,7 +117,7 @@ def is_watched(path: Path, roots: Iterable[Path], library: Path) -> bool:
 
 
 def _is_own(path: Path, library: Path) -> bool:
-    """Say whether a path is the library's own: photos may lie beside, and even among its files."""
+    """Return whether a path is one of the library's own files, not a photo among them."""
     if not path.is_relative_to(library) or path == library:
         return False
     first = path.relative_to(library).parts[0]

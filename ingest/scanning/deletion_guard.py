@@ -1,4 +1,4 @@
-"""How many photos a watch may hide when files vanish while it runs."""
+"""Limit on how many photos `watch` may hide when files vanish."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass, field
 
 from ingest.catalog.records import Root
 
-LARGE_PART = 5  # a fifth of a root's photos is more than a person deletes in a while,
-FEW = 10  # unless there are few
-WINDOW_S = 600.0  # a folder that is moved to another disk vanishes file by file
+ONE_IN = 5  # at most one in five photos of a root within the window,
+MIN_PHOTOS = 10  # or this many, whichever is more
+WINDOW_S = 600.0  # a folder being moved to another disk vanishes file by file
 
 
 @dataclass
 class DeletionGuard:
-    """Limits how many photos vanish within a while."""
+    """Limits how many photos of a root are hidden within `WINDOW_S`."""
 
     now: Callable[[], float] = time.monotonic
-    _hidden: list[tuple[float, str, int]] = field(default_factory=list)  # when, of which root
+    _hidden: list[tuple[float, str, int]] = field(default_factory=list)  # time, root id, photos
 
     def may_hide(self, root: Root, photos: int) -> int:
-        """Return how many of the photos that a root shows may be hidden now."""
+        """Return how many of a root's currently visible photos may be hidden now."""
         since = self.now() - WINDOW_S
         self._hidden = [each for each in self._hidden if each[0] > since]
         before = sum(count for _, root_id, count in self._hidden if root_id == root.root_id)
-        return max(0, max(FEW, (photos + before) // LARGE_PART) - before)
+        return max(0, max(MIN_PHOTOS, (photos + before) // ONE_IN) - before)
 
     def note(self, root: Root, hidden: int) -> None:
-        """Note that photos of a root were hidden."""
+        """Count hidden photos of a root."""
         self._hidden.append((self.now(), root.root_id, hidden))

@@ -1,6 +1,6 @@
-"""What is left out of a walk: gitignore patterns, from settings and from ignore files.
+"""Gitignore patterns, from settings and ignore files, that exclude files from a walk.
 
-Patterns are matched in time linear in the length of a name.
+Matching takes time linear in the length of a name.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pathlib import Path
 from ingest.scanning.ignore_file import IGNORE_NAME, BadPatternError, lines_from_folder
 from search.errors import UsageError
 
-ANY_FOLDERS = "**"  # no folder or several of them
+ANY_FOLDERS = "**"  # matches any number of folders, also none
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """One line: what it matches, and whether that is left out or taken in again."""
+    """One line of an ignore file."""
 
     parts: tuple[re.Pattern[str] | None, ...]  # between slashes; None is `**`
-    leaves_out: bool
+    excludes: bool  # False: it begins with ! and includes what an earlier pattern excluded
     only_folders: bool
 
     def matches(self, names: Sequence[str], *, is_folder: bool) -> bool:
-        """Say whether it matches a path, given as the names from the pattern's folder down."""
+        """Match a path, given as its names relative to the pattern's folder."""
         if self.only_folders and not is_folder:
             return False
         at = part = 0
-        resume_at, resume_part = 0, -1  # after the last `**`, which takes one name more each time
+        resume_at, resume_part = 0, -1  # backtrack to the last `**`, which takes one name more
         while at < len(names):
             if part < len(self.parts) and (wanted := self.parts[part]) is None:
                 resume_at, resume_part = at, part
@@ -46,20 +46,17 @@ class Pattern:
 
 
 def patterns_from_lines(lines: Iterable[str]) -> tuple[Pattern, ...]:
-    """Return the patterns of some lines; empty lines and comments are none.
+    """Parse lines; empty lines and comments are skipped.
 
     Raises:
-        ValueError: a line is no pattern; says which.
+        ValueError: a line is not a valid pattern; the message quotes it.
     """
     found = (_pattern_from_line(line) for line in lines)
     return tuple(pattern for pattern in found if pattern is not None)
 
 
 def comparable(name: str) -> str:
-    """Return a name in the one form that patterns and names are compared in: composed letters.
-
-    macOS spells é as two letters in file names, nearly all editors write one.
-    """
+    """Normalize a name to NFC, since macOS decomposes letters such as é and editors don't."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
@@ -67,31 +64,31 @@ def _pattern_from_line(line: str) -> Pattern | None:
     text = _without_trailing_spaces(comparable(line))
     if not text or text.startswith("#"):
         return None
-    leaves_out = not text.startswith("!")
-    body = text if leaves_out else text[1:]
+    excludes = not text.startswith("!")
+    body = text if excludes else text[1:]
     only_folders = body.endswith("/") and not body.endswith("\\/")
     names = [part for part in body.split("/") if part]
     if not body:
-        raise ValueError(f"{line!r} names nothing")
-    if not names:  # only slashes: as git reads it, nothing has that name
+        raise ValueError(f"{line!r} is empty after the !")
+    if not names:  # only slashes: matches nothing, as in git
         return None
     if "/" not in body.rstrip("/"):
         names.insert(0, ANY_FOLDERS)
     if names[-1] == ANY_FOLDERS:  # everything in a folder, not the folder itself
         names.append("*")
     parts = tuple(None if part == ANY_FOLDERS else _compiled(part, line) for part in names)
-    return Pattern(parts, leaves_out, only_folders)
+    return Pattern(parts, excludes, only_folders)
 
 
 def _without_trailing_spaces(line: str) -> str:
-    r"""Drop spaces at the end, but for one that is written as `\ `."""
+    r"""Strip trailing spaces, except for an escaped one (`\ `)."""
     bare = line.rstrip(" \t")
     backslashes = len(bare) - len(bare.rstrip("\\"))
     return f"{bare} " if backslashes % 2 and len(bare) < len(line) else bare
 
 
 def _compiled(part: str, line: str) -> re.Pattern[str]:
-    """Turn a part into an expression: each star takes as little as what follows it allows."""
+    """Compile a part to a regular expression without backtracking (atomic groups)."""
     chunks = _chunks(part, line)
     first, *rest = chunks
     expression = first
@@ -106,7 +103,7 @@ def _compiled(part: str, line: str) -> re.Pattern[str]:
 
 
 def _chunks(part: str, line: str) -> list[str]:
-    """Return what stands between the stars of a part, as expressions."""
+    """Split a part at its stars and translate each chunk to a regular expression."""
     chunks, at = [""], 0
     while at < len(part):
         letter = part[at]
@@ -130,7 +127,7 @@ def _chunks(part: str, line: str) -> list[str]:
 
 
 def _end_of_set(part: str, start: int) -> int | None:
-    """Return where the `]` of a set is; one that comes first is a letter of it."""
+    """Find the `]` that closes a set; a `]` in first position is a member of it."""
     first = start + (part[start : start + 1] in ("!", "^"))
     at = first + 1
     while at < len(part):
@@ -144,7 +141,7 @@ def _end_of_set(part: str, start: int) -> int | None:
 
 
 def _set(body: str) -> str:
-    """Turn what stands between `[` and `]` into a set of a regular expression."""
+    """Translate the content of `[...]` to a set of a regular expression."""
     is_negated = body[:1] in ("!", "^")
     letters = re.sub(r"([\[&~|^])", r"\\\1", body[is_negated:])
     letters = re.sub(r"^\]", r"\\]", letters).replace("--", r"\--")
@@ -152,72 +149,70 @@ def _set(body: str) -> str:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """What is left out of a folder: the patterns of the folders around it, outermost first.
+class IgnoreRules:
+    """The patterns that apply in a folder: its own and those of its parents, outermost first.
 
-    As with git, the innermost patterns that say anything of a path decide, and what lies in a
-    folder that is left out can't be taken in again. Names match in either Unicode normal form.
+    As in git, the innermost pattern that matches decides, and files in an excluded folder can't be
+    included again. Names match in either Unicode normal form.
     """
 
-    patterns: tuple[tuple[str, tuple[Pattern, ...]], ...] = ()  # the folder they count from
+    patterns: tuple[tuple[str, tuple[Pattern, ...]], ...] = ()  # by the folder they are relative to
 
     @classmethod
-    def of(cls, root: Path, folder: Path, exclude: Sequence[str]) -> LeftOut:
-        """Return what is left out of a folder at or below a root.
-
-        Its own file is not read yet: that is `inside`.
+    def for_folder(cls, root: Path, folder: Path, exclude: Sequence[str]) -> IgnoreRules:
+        """Collect the patterns of a folder's parents up to the root, not its own.
 
         Raises:
-            UsageError: one of `exclude` is no pattern.
+            UsageError: one of `exclude` is not a valid pattern.
             OSError: an ignore file can't be read.
-            BadPatternError: an ignore file can't be used.
+            BadPatternError: an ignore file is invalid.
         """
-        left_out = cls(((str(root), patterns_from_exclude(exclude)),) if exclude else ())
+        rules = cls(((str(root), patterns_from_exclude(exclude)),) if exclude else ())
         for around in reversed(folder.parents):
             if around.is_relative_to(root):
-                left_out = left_out.inside(around)
-        return left_out
+                rules = rules.with_folder(around)
+        return rules
 
-    def inside(self, folder: Path) -> LeftOut:
-        """Return what is left out within a folder, its own file considered.
+    def with_folder(self, folder: Path) -> IgnoreRules:
+        """Add the patterns of a folder's own ignore file.
 
         Raises:
-            OSError: its ignore file can't be read.
-            BadPatternError: its ignore file can't be used.
+            OSError: the ignore file can't be read.
+            BadPatternError: the ignore file is invalid.
         """
         lines = lines_from_folder(folder)
         try:
             found = patterns_from_lines(lines)
         except ValueError as error:
             raise BadPatternError(
-                f"{IGNORE_NAME} has a line that is no pattern ({error})"
+                f"{IGNORE_NAME} has a line that is not a pattern ({error})"
             ) from error
-        return LeftOut((*self.patterns, (str(folder), found))) if found else self
+        return IgnoreRules((*self.patterns, (str(folder), found))) if found else self
 
-    def __call__(self, path: str, *, is_folder: bool = False) -> bool:
-        """Say whether a file or folder is left out, the folders around it not considered."""
+    def ignores(self, path: str, *, is_folder: bool = False) -> bool:
+        """Return whether a file or folder itself is excluded, not considering its parents."""
         for folder, patterns in reversed(self.patterns):
             names = comparable(path[len(folder.rstrip("/")) + 1 :]).split("/")
             for pattern in reversed(patterns):
                 if pattern.matches(names, is_folder=is_folder):
-                    return pattern.leaves_out
+                    return pattern.excludes
         return False
 
-    def holds_back(self, folder: Path, root: Path) -> bool:
-        """Say whether a folder below a root, or one around it there, is left out."""
-        around = [each for each in folder.parents if each != root and each.is_relative_to(root)]
-        return any(self(str(each), is_folder=True) for each in (*reversed(around), folder))
+    def ignores_tree(self, folder: Path, root: Path) -> bool:
+        """Return whether a folder, or a parent of it below the root, is excluded."""
+        parents = [each for each in folder.parents if each != root and each.is_relative_to(root)]
+        return any(self.ignores(str(each), is_folder=True) for each in (*reversed(parents), folder))
 
 
 def patterns_from_exclude(exclude: Sequence[str]) -> tuple[Pattern, ...]:
-    """Return the patterns of the setting `exclude`.
+    """Parse the setting `exclude`.
 
     Raises:
-        UsageError: one of them is no pattern.
+        UsageError: one of them is not a valid pattern.
     """
     try:
         return patterns_from_lines(exclude)
     except ValueError as error:
         raise UsageError(
-            f"exclude: {error}. Patterns are those of .gitignore, as in 'raw/' or '*.png'"
+            f"exclude: {error}. Patterns are those of .gitignore, such as 'raw/' or '*.png'"
         ) from error

@@ -1,6 +1,6 @@
-"""Reading an ignore file: whatever an editor made of it, or a refusal that says what to do.
+"""Reading an ignore file in any common encoding, or an error that says how to fix it.
 
-A file that can't be read for sure must not be taken for an empty one: what it names is private.
+An unreadable file must not count as empty, since it may name private folders.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import stat
 from pathlib import Path
 
 IGNORE_NAME = ".segsearchignore"
-MOST_BYTES = 64 * 1024  # some thousand patterns; git's largest known ones have a tenth of it
+MAX_BYTES = 64 * 1024  # a few thousand patterns; the largest known .gitignore files have 6 kB
 
-# UTF-32 first: its mark begins with that of UTF-16.
+# UTF-32 before UTF-16, whose byte order mark is a prefix of UTF-32's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -26,63 +26,63 @@ _LINE_ENDS = re.compile(r"\r\n|\n|\r")  # not splitlines(): names may hold U+202
 
 
 class BadPatternError(ValueError):
-    """An ignore file can't be used; says which and why."""
+    """An ignore file is invalid; the message says which and why."""
 
 
 def lines_from_folder(folder: Path) -> list[str]:
-    """Return the lines of a folder's ignore file; none where there is no such file.
+    """Read the lines of a folder's ignore file; without one, an empty list.
 
     Raises:
         OSError: it can't be read.
-        BadPatternError: it is no file, too large, or no text.
+        BadPatternError: it is not a regular file, too large, or not text.
     """
     path = folder / IGNORE_NAME
     try:
         content = _content(path)
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            raise BadPatternError(f"{IGNORE_NAME} is a link to a file that is not there") from None
+            raise BadPatternError(f"{IGNORE_NAME} is a broken symbolic link") from None
         return []
     return [reading for line in _LINE_ENDS.split(_text(content)) for reading in _readings(line)]
 
 
 def _content(path: Path) -> bytes:
-    """Read a regular file; a pipe would wait for ever, a device never ends."""
+    """Read a regular file; reading a pipe or a device might never end."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise BadPatternError(f"{IGNORE_NAME} is not a file: replace it by one, or remove it")
+        raise BadPatternError(f"{IGNORE_NAME} is not a file: replace it with one, or remove it")
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise BadPatternError(f"{IGNORE_NAME} can't be read ({why})") from error
-    if len(content) > MOST_BYTES:
+    if len(content) > MAX_BYTES:
         raise BadPatternError(
-            f"{IGNORE_NAME} has more than {MOST_BYTES // 1024} kB: make it shorter, with patterns "
-            "such as 'private/' instead of single files"
+            f"{IGNORE_NAME} has more than {MAX_BYTES // 1024} kB: shorten it, with patterns such "
+            "as 'private/' instead of single files"
         )
     return content
 
 
 def _text(content: bytes) -> str:
-    """Decode by the mark at the beginning, else as the file system's names."""
+    """Decode by the byte order mark, else like file names."""
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             try:
                 return content.decode(encoding).removeprefix("\ufeff")
             except UnicodeDecodeError as error:
                 raise BadPatternError(
-                    f"{IGNORE_NAME} begins as {encoding.upper()} and is none: save it as UTF-8"
+                    f"{IGNORE_NAME} is not valid {encoding.upper()}: save it as UTF-8"
                 ) from error
     if b"\0" in content:
-        raise BadPatternError(f"{IGNORE_NAME} is no text in UTF-8: save it as UTF-8")
+        raise BadPatternError(f"{IGNORE_NAME} is not text in UTF-8: save it as UTF-8")
     return os.fsdecode(content)
 
 
 def _readings(line: str) -> list[str]:
-    """Return what a line may mean: bytes that are not UTF-8 are names so spelled, or Windows-1252.
+    """Return the possible readings of a line: as raw bytes, and as Windows-1252 if not UTF-8.
 
-    Both are left out; what is to be taken in again must be spelled as it is.
+    Both are excluded; a line that begins with ! is read as raw bytes only.
     """
     is_utf8 = not any("\udc80" <= letter <= "\udcff" for letter in line)
     if is_utf8 or line.startswith("!"):

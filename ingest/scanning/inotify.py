@@ -1,4 +1,4 @@
-"""Whether the system would watch one more folder: on Linux a user may have so many watches."""
+"""Check of Linux's limit on inotify watches per user."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ NO_MORE = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def can_watch_more() -> bool:
-    """Ask for one watch and give it back; True where there is no such limit.
+    """Try to add one inotify watch; True on other systems.
 
-    All watches of a user count together, those of other programs, too.
+    The watches of all programs of a user count.
     """
     if sys.platform != "linux":
         return True
     libc = ctypes.CDLL(None, use_errno=True)
-    watching = libc.inotify_init1(os.O_CLOEXEC)
-    if watching < 0:
+    descriptor = libc.inotify_init1(os.O_CLOEXEC)
+    if descriptor < 0:
         return ctypes.get_errno() not in NO_MORE
     try:
         folder = os.fsencode(tempfile.gettempdir())
-        added = libc.inotify_add_watch(watching, folder, IN_CREATE)
+        added = libc.inotify_add_watch(descriptor, folder, IN_CREATE)
         return added >= 0 or ctypes.get_errno() not in NO_MORE
     finally:
-        os.close(watching)
+        os.close(descriptor)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Links:
-    """Which symbolic links are followed: those to a place in one of these folders, or all."""
+    """Which symbolic links are followed: those to targets in one of the roots, or all."""
 
     roots: tuple[Path, ...] = ()
     everywhere: bool = False
 
     def follows(self, entry: os.DirEntry[str]) -> bool:
-        """Say whether a file or folder is looked at, if it is a link."""
+        """Return whether an entry is not a link, or a link to follow."""
         if self.everywhere or not entry.is_symlink():
             return True
         target = Path(os.path.realpath(entry.path))

@@ -1,7 +1,7 @@
-"""What one walk of a folder found: paths in the order of the walk, kept on disk.
+"""The result of one walk: paths in the order of the walk, in a temporary SQLite file.
 
-The tree is walked once a run. A large library has too many paths to keep them in memory, so they
-are in an unnamed temporary SQLite file, of which 2 MB are in memory.
+A large library has too many paths to keep in memory. The file is unnamed and deleted on close;
+SQLite caches 2 MB of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ingest.imaging.decode import shown_path
 from ingest.scanning.ignore_file import IGNORE_NAME
 from ingest.scanning.mounts import DeviceMap, device_of
 from ingest.scanning.scopes import Scope, below_root
-from ingest.scanning.walk import EntryKind, WalkEntry, iter_entries
+from ingest.scanning.walk import EntryKind, iter_entries
 
 BATCH = 1000  # paths between two commits
 SCHEMA = """
@@ -46,7 +46,7 @@ class Listing:
         self._db.executescript(SCHEMA)
 
     def add(self, below: bytes, kind: EntryKind = "photo", reason: str = "") -> None:
-        """Append a path; one that is listed already stays where it is."""
+        """Append a path, unless it is listed already."""
         self._pending.setdefault((kind, below), reason)
         if len(self._pending) >= BATCH:
             self._write()
@@ -68,15 +68,15 @@ class Listing:
         found = self._db.execute("SELECT 1 FROM entries WHERE kind = ? LIMIT 1", (kind,))
         return found.fetchone() is not None
 
-    def has_around(self, below: bytes, kind: EntryKind) -> bool:
-        """Return whether a path or a folder around it (b"": the root) is listed as this kind."""
+    def has_ancestor(self, below: bytes, kind: EntryKind) -> bool:
+        """Return whether a path or a parent of it (b"": the root) is listed as this kind."""
         while not self.has(below, kind):
             if not below:
                 return False
             below = os.path.dirname(below)  # noqa: PTH120  (bytes)
         return True
 
-    def spelled_like(self, below: bytes) -> list[bytes]:
+    def same_spelling(self, below: bytes) -> list[bytes]:
         """Return the photo files whose paths differ only in case or Unicode composition."""
         self._write()
         rows = self._db.execute(
@@ -92,7 +92,7 @@ class Listing:
         )
 
     def iter_files(self) -> Iterator[FileKey]:
-        """Iterate over the photo files in the order of the walk; entries may go meanwhile."""
+        """Iterate over the photo files in the order of the walk; `discard` is allowed meanwhile."""
         for below, _ in self.iter_kind("photo"):
             yield FileKey(self.scope.root, below)
 
@@ -124,52 +124,47 @@ class Listing:
 
 
 def list_scope(scope: Scope, ledger: Ledger, devices: DeviceMap | None = None) -> Listing:
-    """Walk a scope once; note new files in the ledger as waiting, other formats as unread.
+    """Walk a scope once and add new files to the ledger: as waiting, or unread if unsupported.
 
     Args:
-        scope: what to walk; one that is not there has no entries.
-        ledger: files that it does not know are noted there.
-        devices: filled with the folders of the scope's root at which another device begins.
+        scope: what to walk; if it does not exist, the listing is empty.
+        ledger: of the library.
+        devices: filled with the root's mount points.
     """
     listing, outside = Listing(scope), list[Path]()
-    waiting = _Batches(ledger.note_waiting)
-    unread = _Batches(ledger.note_unread)
-    _note_devices_around(scope, devices)
+    added = {"photo": _Batches(ledger.note_waiting), "other_format": _Batches(ledger.note_unread)}
+    devices = devices or DeviceMap()
+    _note_parent_devices(scope, devices)
     if is_gone(scope.path):
         return listing
-    for entry in iter_entries(
+    entries = iter_entries(
         scope.path,
         root=scope.outermost or scope.root.path,
         exclude=scope.exclude,
         deep=scope.deep,
         links=scope.links,
-    ):
-        if not scope.holds(entry.path):
-            continue
+    )
+    for entry in (entry for entry in entries if scope.holds(entry.path)):
         key = FileKey(scope.root, below_root(scope.root, entry.path))
-        if entry.kind == "folder":
-            if devices is not None and entry.device is not None:
-                devices.note(key.below, entry.device)
-            continue
-        if entry.kind == "outside":
+        if entry.kind == "folder" and entry.device is not None:
+            devices.note(key.below, entry.device)
+        elif entry.kind == "outside":
             outside.append(entry.path)
-            continue
-        listing.add(key.below, entry.kind, entry.reason)
-        if entry.kind == "photo":
-            waiting.add(key)
-        elif entry.kind == "other_format":
-            unread.add(key)
-        elif entry.kind == "left_out" and entry.path == scope.path:
-            listing.notices.append(_left_out_notice(entry))
-    waiting.flush()
-    unread.flush()
+        elif entry.kind != "folder":
+            listing.add(key.below, entry.kind, entry.reason)
+        if entry.kind in added:
+            added[entry.kind].add(key)
+    for batches in added.values():
+        batches.flush()
+    if listing.has(scope.below, "ignored"):
+        listing.notices.append(_ignored_notice(scope.path))
     if outside:
         listing.notices.append(_outside_notice(outside))
     return listing
 
 
 def count_waiting(listings: Sequence[Listing], ledger: Ledger) -> int:
-    """Return how many listed files were never looked at; scopes of one root may overlap."""
+    """Count the waiting files in the scopes of listings, which may overlap."""
     waiting = set[tuple[str, bytes]]()
     for listing in listings:
         scope = listing.scope
@@ -179,7 +174,7 @@ def count_waiting(listings: Sequence[Listing], ledger: Ledger) -> int:
 
 
 class _Batches:
-    """Hands file keys on in batches."""
+    """Passes file keys on in batches."""
 
     def __init__(self, write: Callable[[Sequence[FileKey]], None]) -> None:
         self._write, self._keys = write, list[FileKey]()
@@ -195,29 +190,28 @@ class _Batches:
             self._keys = []
 
 
-def _note_devices_around(scope: Scope, devices: DeviceMap | None) -> None:
-    """Note the devices of the folders between a scope and its root, which the walk skips."""
-    for around in reversed(scope.path.parents):
-        if devices is not None and around.is_relative_to(scope.root.path):
-            device = device_of(around)
+def _note_parent_devices(scope: Scope, devices: DeviceMap) -> None:
+    """Add the devices of the folders between the root and the scope, which are not walked."""
+    for parent in reversed(scope.path.parents):
+        if parent.is_relative_to(scope.root.path):
+            device = device_of(parent)
             if device is not None:
-                devices.note(below_root(scope.root, around), device)
+                devices.note(below_root(scope.root, parent), device)
 
 
 def _folded(below: bytes) -> bytes:
     return os.fsencode(unicodedata.normalize("NFC", os.fsdecode(below)).casefold())
 
 
-def _left_out_notice(entry: WalkEntry) -> str:
+def _ignored_notice(path: Path) -> str:
     return (
-        f"{shown_path(entry.path)} is left out by a pattern: see {IGNORE_NAME} in the folders "
-        "around it, and the setting exclude"
+        f"{shown_path(path)} is left out by a pattern: see {IGNORE_NAME} in its parent "
+        "folders, and the setting exclude"
     )
 
 
 def _outside_notice(links: Sequence[Path]) -> str:
     return (
         f"{len(links)} links lead out of the folders and were not followed "
-        f"({shown_path(links[0])} is one): --follow-links follows them, or ingest the places "
-        "themselves"
+        f"({shown_path(links[0])} is one): use --follow-links, or ingest their targets"
     )

@@ -1,9 +1,9 @@
-"""Which folders of a root are on a disk that is not there now: their photos are kept.
+"""Detection of unmounted disks, so that their photos are not hidden.
 
-A mount point is an empty folder once nothing is mounted there, or it holds a reminder. The numbers
-of devices are no names: after a restart a disk may have another one, and another disk the same. So
-a number alone decides nothing: a mount point is absent if none of the files known below it is
-there, and so is any other folder that lies on another device than before.
+Without its disk a mount point is an empty folder, or contains a placeholder file. Device numbers do
+not identify disks: after a restart a disk may have another number, or another disk the same. So a
+mount point, or a folder whose device number changed, counts as absent only if none of the files
+known below it exists.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from ingest.catalog.records import FileKey, Root, is_below
 
 @dataclass
 class DeviceMap:
-    """The folders, as paths below a root, at which another device begins; b"" is the root."""
+    """The mount points below a root, as relative paths, with device numbers; b"" is the root."""
 
     begins: dict[bytes, int] = field(default_factory=dict)
 
     def note(self, below: bytes, device: int) -> None:
-        """Note the device of a folder; those around it were noted before."""
-        around = below
-        while around and around not in self.begins:
-            around = os.path.dirname(around)  # noqa: PTH120  (bytes)
-        if around == below or self.begins.get(around) != device:
+        """Add a folder if its device differs from its parent's; parents must be added first."""
+        parent = below
+        while parent and parent not in self.begins:
+            parent = os.path.dirname(parent)  # noqa: PTH120  (bytes)
+        if parent == below or self.begins.get(parent) != device:
             self.begins[below] = device
 
 
 def device_of(path: Path) -> int | None:
-    """Return the number of the device that a folder lies on; None if it can't be seen."""
+    """Return a folder's device number; None if the folder can't be accessed."""
     try:
         return path.stat().st_dev
     except OSError:
@@ -41,12 +41,12 @@ def device_of(path: Path) -> int | None:
 
 
 def absent_folders(root: Root, ledger: Ledger, now: Iterable[bytes] = ()) -> list[bytes]:
-    """Return the folders of a root whose disk is not there, outermost first; b"" is the root.
+    """Return the folders of a root whose disk is not mounted, outermost first; b"" is the root.
 
     Args:
-        root: the folder that photos are taken from.
-        ledger: knows on which devices its folders lay, and which files were there.
-        now: the folders at which another device begins, as far as somebody looked.
+        root: to check.
+        ledger: has the previous devices and the known files.
+        now: current mount points below the root, as far as known.
     """
     if root.is_absent:
         return [b""]
@@ -61,16 +61,16 @@ def absent_folders(root: Root, ledger: Ledger, now: Iterable[bytes] = ()) -> lis
 
 
 def _is_other_device(root: Path, below: bytes, before: Mapping[bytes, int]) -> bool:
-    """Say whether a folder may lie on another device than before: a mount point always may."""
+    """Return whether a folder may be on another device than before; True for mount points."""
     if below or os.path.ismount(root):
         return bool(before)
     return device_of(root) != before.get(b"")
 
 
 def _lacks_all(root: Root, folder: bytes, ledger: Ledger) -> bool:
-    """Say whether photos are known below a folder and no file of theirs is there.
+    """Return whether photos are known below a folder and none of their files exists.
 
-    By name and size: cards of one camera have the same names.
+    Files are compared by name and size, since memory cards of one camera repeat names.
     """
     is_any_known = False
     for below, size in ledger.present_below(root, folder):
@@ -84,7 +84,7 @@ def _lacks_all(root: Root, folder: bytes, ledger: Ledger) -> bool:
 
 
 def note_devices(root: Root, ledger: Ledger, absent: Iterable[bytes], now: Iterable[bytes]) -> None:
-    """Note on which devices the folders of a root lie; what is absent is remembered as it was."""
+    """Store the current devices of a root's folders; absent folders keep their stored ones."""
     before = ledger.devices(root)
     begins, no_longer = dict[bytes, int](), []
     for below in {b"", *before, *now}:

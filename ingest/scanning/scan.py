@@ -1,6 +1,6 @@
 """From listed files to outcomes: unchanged, linked to a known photo, skipped, or new.
 
-Nothing is written here. `ingest.run.record` notes each outcome in the ledger and counts it.
+Nothing is written here: `ingest.run.record` writes outcomes to the ledger and counts them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ingest.catalog.files import FileRow
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey, FileStamp, is_gone
 from ingest.imaging.decode import bytes_sha256, shown_path
-from ingest.imaging.pillow import refusing
+from ingest.imaging.pillow import photo_errors
 from ingest.scanning.listing import Listing
 from search.errors import PhotoError
 
 
 @dataclass(frozen=True)
 class NewFile:
-    """A file whose content the ledger does not know: it has to be decoded."""
+    """A file that has to be decoded."""
 
     key: FileKey
     stamp: FileStamp
@@ -31,36 +31,33 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """A file that holds what the ledger knows of it."""
+    """A file with the content that the ledger knows."""
 
     key: FileKey
-    stamp: FileStamp | None = None  # where it was touched: its new stamp
+    stamp: FileStamp | None = None  # its new stamp, if that differs from the ledger's
     was_unreadable: bool = False
 
 
 @dataclass(frozen=True)
 class Linked:
-    """A file that shows a photo which is known from another file or time: moved, copied, edited."""
+    """A file that shows a known photo: moved, copied, or with edited metadata."""
 
     file: NewFile
     photo_id: str
-    stated: StatedFacts | None = None  # what the file says; None: as others with its content
-    is_same: bool = False  # it was read again and says what it said
+    stated: StatedFacts | None = None  # None: those of another file with the same content
+    is_same: bool = False  # it was decoded again and nothing has changed
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file or folder that can't be used.
-
-    With a stamp it is not tried again before it changes. Without one it could not be read, which
-    says nothing about its content: it is tried again by the next run, and a photo that it showed
-    is kept. `is_known`: it was skipped before and has not changed.
-    """
+    """A file or folder that can't be used."""
 
     key: FileKey
     reason: str
+    # With a stamp it is not retried until it changes. Without one it could not be read: it is
+    # retried by the next run, and its photo stays.
     stamp: FileStamp | None = None
-    is_known: bool = False
+    is_known: bool = False  # it was skipped before and has not changed
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Gone:
 
 @dataclass(frozen=True)
 class Busy:
-    """A file that is being written: left alone, as if it had not changed."""
+    """A file that is still being written; it is ignored by this run."""
 
     key: FileKey
 
@@ -85,12 +82,12 @@ class RescanPolicy:
     """Which known files are processed again.
 
     Attributes:
-        segmented_otherwise_than: photos whose segments have another fingerprint.
+        wanted_fingerprint: photos whose segments have another one; None: none of them.
         skipped: files that were skipped before.
-        unchanged: all files: they are read and decoded again, nothing is segmented.
+        unchanged: all files; they are decoded again for their metadata.
     """
 
-    segmented_otherwise_than: str | None = None
+    wanted_fingerprint: str | None = None
     skipped: bool = False
     unchanged: bool = False
 
@@ -98,16 +95,16 @@ class RescanPolicy:
 def iter_outcomes(
     listing: Listing, ledger: Ledger, policy: RescanPolicy, *, busy: Container[Path] = ()
 ) -> Iterator[NewFile | Outcome]:
-    """Yield one outcome for each listed file, in the order of the walk; unreadable paths first.
+    """Yield one outcome per listed file, in the order of the walk; unreadable paths first.
 
-    A file with its known size and times is unchanged, without being read. Content that is known
-    from another place (moved, copied) is linked to its photo.
+    A file with known size and times is unchanged and not read. A file with known content (moved,
+    copied) is linked to its photo.
 
     Args:
-        listing: what a walk found.
-        ledger: what is known; it is read file by file, so that earlier outcomes count.
+        listing: the result of a walk.
+        ledger: read file by file, so that earlier outcomes of the run count.
         policy: which known files are processed again.
-        busy: files that are being written.
+        busy: files that are still being written.
     """
     for below, reason in listing.iter_kind("unreadable"):
         yield Skipped(FileKey(listing.scope.root, below), reason)
@@ -122,24 +119,24 @@ def iter_outcomes(
 
 
 def _outcome(key: FileKey, ledger: Ledger, policy: RescanPolicy) -> NewFile | Outcome:
-    with refusing(shown_path(key.path)):
+    with photo_errors(shown_path(key.path)):
         stamp = FileStamp.of(key.path)
     known = ledger.file(key)
-    is_still = known is not None and known.stamp.is_still(stamp) and not policy.unchanged
-    if known is not None and is_still:
+    is_unchanged = known is not None and known.stamp.is_unchanged(stamp) and not policy.unchanged
+    if known is not None and is_unchanged:
         if _shows_finished_photo(known, ledger, policy):
             return _unchanged(key, known, stamp)
         if known.state == "skipped" and not policy.skipped:
             return Skipped(key, known.reason or "skipped before", is_known=True)
-    known_sha256 = known.sha256 if known is not None and is_still else None
+    known_sha256 = known.sha256 if known is not None and is_unchanged else None
     new = NewFile(key, stamp, known_sha256 or bytes_sha256(key.path))
-    if policy.unchanged:  # metadata is read again too: maybe more of it is understood by now
+    if policy.unchanged:  # decode it again: this version may read more of its metadata
         return new
     is_touched = known is not None and known.sha256 == new.sha256
     if known is not None and is_touched and _shows_finished_photo(known, ledger, policy):
         return _unchanged(key, known, stamp)
     photo_id = ledger.photo_of_content(new.sha256)
-    if photo_id is None or not ledger.is_finished(photo_id, policy.segmented_otherwise_than):
+    if photo_id is None or not ledger.is_finished(photo_id, policy.wanted_fingerprint):
         return new
     return Linked(new, photo_id)
 
@@ -152,23 +149,23 @@ def _shows_finished_photo(known: FileRow, ledger: Ledger, policy: RescanPolicy) 
     return (
         known.state == "present"
         and known.photo_id is not None
-        and ledger.is_finished(known.photo_id, policy.segmented_otherwise_than)
+        and ledger.is_finished(known.photo_id, policy.wanted_fingerprint)
     )
 
 
 def iter_waiting_files(
     listing: Listing, ledger: Ledger, *, busy: Container[Path] = ()
 ) -> Iterator[NewFile]:
-    """Yield the listed files that were never looked at and whose content no other file has.
+    """Yield the waiting files with unknown content, in the order of the walk.
 
-    In the order of `iter_outcomes`, which reports the files that can't be read.
+    Files that can't be read are skipped here; `iter_outcomes` reports them.
     """
     for key in listing.iter_files():
         known = ledger.file(key)
         if known is None or known.state != "waiting" or key.path in busy:
             continue
         with suppress(PhotoError):
-            with refusing(shown_path(key.path)):
+            with photo_errors(shown_path(key.path)):
                 stamp = FileStamp.of(key.path)
             new = NewFile(key, stamp, bytes_sha256(key.path))
             if ledger.photo_of_content(new.sha256) is None:

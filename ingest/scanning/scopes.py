@@ -1,4 +1,4 @@
-"""What to look through: the folders asked for, and the roots that they belong to."""
+"""From the paths given by the user to the folders to scan, each within one root."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import Root, is_below, is_gone
 from ingest.imaging.decode import shown_path
 from ingest.scanning.links import Links
-from ingest.scanning.system_folders import is_kept_from_libraries
+from ingest.scanning.system_folders import is_in_system_folder
 from search.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Scope:
-    """A folder (or one file) to look through, and the root that it belongs to."""
+    """A folder (or one file) to scan, and the root that it belongs to."""
 
     root: Root
     path: Path
-    inner: tuple[Path, ...] = ()  # roots in it, which are scopes of their own
-    outermost: Path | None = None  # the root around all others: where patterns count from
-    exclude: tuple[str, ...] = ()  # patterns of what is left out
-    deep: bool = True  # else the folders in it are not looked into
+    inner: tuple[Path, ...] = ()  # nested roots, which are scopes of their own
+    outermost: Path | None = None  # the outermost root, which patterns are relative to
+    exclude: tuple[str, ...] = ()  # gitignore patterns
+    deep: bool = True  # whether subfolders are scanned
     links: Links = field(default_factory=Links)
 
     @property
@@ -33,11 +33,11 @@ class Scope:
         return below_root(self.root, self.path)
 
     def covers(self, below: bytes) -> bool:
-        """Say whether a path below the root is one that is looked at."""
+        """Return whether a path below the root is scanned."""
         return is_below(below, self.below) and (self.deep or os.path.dirname(below) == self.below)  # noqa: PTH120
 
     def holds(self, path: Path) -> bool:
-        """Say whether a path met on the way belongs to this scope's own root."""
+        """Return whether a path belongs to this scope's own root, not to a nested one."""
         return not any(path.is_relative_to(root) for root in self.inner)
 
 
@@ -48,15 +48,14 @@ def scopes_from_paths(
     *,
     follow_links: bool = False,
 ) -> list[Scope]:
-    """Return what to look through; folders not known yet become roots.
+    """Return the scopes to scan; folders below no root become roots.
 
-    So does a folder in one that is left out by default (a bin, say): it was named, and is looked
-    through from now on. A path below another one adds nothing. Roots below a path are looked
-    through as scopes of their own, so that each file has one name and an unmounted one hides
-    nothing.
+    A given folder within one that is excluded by default (a recycle bin, for example) becomes a
+    root too. Paths below another given path are dropped. Roots below a path are scopes of their
+    own, so that each file has one key and an unmounted root hides nothing.
 
     Raises:
-        UsageError: a path that is neither there nor known.
+        UsageError: a path neither exists nor is known.
     """
     real = [Path(os.path.realpath(path)) for path in paths]
     for path in real:
@@ -64,7 +63,7 @@ def scopes_from_paths(
     outermost = _outermost(real)
     for path in outermost:
         root = ledger.root_for(path)
-        if root is None or is_kept_from_libraries(path, root.path):
+        if root is None or is_in_system_folder(path, root.path):
             ledger.add_root(path if os.path.isdir(path) else path.parent)  # noqa: PTH112
     scopes = [scope for path in outermost for scope in _scopes(path, ledger)]
     links = _links(ledger, follow_links)
@@ -82,7 +81,7 @@ def shallow_scopes(
     *,
     follow_links: bool = False,
 ) -> list[Scope]:
-    """Return folders to look through without those in them; what lies below no root is left out."""
+    """Return scopes of folders without their subfolders; folders below no root are dropped."""
     roots = [folder for folder in folders if ledger.root_for(folder) is not None]
     scopes = [_scopes(folder, ledger)[0] for folder in roots]
     links = _links(ledger, follow_links)
@@ -93,8 +92,8 @@ def shallow_scopes(
 
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:
-    """Return the paths that lie below no other one, each once."""
-    named = dict.fromkeys(paths)  # a shell may have made ten thousand of one *
+    """Drop duplicates and paths below another path."""
+    named = dict.fromkeys(paths)  # a shell may expand one * to ten thousand paths
     return [path for path in named if named.keys().isdisjoint(path.parents)]
 
 
@@ -108,10 +107,11 @@ def _check_there_or_known(path: Path, ledger: Ledger) -> None:
 
 def _scopes(path: Path, ledger: Ledger) -> list[Scope]:
     roots, outer = ledger.roots(), ledger.root_for(path)
-    assert outer is not None  # it was made one
+    if outer is None:
+        raise ValueError(f"{path} is below no root")
     inner = [r for r in roots if r.path != outer.path and r.path.is_relative_to(path)]
-    around = [r.path for r in roots if path.is_relative_to(r.path)]
-    outermost = min(around, key=lambda folder: len(folder.parts))
+    containing = [r.path for r in roots if path.is_relative_to(r.path)]
+    outermost = min(containing, key=lambda folder: len(folder.parts))
     starts = [(outer, path), *((root, root.path) for root in inner)]
     return [
         Scope(
@@ -125,6 +125,6 @@ def _scopes(path: Path, ledger: Ledger) -> list[Scope]:
 
 
 def below_root(root: Root, path: Path) -> bytes:
-    """Return a path below its root, as the file system spells it; b"" for the root itself."""
+    """Return a path relative to its root, as file system bytes; b"" for the root itself."""
     below = os.fsencode(path.relative_to(root.path))
     return b"" if below == b"." else below

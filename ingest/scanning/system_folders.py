@@ -1,7 +1,7 @@
-"""Folders that systems and programs keep for themselves: thumbnails, bins, snapshots, previews.
+"""Folders of systems and programs that are not ingested: thumbnails, recycle bins, snapshots.
 
-They hold pictures that nobody took: each photo again as its thumbnails, deleted ones, older states.
-Names are compared without regard to case, since the systems that make them write several.
+They contain copies: thumbnails of every photo, deleted photos, earlier states. Names are compared
+case-insensitively, since systems use several spellings.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-NO_MEDIA_NAME = ".nomedia"  # Android: no media scanner shall look into this folder
+NO_MEDIA_NAME = ".nomedia"  # Android's marker for folders that media scanners must skip
 
 SYSTEM_FOLDERS = frozenset(
     (
@@ -60,15 +60,15 @@ PREFIXES = ("appdata_oc",)  # Nextcloud: previews of everything
 
 
 def is_system_folder(name: str) -> bool:
-    """Say whether a folder of this name is left out unless it is named itself."""
+    """Return whether a folder of this name is excluded, unless it is given explicitly."""
     folded = name.casefold()
     return folded in SYSTEM_FOLDERS or folded.endswith(PACKAGES) or folded.startswith(PREFIXES)
 
 
-def is_kept_from_libraries(path: Path, root: Path) -> bool:
-    """Say whether a path below a root lies in such a folder, or in one with a `.nomedia`.
+def is_in_system_folder(path: Path, root: Path) -> bool:
+    """Return whether a path is in a system folder or one with a `.nomedia`, below the root.
 
-    The root itself may be one: it was named.
+    The root itself does not count, since the user gave it.
     """
     folders = [path, *path.parents]
     below = folders[: folders.index(root)] if root in folders else []

@@ -1,4 +1,4 @@
-"""Known files that a walk did not find: which photos are hidden by that, and which are kept."""
+"""Known files that a walk did not find: which photos are hidden, and which are kept."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ingest.scanning.listing import Listing
 from ingest.scanning.mounts import DeviceMap, absent_folders, note_devices
 from ingest.scanning.scopes import Scope
 
-NAMED_FOLDERS = 5  # emptied ones, in the summary
+MAX_EMPTIED_NOTICES = 5  # emptied folders named in the summary
 
 
 @dataclass(frozen=True)
-class Absent:
-    """The folders whose disks were not there when a run began, and where devices began; by root."""
+class AbsentFolders:
+    """By root id: folders whose disks were not mounted when the run began, and mount points."""
 
     folders: Mapping[str, list[bytes]]
     devices: Mapping[str, DeviceMap]
 
     @classmethod
-    def of(
+    def find(
         cls, scopes: Iterable[Scope], ledger: Ledger, devices: Mapping[str, DeviceMap]
-    ) -> Absent:
-        """Look which disks are not there: before new photos are noted, which are."""
+    ) -> AbsentFolders:
+        """Find the absent folders; call it before new files are recorded as present."""
         found = cls({}, devices)
         roots = {scope.root.root_id: scope.root for scope in scopes}
         folders = {
@@ -39,19 +39,19 @@ class Absent:
         return cls(folders, devices)
 
     def begins(self, root: Root) -> Iterable[bytes]:
-        """Return the folders of a root at which another device begins."""
-        seen = self.devices.get(root.root_id)
-        return seen.begins if seen else ()
+        """Return the mount points below a root."""
+        devices = self.devices.get(root.root_id)
+        return devices.begins if devices else ()
 
-    def until_now(self, root: Root, ledger: Ledger) -> list[bytes]:
-        """Return the folders of a root that were absent at the beginning or are by now."""
+    def then_or_now(self, root: Root, ledger: Ledger) -> list[bytes]:
+        """Return the folders of a root that were absent when the run began or are absent now."""
         now = absent_folders(root, ledger, self.begins(root))
         return sorted({*now, *self.folders.get(root.root_id, ())})
 
 
 @dataclass
-class _Gone:
-    """Files of one root that are no longer there, and those that are and are left out now."""
+class _MissingFiles:
+    """Known files of one root that were not listed: gone, or excluded now."""
 
     vanished: list[bytes] = field(default_factory=list)
     excluded: list[bytes] = field(default_factory=list)
@@ -59,10 +59,10 @@ class _Gone:
 
 @dataclass
 class Vanished:
-    """What became of files that are known and were not listed."""
+    """Effects of known files that were not listed."""
 
-    hidden: int = 0  # photos that no file shows any more
-    excluded: int = 0  # photos whose files are left out now
+    hidden: int = 0  # photos without any present file
+    excluded: int = 0  # photos whose files are excluded now
     notices: list[str] = field(default_factory=list)
 
 
@@ -71,26 +71,26 @@ def mark_vanished(
     ledger: Ledger,
     *,
     guard: DeletionGuard | None = None,
-    absent: Absent | None = None,
+    absent: AbsentFolders | None = None,
 ) -> Vanished:
-    """Mark files that are gone, after all listed files were processed: a file may have moved.
+    """Mark known files that were not listed as vanished or excluded.
 
-    What lies on a disk that is not there now hides nothing: a root that is absent or suddenly
-    empty, a mount point in it without its disk. What is left out is hidden and kept. A file that is
-    still there was passed over for another reason (it was named itself once, and has no photo's
-    extension, say), unless it is one that was listed by another spelling.
+    Call it after all listed files were processed, since files may have moved. Nothing is hidden
+    because of an unmounted disk: a root that is missing or suddenly empty, or a mount point without
+    its disk. A file that exists and was not listed stays present (it may have been given explicitly
+    and lack a photo's extension), unless it is listed under another spelling.
 
     Args:
         listings: of the scopes that were walked.
-        ledger: notes what is gone.
-        guard: changes nothing where a large part of a root is gone in a while.
-        absent: what was not there before the walk.
+        ledger: updated.
+        guard: prevents hiding many photos of a root at once.
+        absent: folders that were absent before the walk.
     """
     vanished = Vanished()
-    gone = defaultdict[Root, _Gone](_Gone)
-    absent = absent or Absent({}, {})
+    gone = defaultdict[Root, _MissingFiles](_MissingFiles)
+    absent = absent or AbsentFolders({}, {})
     roots = {each.scope.root.root_id: each.scope.root for each in listings}
-    away = {root_id: absent.until_now(root, ledger) for root_id, root in roots.items()}
+    away = {root_id: absent.then_or_now(root, ledger) for root_id, root in roots.items()}
     for listing in listings:
         root = listing.scope.root
         vanished.notices += _collect(listing, ledger, gone[root], away[root.root_id])
@@ -122,12 +122,14 @@ def _mark(
         guard.note(root, hidden)
 
 
-def _collect(listing: Listing, ledger: Ledger, gone: _Gone, absent: list[bytes]) -> list[str]:
-    """Sort the known files of a scope that were not listed; return notices."""
+def _collect(
+    listing: Listing, ledger: Ledger, gone: _MissingFiles, absent: list[bytes]
+) -> list[str]:
+    """Sort the unlisted files of a scope into vanished and excluded; return notices."""
     scope = listing.scope
     if scope.root.is_absent or _holds_nothing(listing):
         if next(_unlisted(listing, ledger), None) is not None:
-            return [_nothing_forgotten(scope.root)]
+            return [_root_absent(scope.root)]
         return []
     kept = set[bytes]()
     for path, state in _unlisted(listing, ledger):
@@ -136,15 +138,15 @@ def _collect(listing: Listing, ledger: Ledger, gone: _Gone, absent: list[bytes])
             kept.add(folder)
             continue
         key = FileKey(scope.root, path)
-        if _is_no_more(key, state, listing):
+        if _is_missing(key, state, listing):
             gone.vanished.append(path)
-        elif state != "excluded" and listing.has_around(path, "left_out"):
+        elif state != "excluded" and listing.has_ancestor(path, "ignored"):
             gone.excluded.append(path)
     return [_not_mounted(scope.root, folder) for folder in sorted(kept)]
 
 
 def _unlisted(listing: Listing, ledger: Ledger) -> Iterator[tuple[bytes, FileState]]:
-    """Iterate over the known files of a scope that the walk did not come across."""
+    """Iterate over the known files of a scope that the walk did not find."""
     scope = listing.scope
     for path, state in ledger.states_below(scope.root, scope.below):
         is_listed = listing.has(path) or listing.has(path, "other_format")
@@ -152,40 +154,40 @@ def _unlisted(listing: Listing, ledger: Ledger) -> Iterator[tuple[bytes, FileSta
             yield path, state
 
 
-def _is_no_more(key: FileKey, state: FileState, listing: Listing) -> bool:
-    """Say whether a file that was not seen is certainly gone."""
-    if listing.has_around(key.below, "left_out"):
+def _is_missing(key: FileKey, state: FileState, listing: Listing) -> bool:
+    """Return whether an unlisted file is certainly gone."""
+    if listing.has_ancestor(key.below, "ignored"):
         return is_gone(key.path)
-    if listing.has_around(key.below, "unreadable"):
+    if listing.has_ancestor(key.below, "unreadable"):
         return False
-    if state == "skipped" and key.path.is_dir():  # a folder that could not be read, and can now
+    if state == "skipped" and key.path.is_dir():  # a folder that was unreadable and no longer is
         return True
     return is_gone(key.path) or _has_another_spelling(key, listing)
 
 
 def _has_another_spelling(key: FileKey, listing: Listing) -> bool:
-    """Say whether a file that was seen is this one: a.JPG, renamed to a.jpg, answers to both.
+    """Return whether the file is listed under another spelling, as after renaming a.JPG to a.jpg.
 
-    So it is on disks to which upper and lower case, or é as one letter and as two, are the same.
+    File systems that ignore case or Unicode normalization find it under both names.
     """
     return any(
         key.path.samefile(FileKey(key.root, below).path)
-        for below in listing.spelled_like(key.below)
+        for below in listing.same_spelling(key.below)
     )
 
 
 def _holds_nothing(listing: Listing) -> bool:
-    """Say whether a root has no photo any more: an empty mount point, or one with a reminder."""
+    """Return whether a root has no photo any more, like a mount point without its disk."""
     if listing.has_any("photo"):
         return False
     scope = listing.scope
     is_whole_root = scope.deep and not scope.below
-    passed_over = listing.has_any("left_out") or listing.has_any("unreadable")
+    passed_over = listing.has_any("ignored") or listing.has_any("unreadable")
     return (is_whole_root and not passed_over) or _is_empty(FileKey(scope.root, b""))
 
 
 def _is_empty(key: FileKey) -> bool:
-    """Say whether nothing but hidden files is in a folder, as far as it can be read."""
+    """Return whether a folder contains only hidden files, or can't be read."""
     try:
         with os.scandir(key.path) as entries:
             return all(entry.name.startswith(".") for entry in entries)
@@ -193,18 +195,16 @@ def _is_empty(key: FileKey) -> bool:
         return True
 
 
-# what is said
-
-
+# notices
 def _too_many(root: Root, files: int) -> str:
     path = shown_path(root.path)
     return (
-        f"{files} files of {path} are gone, too many at once: their photos are kept. If that is "
-        f"meant: segsearch ingest {path}"
+        f"{files} files of {path} are gone, too many at once: their photos are kept. To hide them: "
+        f"segsearch ingest {path}"
     )
 
 
-def _nothing_forgotten(root: Root) -> str:
+def _root_absent(root: Root) -> str:
     state = "not there" if root.is_absent else "empty of photos"
     path = shown_path(root.path)
     return (
@@ -223,22 +223,22 @@ def _not_mounted(root: Root, folder: bytes) -> str:
 
 
 def _emptied(root: Root, paths: Sequence[bytes]) -> list[str]:
-    """Name the folders that held photos and are empty now."""
+    """Build notices about folders that had photos and are empty now."""
     held = defaultdict[bytes, int](int)
-    nearest: dict[bytes, bytes] = {}  # the innermost folder that is there, for each that held any
+    nearest: dict[bytes, bytes] = {}  # from a folder to its innermost existing parent
     for path in paths:
         folder = os.path.dirname(path)  # noqa: PTH120  (bytes)
         if folder not in nearest:
             nearest[folder] = _nearest_there(root, folder)
         held[nearest[folder]] += 1
     emptied = [folder for folder in sorted(held) if folder and _is_empty(FileKey(root, folder))]
-    said = [
+    notices = [
         f"{shown_path(FileKey(root, folder).path)} held photos and is empty now: they are hidden "
         f"until they are back ({held[folder]} files)"
-        for folder in emptied[:NAMED_FOLDERS]
+        for folder in emptied[:MAX_EMPTIED_NOTICES]
     ]
-    more = len(emptied) - NAMED_FOLDERS
-    return [*said, f"and {more} more folders are empty now"] if more > 0 else said
+    more = len(emptied) - MAX_EMPTIED_NOTICES
+    return [*notices, f"and {more} more folders are empty now"] if more > 0 else notices
 
 
 def _nearest_there(root: Root, folder: bytes) -> bytes:

@@ -1,1 +1,1 @@
-"""SAM 2: automatic masks and masks from prompts."""
+"""SAM 2: automatic mask generation and masks from prompts."""

@@ -1,4 +1,4 @@
-"""How torch's `interpolate(mode="bilinear", align_corners=False)` mixes values along an axis."""
+"""Weights of torch's `interpolate(mode="bilinear", align_corners=False)` along an axis."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 
 class Axis(NamedTuple):
-    """How output pixels along one axis mix the logits along it."""
+    """Interpolation from logits to pixels along one axis."""
 
-    first: NDArray[np.int64]  # (out,) index of the logit before
-    second: NDArray[np.int64]  # (out,) and of the one after, the same at the end
+    first: NDArray[np.int64]  # (out,) index of the logit before the pixel
+    second: NDArray[np.int64]  # (out,) and of the one after it; equal to first at the end
     first_weight: NDArray[np.float32]  # (out,)
     second_weight: NDArray[np.float32]  # (out,)
     starts: NDArray[np.int64]  # (in + 1,) outputs starts[k]:starts[k + 1] have first == k
@@ -21,7 +21,7 @@ class Axis(NamedTuple):
 
 @lru_cache(maxsize=64)
 def axis(size_in: int, size_out: int) -> Axis:
-    """Return the bilinear mix from `size_in` logits to `size_out` pixels (torch's rule)."""
+    """Compute the interpolation from `size_in` logits to `size_out` pixels, as torch does."""
     scale = np.float32(size_in) / np.float32(size_out)
     centers = np.arange(size_out, dtype=np.float32) + np.float32(0.5)
     source = np.maximum(scale * centers - np.float32(0.5), np.float32(0))

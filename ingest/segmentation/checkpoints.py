@@ -1,7 +1,7 @@
-"""SAM 2 checkpoints: found by hub name or path, checked, loaded.
+"""Loading SAM 2 checkpoints by hub name or path.
 
-Checkpoints are data, never code: hydra would instantiate whatever a config names, so only configs
-that ship with sam2 or with segsearch are used, and weights are read with `weights_only`.
+Loading runs no code from a checkpoint: weights are read with `weights_only`, and since hydra
+instantiates any class that a config names, only configs that ship with sam2 or segsearch are used.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def load_model(name: str, config: str | Path | None = None) -> tuple[SAM2Base, s
         name: hub name (`facebook/sam2.1-hiera-small`), or path of a checkpoint in sam2's form,
             {"model": state}.
         config: name of a config of the package sam2 (`sam2.1_hiera_t`), or the path of one that
-            ships with segsearch; without it, the checkpoint's own shapes tell which it is.
+            ships with segsearch; None: determined from the checkpoint's shapes.
 
     Raises:
         HubError: the hub can't be reached and the cache has no copy.
@@ -59,7 +59,7 @@ def load_model(name: str, config: str | Path | None = None) -> tuple[SAM2Base, s
 
 
 def _checkpoint_file(name: str) -> tuple[Path, str | None]:
-    """Return the checkpoint's path, and the config that sam2 gives a hub name."""
+    """Return the checkpoint's path, and sam2's config if it is a hub name."""
     if Path(name).expanduser().is_file():
         return Path(name).expanduser(), None
     if name not in HF_MODEL_ID_TO_FILENAMES:
@@ -70,7 +70,7 @@ def _checkpoint_file(name: str) -> tuple[Path, str | None]:
 
 
 def _read_state(path: Path) -> State:
-    """Read a checkpoint's tensors, without running anything in it."""
+    """Read a checkpoint's tensors as float32, without running code in it."""
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         state: State = loaded["model"]
@@ -87,13 +87,13 @@ def _read_state(path: Path) -> State:
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{path} is not a SAM 2 checkpoint ({reason}). It must be a file saved by torch.save, "
-            'a dict with the weights under "model". Download it again or choose another.'
+            f"{path} is not a SAM 2 checkpoint ({reason}). It must be a dict with the weights "
+            'under "model", saved by torch.save. Download it again or choose another.'
         ) from error
 
 
 def _config_path(config: str | None, state: State) -> Path:
-    """Return the file of a config that ships with sam2, by name or by the checkpoint's shapes."""
+    """Find a config that ships with sam2, by name or by the checkpoint's shapes."""
     name = Path(config).name.removesuffix(".yaml") if config else _config_name(state)
     found = {
         path.stem: path
@@ -109,13 +109,13 @@ def _config_path(config: str | None, state: State) -> Path:
 
 
 def _config_name(state: State) -> str:
-    """Tell a checkpoint's config by its trunk; SAM 2.1 alone has a projection of positions."""
+    """Determine the config from the trunk's shapes; only SAM 2.1 has `obj_ptr_tpos_proj`."""
     embed = state.get("image_encoder.trunk.patch_embed.proj.weight")
     blocks = {key.split(".")[3] for key in state if key.startswith("image_encoder.trunk.blocks.")}
     letter = TRUNKS.get((embed.shape[0] if embed is not None else 0, len(blocks)))
     if letter is None:
         raise ModelError(
-            "this checkpoint is none of SAM 2's four sizes; name its config with "
+            "this checkpoint has none of SAM 2's four sizes; name its config with "
             "--segmenter-config."
         )
     release = "sam2.1" if "obj_ptr_tpos_proj.weight" in state else "sam2"
@@ -123,9 +123,10 @@ def _config_name(state: State) -> str:
 
 
 def _build(config_path: Path, state: State, path: Path) -> SAM2Base:
-    """Make the model that a config describes and fill it."""
+    """Instantiate a config's model and load the weights."""
     config = OmegaConf.load(config_path)
-    assert isinstance(config, DictConfig)
+    if not isinstance(config, DictConfig):
+        raise ModelError(f"{config_path} is not a SAM 2 config")
     for key, value in DECODER_EXTRAS.items():
         OmegaConf.update(config, f"model.sam_mask_decoder_extra_args.{key}", value, force_add=True)
     OmegaConf.resolve(config)
@@ -136,6 +137,6 @@ def _build(config_path: Path, state: State, path: Path) -> SAM2Base:
         problems = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
         raise ModelError(
             f"{path} does not fit the config {config_path.stem}: {problems[:300]} "
-            "Name the right one with --segmenter-config, or leave that out."
+            "Name the right one with --segmenter-config, or omit it."
         ) from error
     return model

@@ -1,4 +1,4 @@
-"""Masks at the size that they are stored at, without painting all their pixels."""
+"""Downsampling of run-length encoded masks, without decoding them to pixels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from search.masks.rle import mask_from_array, runs_from_mask
 from search.records import Mask
 
 
-def shrunk(mask: Mask, size_wh: tuple[int, int]) -> Mask:
-    """Return the mask at a smaller size: its pixels are those of which at least half is covered.
+def downsampled(mask: Mask, size_wh: tuple[int, int]) -> Mask:
+    """Downsample a mask: a pixel is inside if at least half of it is covered.
 
-    A mask that is not empty stays so: if nothing is half covered, the most covered pixels are kept.
+    A mask never becomes empty: if no pixel is half covered, the most covered ones are inside.
 
     Raises:
-        ValueError: the mask is damaged, or smaller than that.
+        ValueError: the mask is damaged, or smaller than `size_wh`.
     """
     (width, height), (small_width, small_height) = mask.size_wh, size_wh
     if small_width > width or small_height > height:
@@ -31,10 +31,10 @@ def shrunk(mask: Mask, size_wh: tuple[int, int]) -> Mask:
 
 @compiled()
 def _covered(runs: Any, width: int, height: int, small_width: int, small_height: int) -> Any:  # noqa: ANN401
-    """Return how much of each pixel of the small mask is covered, (small width, small height).
+    """Return the covered area of each pixel of the small mask, (small width, small height).
 
-    The unit is so small that all areas are whole: a pixel of the small mask has width * height of
-    them, one of the large mask small_width * small_height.
+    Areas are integers in a unit of which a small pixel has width * height, and a large pixel
+    small_width * small_height.
     """
     covered = np.zeros((small_width, small_height), np.int64)
     at, inside = 0, False
@@ -46,9 +46,9 @@ def _covered(runs: Any, width: int, height: int, small_width: int, small_height:
             start = x * height + y1
             column, top, bottom = x * small_width // width, y0 * small_height, y1 * small_height
             first, last = top // height, (bottom - 1) // height
-            over = top - first * height, (last + 1) * height - bottom  # of the rows at both ends
+            over = top - first * height, (last + 1) * height - bottom  # excess at both ends
             share = min((column + 1) * width - x * small_width, small_width)
-            for part in (share, small_width - share):  # of this column of the small mask, the next
+            for part in (share, small_width - share):  # in this small column and the next
                 if part:
                     for row in range(first, last + 1):
                         covered[column, row] += part * height

@@ -1,37 +1,39 @@
-r"""SAM 2's mask decoder for many single-point prompts on one photo, with less arithmetic.
+r"""SAM 2's mask decoder for many single-point prompts on one photo, with fewer operations.
 
-The weights are sam2's own and the result is the same up to rounding; what changes is the order of
-multiplications. Letters used below, with the sizes of SAM 2 at 1,024 px:
+It has the same weights and, up to rounding, the same results as sam2; only the order of the matrix
+products differs. Symbols used below, with the sizes of SAM 2 at 1,024 px:
 
     b  points decoded at once        n  image tokens (64 x 64 = 4,096)
     t  prompt tokens of a point (8)  c  channels (256)
     h  attention heads (8)           d  channels of a head in cross-attention (16)
 
 A point has t = 8 tokens: object score, IoU, four masks, the point, and padding. The decoder (SAM
-paper, figure 14) is two blocks of self-attention over tokens, attention from tokens to image, MLP,
-attention from image to tokens; then a last attention from tokens to image; then two transposed
-convolutions that bring image tokens to the mask's size. Three identities make it cheaper:
+paper, figure 14) has two blocks of self-attention over tokens, token-to-image attention, MLP and
+image-to-token attention; then a final token-to-image attention; then two transposed convolutions
+that upscale the image tokens. Three identities make it cheaper:
 
-1.  *What all points share is computed once.* Before the first block the image tokens X are the
-    same for every point, so the first block's K(X + pe), V(X) and Q(X + pe) belong to the photo.
+1.  *Values that all points share are computed once.* Before the first block the image tokens X are
+    the same for every point, so the first block's K(X + pe), V(X) and Q(X + pe) are computed once
+    per photo.
 
-2.  *Weights are folded into the small side.* From then on every point has image tokens of its own,
-    and projecting n of them costs n c hd. But h t = 64 rows are fewer than hd = 128 channels:
+2.  *Weights are folded into the smaller operand.* After the first block every point has its own
+    image tokens, and projecting n of them costs n c hd. But h t = 64 rows are fewer than hd = 128
+    channels:
 
-        (q W_q)(X W_k + b_k)' = ((q W_q) W_k') X' + const      softmax ignores a constant a row
+        (q W_q)(X W_k + b_k)' = ((q W_q) W_k') X' + const      softmax ignores a constant per row
         A (X W_v + b_v)       = (A X) W_v + b_v                since rows of A sum to 1
 
-    and the other way round, where the bias stays, since it differs by token:
+    In image-to-token attention the bias stays, since it differs between tokens:
 
         (X W_q + b_q) k'      = X (W_q k') + b_q k'
         sum over heads of A_h v_h W_o = A M,  M = v_h W_o stacked over heads, (h t, c);
-        its bias goes into M, an h-th to each row, since a head's weights sum to 1
+        its bias is added to M, 1/h to each row, since a head's weights sum to 1
 
-3.  *A transposed convolution whose stride is its kernel is a matrix product* into blocks of 2 x 2
-    pixels. Both are done in blocked order, with the skip features brought into that order once a
-    photo; pixels are put in their places only at the end, for masks alone.
+3.  *A transposed convolution whose stride equals its kernel is a matrix product* into blocks of
+    2 x 2 pixels. Both convolutions work in blocked order, with the skip features brought into that
+    order once per photo; only the final masks are brought into pixel order.
 
-Prompts with more points, boxes or masks take sam2's own path (see `ingest.segmentation.sam2`).
+Prompts with several points, boxes or masks use sam2's decoder (see `ingest.segmentation.sam2`).
 """
 
 from __future__ import annotations
@@ -43,11 +45,11 @@ import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
-Module = Any  # sam2 comes without types
+Module = Any  # sam2 has no type annotations
 
 
 class PhotoTokens(NamedTuple):
-    """What all points on a photo share."""
+    """Tensors that all points on a photo share."""
 
     image: Tensor  # (n, c) image tokens before the first block
     position: Tensor  # (n, c) their positional encoding
@@ -60,23 +62,23 @@ class PhotoTokens(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What the transformer makes of b points; masks are not drawn yet."""
+    """The transformer's output for b points, before masks are computed."""
 
     predicted_iou: Tensor  # (b, 4) of the single mask and the three candidates
     tokens: Tensor  # (b, t, c)
     image: Tensor  # (b, n, c)
 
-    def chosen(self, which: Tensor) -> Decoded:
-        """Return some of the points, in order."""
+    def select(self, which: Tensor) -> Decoded:
+        """Select points by index, in ascending order."""
         if len(which) == len(self.tokens):
             return self
         return Decoded(self.predicted_iou[which], self.tokens[which], self.image[which])
 
 
 class PointDecoder:
-    """The decoder of one model; `dtype` is what image tokens are kept in (float16: fast mode).
+    """The decoder of one model; `dtype` is the precision of image tokens.
 
-    Methods raise FloatingPointError where a result is not finite: the range of float16 is small.
+    Methods raise FloatingPointError if a result is not finite, since float16 has a small range.
     """
 
     def __init__(self, model: SAM2Base, dtype: torch.dtype = torch.float32) -> None:
@@ -89,7 +91,7 @@ class PointDecoder:
         self._full_weight, self._full_bias = _blocks_from_transposed(second, dtype)
 
     def photo_tokens(self, features: dict[str, Any]) -> PhotoTokens:
-        """Compute what all points on a photo share, from SAM2ImagePredictor's features."""
+        """Compute the tensors that all points share, from SAM2ImagePredictor's features."""
         prompts: Module = self._model.sam_prompt_encoder
         embedding = features["image_embed"][-1].float()  # (c, side, side)
         side = embedding.shape[-1]
@@ -140,12 +142,12 @@ class PointDecoder:
     def candidates(
         self, photo: PhotoTokens, points: Tensor, *, multimask: bool, pred_iou_thresh: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the candidates of b points: three each, or one.
+        """Decode b points to m = 3 masks each, or one without `multimask`.
 
-        Points without any candidate over `pred_iou_thresh` are left out before masks are drawn.
+        Points without a mask over `pred_iou_thresh` are dropped before masks are computed.
 
         Returns:
-            indices of the k points that are left (k,), logits (k, m, 4 side, 4 side) float32, and
+            indices of the k remaining points (k,), logits (k, m, 4 side, 4 side) float32, and
             predicted IoU (k, m).
         """
         decoded = self.decode(photo, points)
@@ -153,7 +155,7 @@ class PointDecoder:
             decoded.predicted_iou.amax(1) if not multimask else decoded.predicted_iou[:, 1:].amax(1)
         )
         left = torch.nonzero((best > pred_iou_thresh) | (pred_iou_thresh <= 0))[:, 0]
-        decoded = decoded.chosen(left)
+        decoded = decoded.select(left)
         if multimask:
             return left, self.logits(photo, decoded, [1, 2, 3]), decoded.predicted_iou[:, 1:]
         logits = self.logits(photo, decoded, [0, 1, 2, 3])
@@ -177,17 +179,17 @@ class PointDecoder:
 
     @property
     def _iou_at(self) -> int:
-        """Where the IoU token stands; an object score's goes before it."""
+        """Index of the IoU token; an object score token may precede it."""
         return int(self._decoder.pred_obj_scores)
 
     def _scored(self, tokens: Tensor, image: Tensor) -> Decoded:
-        """Add the predicted IoU to what the transformer made."""
+        """Compute the predicted IoU from the transformer's output."""
         predicted_iou = self._decoder.iou_prediction_head(tokens[:, self._iou_at])
         check_finite(predicted_iou)
         return Decoded(predicted_iou, tokens, image)
 
     def _hyper(self, tokens: Tensor, which: list[int]) -> Tensor:
-        """Return the (b, m, c/8) weights of pixel features that make the masks in `which`."""
+        """Return the (b, m, c/8) pixel feature weights of the masks in `which`."""
         networks, at = self._decoder.output_hypernetworks_mlps, self._iou_at + 1
         return torch.stack([networks[i](tokens[:, at + i]) for i in which], dim=1)
 
@@ -198,7 +200,7 @@ class PointDecoder:
         return tokens.expand(b, -1, -1)
 
     def _first_to_image(self, attention: Module, q: Tensor, photo: PhotoTokens) -> Tensor:
-        """Tokens attend to the image that all points share: one product for all b t tokens."""
+        """Token-to-image attention of the first block, one product for all b t tokens."""
         b, t, _ = q.shape
         queries = attention.q_proj(q).to(self.dtype)  # (b, t, h d)
         queries = queries.reshape(b * t, attention.num_heads, -1).transpose(0, 1)  # (h, b t, d)
@@ -209,19 +211,19 @@ class PointDecoder:
         return out
 
     def _to_image(self, attention: Module, q: Tensor, x_at: Tensor, x: Tensor) -> Tensor:
-        """Tokens attend to each point's own image tokens."""
+        """Token-to-image attention of later blocks, to each point's own image tokens."""
         folded = folded_queries(attention, q).to(self.dtype)
         scores = torch.bmm(folded, x_at.mT)  # (b, h t, n)
         return unfolded(attention, torch.bmm(torch.softmax(scores, -1), x).float())
 
     def _folded_scores(self, attention: Module, q: Tensor, x_at: Tensor) -> Tensor:
-        """Return (b, h, t, n) scores of image tokens for tokens."""
+        """Return the (b, h, t, n) scores of image-to-token attention."""
         folded, bias = folded_keys(attention, q)
         scores = torch.baddbmm(bias.to(self.dtype), folded.to(self.dtype), x_at.mT)
         return scores.reshape(len(q), attention.num_heads, q.shape[1], -1)
 
     def _to_tokens(self, block: Module, x: Tensor, q: Tensor, scores: Tensor) -> Tensor:
-        """Image tokens attend to a point's tokens: x (n, c) or (b, n, c) becomes (b, n, c)."""
+        """Image-to-token attention: x (n, c) or (b, n, c) becomes (b, n, c)."""
         weights = torch.softmax(scores, dim=2).flatten(1, 2)  # over tokens: (b, h t, n)
         folded = folded_values(block.cross_attn_image_to_token, q).to(self.dtype)
         norm = block.norm4
@@ -234,26 +236,26 @@ class PointDecoder:
         )
 
     def _half_norm(self, x: Tensor) -> Tensor:
-        """Apply the upscaling's LayerNorm2d, whose channels stand last here."""
+        """Apply the upscaling's LayerNorm2d to channels in the last dimension."""
         norm = self._decoder.output_upscaling[1]
         weight, bias = norm.weight.to(self.dtype), norm.bias.to(self.dtype)
         return F.layer_norm(x, (x.shape[-1],), weight, bias, norm.eps)
 
 
 def check_finite(x: Tensor) -> None:
-    """Raise FloatingPointError if not all of x is finite."""
+    """Raise FloatingPointError if x has infinite or NaN values."""
     if not torch.isfinite(x).all():
         raise FloatingPointError
 
 
 def _added_product(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Return added (n, k) + x (b, n, c) @ weight' (k, c), in one pass over the result."""
+    """Return added (n, k) + x (b, n, c) @ weight.T (c, k), in one pass over the result."""
     b = len(x)
     return torch.baddbmm(added.expand(b, -1, -1), x, weight.t().expand(b, -1, -1))
 
 
 def folded_queries(attention: Module, q: Tensor) -> Tensor:
-    """Return the (b, h t, c) queries of tokens (b, t, c) to image tokens (identity 2)."""
+    """Return (b, h t, c) queries of tokens (b, t, c) on unprojected image tokens (identity 2)."""
     b, _, c = q.shape
     queries = _heads(attention.q_proj(q), attention)  # (b, h, t, d)
     queries = queries * queries.shape[-1] ** -0.5
@@ -262,7 +264,7 @@ def folded_queries(attention: Module, q: Tensor) -> Tensor:
 
 
 def unfolded(attention: Module, mixed: Tensor) -> Tensor:
-    """Return what tokens (b, t, c) attended to: `mixed` (b, h t, c) are image tokens, weighed."""
+    """Project attention-weighted image tokens (b, h t, c) to the attention output (b, t, c)."""
     b, _, c = mixed.shape
     h = attention.num_heads
     weight = attention.v_proj.weight.reshape(h, -1, c)
@@ -272,9 +274,9 @@ def unfolded(attention: Module, mixed: Tensor) -> Tensor:
 
 
 def folded_keys(attention: Module, q: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the (b, h t, c) keys of tokens (b, t, c) for image tokens, and their bias (b, h t, 1).
+    """Return (b, h t, c) keys of tokens for unprojected image tokens, and biases (b, h t, 1).
 
-    The bias of image tokens' queries differs by token, so it stays (identity 2).
+    The bias of the image tokens' queries differs between tokens, so it stays (identity 2).
     """
     b, _, c = q.shape
     h = attention.num_heads
@@ -285,7 +287,7 @@ def folded_keys(attention: Module, q: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def folded_values(attention: Module, q: Tensor) -> Tensor:
-    """Return the (b, h t, c) values of tokens (b, t, c) for image tokens (identity 2)."""
+    """Return (b, h t, c) values of tokens (b, t, c) after the output projection (identity 2)."""
     b, _, c = q.shape
     h = attention.num_heads
     values = _heads(attention.v_proj(q), attention)  # (b, h, t, d)
@@ -295,7 +297,7 @@ def folded_values(attention: Module, q: Tensor) -> Tensor:
 
 
 def _keys(attention: Module, q: Tensor) -> Tensor:
-    """Return the (b, h, t, d) keys of tokens, scaled as attention scales its scores."""
+    """Return the (b, h, t, d) keys of tokens, scaled by d ** -0.5."""
     keys = _heads(attention.k_proj(q), attention)
     scaled: Tensor = keys * keys.shape[-1] ** -0.5
     return scaled
@@ -308,27 +310,27 @@ def _heads(x: Tensor, attention: Module) -> Tensor:
 
 
 def _blocks_from_transposed(conv: Module, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return a 2 x 2 transposed convolution as a matrix (4 out, in) and its bias (out,)."""
+    """Convert a 2 x 2 transposed convolution to a matrix (4 out, in) and its bias (out,)."""
     inner, outer, *_ = conv.weight.shape
     weight = conv.weight.detach().permute(2, 3, 1, 0).reshape(4 * outer, inner)
     return weight.contiguous().to(dtype), conv.bias.detach()
 
 
 def _blocked(features: Tensor, side: int) -> Tensor:
-    """Bring (c, 2 side, 2 side) features to (n, 4, c): by image token, then by pixel within it."""
+    """Reorder (c, 2 side, 2 side) features to (n, 4, c): image token, pixel within it."""
     c = features.shape[0]
     return features.reshape(c, side, 2, side, 2).permute(1, 3, 2, 4, 0).reshape(side**2, 4, c)
 
 
 def _blocked_twice(features: Tensor, side: int) -> Tensor:
-    """Bring (c, 4 side, 4 side) features to (n, 4, 4, c): token, quarter, pixel of the quarter."""
+    """Reorder (c, 4 side, 4 side) features to (n, 4, 4, c): token, quarter, pixel of quarter."""
     c = features.shape[0]
     split = features.reshape(c, side, 2, 2, side, 2, 2)
     return split.permute(1, 4, 2, 5, 3, 6, 0).reshape(side**2, 4, 4, c)
 
 
 def _unblocked(blocked: Tensor, side: int) -> Tensor:
-    """Undo `_blocked_twice` for (b, 16 n, m): (b, m, 4 side, 4 side)."""
+    """Reverse `_blocked_twice`: (b, 16 n, m) to (b, m, 4 side, 4 side)."""
     b, _, m = blocked.shape
     split = blocked.reshape(b, side, side, 2, 2, 2, 2, m)
     return split.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(b, m, 4 * side, 4 * side)

@@ -1,9 +1,8 @@
-"""The decoder for float32 on a CPU: tile by tile of the image, so that each stays in the cache.
+"""The mask decoder for float32 on a CPU, in tiles of image tokens that fit into the cache.
 
-What `ingest.segmentation.mask_decoder` does whole, product by product, is done here for some
-image tokens at a time (the identities and the letters n, b, h, t, c are explained there). Products
-are torch's; all that lies between two of them is compiled, in one pass over the tile. Results are
-equal up to rounding.
+It computes the same as `ingest.segmentation.mask_decoder`, up to rounding; the identities and the
+symbols n, b, h, t, c are explained there. Matrix products are torch's; the operations between two
+of them are fused by numba into one pass over the tile.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from ingest.segmentation.mask_decoder import (
@@ -29,11 +29,12 @@ from ingest.segmentation.mask_decoder import (
 )
 from search.jit import compiled
 
-TILE = 640  # image tokens: 0.6 MB of them, twice that when they are upscaled
+TILE = 640  # image tokens; 0.6 MB, or 1.2 MB when upscaled
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
-_RANGE, _FAR = np.float32(87), np.float32(40)  # e^-87 is the least float32, about
+_RANGE = np.float32(87)  # e^-87 is about the smallest normal float32
+_FAR = np.float32(40)  # difference of scores beyond which heads need their own maximum
 _LOG2_E = np.float32(1.44269504)
-_LN_2 = np.float32(0.693359375), np.float32(-2.12194440e-4)  # the first part times n is exact
+_LN_2 = np.float32(0.693359375), np.float32(-2.12194440e-4)  # n times the first part is exact
 _EXP = tuple(np.float32(1 / value) for value in (720, 120, 24, 6, 2, 1, 1))
 _GELU = tuple(  # highest power first
     np.float32(value)
@@ -52,14 +53,18 @@ _GELU = tuple(  # highest power first
 
 
 class TiledDecoder(PointDecoder):
-    """`PointDecoder` for float32 on a CPU."""
+    """`PointDecoder` for float32 on a CPU, in tiles of at most `tile` image tokens."""
+
+    def __init__(self, model: SAM2Base, *, tile: int = TILE) -> None:
+        super().__init__(model)
+        self._tile = tile
 
     def decode(self, photo: PhotoTokens, points: Tensor) -> Decoded:
         """Run the transformer for b points; `points` are their embeddings, (b, 2, c)."""
         blocks, last = self._transformer.layers, self._transformer.final_attn_token_to_image
         prompt = torch.cat([self._output_tokens(len(points)), points], dim=1)  # (b, t, c)
         block, image = blocks[0], photo.image.expand(len(points), -1, -1)
-        updated = torch.empty(image.shape)  # one for all blocks: it is what the cache is full of
+        updated = torch.empty(image.shape)  # reused by all blocks, since it is in the cache
         q = block.norm1(block.self_attn(prompt, prompt, prompt))
         q = q + self._first_to_image(block.cross_attn_token_to_image, q + prompt, photo)
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
@@ -69,8 +74,8 @@ class TiledDecoder(PointDecoder):
             if following is not None:
                 q = following.norm1(q + following.self_attn(q + prompt, q + prompt, q))
             to_image = last if following is None else following.cross_attn_token_to_image
-            asked = folded_queries(to_image, q + prompt)
-            scores = self._update(block, photo, image, updated, (now, now + prompt), asked)
+            queries = folded_queries(to_image, q + prompt)
+            scores = self._update(block, photo, image, updated, (now, now + prompt), queries)
             image = updated
             mixed = torch.bmm(torch.softmax(scores, dim=1).mT, image)  # (b, h t, c)
             q = q + unfolded(to_image, mixed)
@@ -82,8 +87,8 @@ class TiledDecoder(PointDecoder):
         norm = _arrays(self._decoder.output_upscaling[1])
         hyper = self._hyper(decoded.tokens, which).numpy()  # (b, m, c/8)
         logits = torch.empty(b, len(which), 4 * photo.side, 4 * photo.side)
-        half, full = torch.empty(TILE, c), torch.empty(4 * TILE, c // 2)
-        for tile in _tiles(n):
+        half, full = torch.empty(self._tile, c), torch.empty(4 * self._tile, c // 2)
+        for tile in _tiles(n, self._tile):
             start, rows = tile.start, tile.stop - tile.start
             quarters = slice(4 * start, 4 * tile.stop)
             for i in range(b):
@@ -104,17 +109,17 @@ class TiledDecoder(PointDecoder):
         image: Tensor,
         updated: Tensor,
         tokens: tuple[Tensor, Tensor],
-        asked: Tensor,
+        queries: Tensor,
     ) -> Tensor:
-        """Let image tokens attend to tokens, and score the result for whoever attends to it next.
+        """Image-to-token attention, and the scores of the token-to-image attention after it.
 
         Args:
             block: of the transformer.
-            photo: what all points share.
+            photo: the tensors that all points share.
             image: (b, n, c).
-            updated: (b, n, c), written to; it may be `image` itself.
-            tokens: (b, t, c), as they are and with their prompt added.
-            asked: folded queries of the next attention (b, h t, c).
+            updated: (b, n, c), overwritten with the new image tokens; may be `image`.
+            tokens: (b, t, c), without and with the prompt tokens added.
+            queries: folded queries of the next attention (b, h t, c).
 
         Returns:
             scores (b, n, h t).
@@ -124,9 +129,9 @@ class TiledDecoder(PointDecoder):
         attention, norm = block.cross_attn_image_to_token, _arrays(block.norm4)
         keys, bias = folded_keys(attention, tokens[1])
         values = folded_values(attention, tokens[0])
-        next_scores = torch.empty(b, n, asked.shape[1])
-        at, mixed = torch.empty(TILE, c), torch.empty(TILE, c)
-        for tile in _tiles(n):
+        next_scores = torch.empty(b, n, queries.shape[1])
+        at, mixed = torch.empty(self._tile, c), torch.empty(self._tile, c)
+        for tile in _tiles(n, self._tile):
             rows = tile.stop - tile.start
             position, tile_at, tile_mixed = photo.position[tile], at[:rows], mixed[:rows]
             for i in range(b):
@@ -142,28 +147,29 @@ class TiledDecoder(PointDecoder):
                     updated[i, tile].numpy(),
                     tile_at.numpy(),
                 )
-                torch.mm(tile_at, asked[i].t(), out=next_scores[i, tile])
+                torch.mm(tile_at, queries[i].t(), out=next_scores[i, tile])
         return next_scores
 
 
-def _tiles(n: int) -> Iterator[slice]:
-    """Divide image tokens into tiles of about the same size."""
-    size = math.ceil(n / math.ceil(n / TILE))
+def _tiles(n: int, at_most: int) -> Iterator[slice]:
+    """Divide n image tokens into tiles of about equal size."""
+    size = math.ceil(n / math.ceil(n / at_most))
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
 
 def _arrays(norm: Module) -> tuple[Any, Any, np.float32]:
-    """Return weight, bias and epsilon of a LayerNorm."""
+    """Convert a LayerNorm to weight, bias and epsilon."""
     return norm.weight.detach().numpy(), norm.bias.detach().numpy(), np.float32(norm.eps)
 
 
 @compiled(reordered=True)
 def _gelu(x: Any) -> Any:  # noqa: ANN401
-    """Return x P(X <= x) for a standard normal X, to 3e-7 (torch's own in float32: 4e-7).
+    """Compute GELU, x P(X <= x) for a standard normal X, to 3e-7 (torch in float32: 4e-7).
 
-    P(X <= -a) is half of a polynomial to the power of -8, as in 7.1.27 and 7.1.28 of Abramowitz and
-    Stegun's Handbook of Mathematical Functions; the coefficients are fitted to a P(X <= -a).
+    P(X <= -a) is half of a polynomial to the power of -8, after formulas 7.1.27 and 7.1.28 of
+    Abramowitz and Stegun, Handbook of Mathematical Functions, with coefficients fitted to
+    a P(X <= -a).
     """
     a = abs(x)
     power = _GELU[0]
@@ -177,7 +183,7 @@ def _gelu(x: Any) -> Any:  # noqa: ANN401
 
 @compiled(reordered=True)
 def _exp(x: Any) -> Any:  # noqa: ANN401
-    """Return e^x for x from -87 to 0, to 4e-7 of it: 2^n times a Taylor series within ln 2 / 2."""
+    """Compute e^x for x in -87..0, to a relative 4e-7: 2^n times a Taylor series of the rest."""
     n = np.floor(x * _LOG2_E + _HALF)
     rest = x - n * _LN_2[0] - n * _LN_2[1]
     series = _EXP[0]
@@ -188,7 +194,7 @@ def _exp(x: Any) -> Any:  # noqa: ANN401
 
 
 @compiled(reordered=True)
-def _softmax(scores: Any) -> None:  # noqa: ANN401
+def _softmax(scores: Any) -> None:  # noqa: ANN401, C901  (one fused loop)
     """Replace scores (rows, h, t) by their softmax over t."""
     rows, heads, t = scores.shape
     flat = scores.reshape(rows, heads * t)
@@ -196,7 +202,7 @@ def _softmax(scores: Any) -> None:  # noqa: ANN401
         top, low = flat[r, 0], flat[r, 0]
         for k in range(1, heads * t):
             top, low = max(top, flat[r, k]), min(low, flat[r, k])
-        if low < top - _FAR:  # one maximum for all heads could make another head vanish
+        if low < top - _FAR:  # with one maximum for all heads, a head could underflow
             for head in range(heads):
                 own = scores[r, head, 0]
                 for k in range(1, t):
@@ -216,7 +222,7 @@ def _softmax(scores: Any) -> None:  # noqa: ANN401
 
 @compiled(reordered=True)
 def _standardize(row: Any, added: Any, eps: Any) -> None:  # noqa: ANN401
-    """Add to a row (c,), then bring it to mean 0 and variance 1."""
+    """Add to a row (c,) in place, then normalize it to mean 0 and variance 1."""
     c = row.shape[0]
     total = _ZERO
     for k in range(c):
@@ -245,7 +251,7 @@ def _add_norm(
     out: Any,  # noqa: ANN401
     out_at: Any,  # noqa: ANN401
 ) -> None:
-    """Write the LayerNorm of product + added (rows, c), and the same with the position added."""
+    """Write LayerNorm(product + added), (rows, c), to out, and with position added to out_at."""
     rows, c = product.shape
     for r in range(rows):
         _standardize(product[r], added[r], eps)
@@ -257,7 +263,7 @@ def _add_norm(
 
 @compiled(reordered=True)
 def _norm_gelu(product: Any, added: Any, weight: Any, bias: Any, eps: Any) -> None:  # noqa: ANN401
-    """Put GELU of the LayerNorm of product + added (rows, c) in place of product."""
+    """Replace product by GELU(LayerNorm(product + added)), (rows, c)."""
     rows, c = product.shape
     for r in range(rows):
         _standardize(product[r], added[r], eps)
@@ -267,14 +273,14 @@ def _norm_gelu(product: Any, added: Any, weight: Any, bias: Any, eps: Any) -> No
 
 @compiled(reordered=True)
 def _draw(product: Any, added: Any, hyper: Any, first: int, side: int, logits: Any) -> None:  # noqa: ANN401
-    """Put the masks of an upscaled tile where they belong.
+    """Compute the logits of an upscaled tile and write them in pixel order.
 
     Args:
         product: (4 tokens, 4 c) features in blocked order: token, quarter, pixel of the quarter.
-        added: skip features, likewise.
-        hyper: (m, c) weights of features, a row a mask.
-        first: the first token.
-        side: tokens of a row of the image.
+        added: skip features in the same order.
+        hyper: (m, c) feature weights, one row per mask.
+        first: index of the first token.
+        side: tokens per row of the image.
         logits: (m, 4 side, 4 side), written to.
     """
     rows, width = product.shape

@@ -1,11 +1,10 @@
-"""Every mask of a photo: sam2's automatic mask generator, step for step, from low-res logits.
+"""Automatic mask generation: sam2's SAM2AutomaticMaskGenerator on low-resolution logits.
 
-The prompts, the order of filters and the non-maximum suppression are those of
-SAM2AutomaticMaskGenerator (package sam2); the masks are the same. What differs is where they are
-measured: never upsampled (see `ingest.segmentation.upsampling`), and written as runs only if they
-survive. So memory does not grow with the photo. Points are decoded by
-`ingest.segmentation.mask_decoder`. Only `adaptive_points`, which leaves out points that lie in
-masks found before, is not sam2's.
+Prompts, filters and non-maximum suppression are those of SAM2AutomaticMaskGenerator, and so are the
+masks. But masks are measured without upsampling them (see `ingest.segmentation.upsampling`) and
+encoded only if they pass all filters, so memory does not grow with the photo. Points are decoded by
+`ingest.segmentation.mask_decoder`. Only `adaptive_points`, which skips points in masks found
+before, is not from sam2.
 """
 
 from __future__ import annotations
@@ -35,15 +34,16 @@ from search.masks.rle import array_from_mask, mask_from_array
 from search.records import Box, Mask, RgbImage
 from search.threads import shared_map
 
-# Adaptive points: every fourth point of the grid, then every second where no mask was found yet,
-# then every one. A mask of more than this part of the photo doesn't count: much may lie in it.
-STAGE_STEPS = (4, 2, 1)
+# Adaptive points prompt every fourth point of the grid, then every second outside the masks found
+# so far, then every one. Masks of more than this fraction of the photo don't count, since smaller
+# segments may lie in them.
+PASS_STEPS = (4, 2, 1)
 COVERING_FRACTION = 0.1
-LOGIT_LIMIT = 32.0  # sam2 clamps logits to this before it takes them as prompts
+LOGIT_LIMIT = 32.0  # sam2 clamps logits to this before it uses them as prompts
 
 
 class Crop(NamedTuple):
-    """A part of the photo that is looked at by itself; layer 0 is the whole photo."""
+    """A part of the photo that is segmented separately; layer 0 is the whole photo."""
 
     box_xyxy: tuple[int, int, int, int]
     layer: int
@@ -65,30 +65,31 @@ class Candidates:
     boxes_xyxy: NDArray[np.int64]  # (n, 4)
     points_xy: NDArray[np.float32]  # (n, 2)
     area_px: NDArray[np.int64]  # (n,)
-    candidate: NDArray[np.int64]  # (n,) which of its point's masks it is
+    candidate: NDArray[np.int64]  # (n,) index among the masks of its point
 
     def __len__(self) -> int:
         return len(self.predicted_iou)
 
-    def chosen(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> Candidates:
-        """Return some of them, by index or by a boolean array."""
+    def select(self, which: NDArray[np.int64] | NDArray[np.bool_]) -> Candidates:
+        """Select masks by indices or by a boolean array."""
         return Candidates(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
     @classmethod
-    def joined(cls, parts: list[Candidates]) -> Candidates:
-        """Return all of several; there must be at least one part."""
+    def concatenate(cls, parts: list[Candidates]) -> Candidates:
+        """Concatenate one or more parts."""
         names = cls.__dataclass_fields__
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 class Sam(NamedTuple):
-    """The parts of SAM 2 that cut masks out of a photo."""
+    """The parts of SAM 2 that automatic mask generation uses."""
 
-    predictor: SAM2ImagePredictor  # encodes photos; set to leave masks at low resolution
+    predictor: SAM2ImagePredictor  # encodes photos; from `low_res_predictor`
     decoder: PointDecoder
+    covering_fraction: float = COVERING_FRACTION
 
     def autocast(self) -> torch.autocast:
-        """Return what sam2's own modules run under: the decoder's precision."""
+        """Return autocast to the decoder's precision, for sam2's own modules."""
         dtype = self.decoder.dtype
         return torch.autocast(self.predictor.device.type, dtype, dtype != torch.float32)
 
@@ -96,7 +97,7 @@ class Sam(NamedTuple):
 def automatic_masks(
     sam: Sam, rgb: RgbImage, parameters: MaskParameters, points_per_batch: int
 ) -> list[SegmentedMask]:
-    """Return every mask of the photo (h, w, 3), in the order of sam2's generator."""
+    """Generate the masks of a photo (h, w, 3), in the order of sam2's generator."""
     size_hw = (rgb.shape[0], rgb.shape[1])
     crops = _crops(size_hw, parameters)
     grids = _grids(parameters, crops[-1].layer)
@@ -105,16 +106,16 @@ def automatic_masks(
         for crop in crops
     ]
     owners = np.repeat(np.arange(len(crops)), [len(part) for part in found])
-    everything = Candidates.joined(found)
+    everything = Candidates.concatenate(found)
     kept = np.arange(len(owners))
     if len(crops) > 1:
         kept = _without_crop_duplicates(everything, crops, owners, parameters.crop_nms_thresh)
-    cut = partial(_cut, everything, size_hw=size_hw, threshold=parameters.mask_threshold)
-    return shared_map(cut, kept.tolist(), [crops[owners[i]] for i in kept])
+    record = partial(_mask_record, everything, size_hw=size_hw, threshold=parameters.mask_threshold)
+    return shared_map(record, kept.tolist(), [crops[owners[i]] for i in kept])
 
 
 def _grids(parameters: MaskParameters, layers: int) -> list[NDArray[np.float64]]:
-    """Return the points of each layer's crops, (n, 2) in 0..1; one point at least."""
+    """Return the point grid of each layer's crops, (n, 2) in 0..1; at least one point."""
     fewer = parameters.crop_n_points_downscale_factor
     return [
         build_point_grid(max(1, parameters.points_per_side // fewer**layer))
@@ -123,7 +124,7 @@ def _grids(parameters: MaskParameters, layers: int) -> list[NDArray[np.float64]]
 
 
 def low_res_predictor(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
-    """Return a copy of the predictor that leaves masks at low resolution."""
+    """Copy a predictor so that it returns masks at low resolution."""
     predictor = copy.copy(predictor)
     predictor._transforms = copy.copy(predictor._transforms)
     predictor._transforms.postprocess_masks = _not_upsampled
@@ -131,14 +132,14 @@ def low_res_predictor(predictor: SAM2ImagePredictor) -> SAM2ImagePredictor:
 
 
 def _not_upsampled(masks: torch.Tensor, orig_hw: tuple[int, int]) -> torch.Tensor:
-    """Stand in for sam2's upsampling to `orig_hw`."""
+    """Replace sam2's upsampling to `orig_hw`."""
     return masks.float()
 
 
 def _crops(size_hw: tuple[int, int], parameters: MaskParameters) -> list[Crop]:
     """Return the whole photo and its crops, layer by layer.
 
-    Layers with an empty crop (as in a photo of 1 x 50) are left out; sam2 fails on them.
+    Layers with an empty crop (as of a photo of 1 x 50) are dropped; sam2 fails on them.
     """
     for layers in range(parameters.crop_n_layers, -1, -1):
         boxes, of_layer = generate_crop_boxes(size_hw, layers, parameters.crop_overlap_ratio)
@@ -156,9 +157,9 @@ def _crop_candidates(
     parameters: MaskParameters,
     points_per_batch: int,
 ) -> Candidates:
-    """Return the masks of one crop that pass all filters, without duplicates."""
+    """Generate the masks of one crop that pass all filters, without duplicates."""
     x0, y0, x1, y1 = crop.box_xyxy
-    predictor = copy.copy(sam.predictor)  # the features stay here
+    predictor = copy.copy(sam.predictor)  # keeps the features of this crop
     with sam.autocast():
         predictor.set_image(rgb[y0:y1, x0:x1].copy())  # torch wants it writable
     photo = sam.decoder.photo_tokens(predictor._features)
@@ -167,41 +168,52 @@ def _crop_candidates(
     )  # (n, 2)
     own = sam._replace(predictor=predictor)
 
-    @torch.inference_mode()  # which threads don't take over
-    def find(asked_xy: torch.Tensor) -> Candidates:
-        decoded = _decoded(own, photo, asked_xy, crop, parameters)
+    @torch.inference_mode()  # threads don't inherit it
+    def find(prompts_xy: torch.Tensor) -> Candidates:
+        decoded = _decoded(own, photo, prompts_xy, crop, parameters)
         return _measured(*decoded, crop, (rgb.shape[1], rgb.shape[0]), parameters)
 
+    covered = partial(
+        _covered,
+        max_area_px=sam.covering_fraction * crop.size_wh[0] * crop.size_wh[1],
+        crop=crop,
+        threshold=parameters.mask_threshold,
+    )
     parts: list[Candidates] = []
-    for stage in _stages(len(grid)) if parameters.adaptive_points else [slice(None)]:
-        asked_xy = points_xy[stage]
+    for indices in _grid_passes(len(grid)) if parameters.adaptive_points else [slice(None)]:
+        prompts_xy = points_xy[indices]
         if parts:
-            asked_xy = asked_xy[~_covered(parts, asked_xy, crop, parameters.mask_threshold)]
-        if not len(asked_xy):
+            prompts_xy = prompts_xy[~covered(parts, prompts_xy)]
+        if not len(prompts_xy):
             continue
-        batches = torch.split(asked_xy, points_per_batch)
+        batches = torch.split(prompts_xy, points_per_batch)
         on_cpu = predictor.device.type == "cpu"
         parts += shared_map(find, batches) if on_cpu else map(find, batches)
-    passed = Candidates.joined(parts)
+    passed = Candidates.concatenate(parts)
     kept = _nms(passed.boxes_xyxy, passed.predicted_iou, parameters.box_nms_thresh)
-    return passed.chosen(kept)
+    return passed.select(kept)
 
 
-def _stages(points: int) -> list[NDArray[np.int64]]:
-    """Return the indices of a square grid's points in stages, each twice as fine as the last."""
+def _grid_passes(points: int) -> list[NDArray[np.int64]]:
+    """Divide the points of a square grid into passes, each twice as fine; return their indices."""
     side = math.isqrt(points)
     row, column = np.divmod(np.arange(points), side)
-    stage = np.full(points, len(STAGE_STEPS) - 1)
-    for index, step in reversed(list(enumerate(STAGE_STEPS))):
-        stage[(row % step == step // 2) & (column % step == step // 2)] = index
-    found = (np.flatnonzero(stage == index) for index in range(len(STAGE_STEPS)))
+    pass_of = np.full(points, len(PASS_STEPS) - 1)
+    for index, step in reversed(list(enumerate(PASS_STEPS))):
+        pass_of[(row % step == step // 2) & (column % step == step // 2)] = index
+    found = (np.flatnonzero(pass_of == index) for index in range(len(PASS_STEPS)))
     return [indices for indices in found if len(indices)]
 
 
 def _covered(
-    found: list[Candidates], points_xy: torch.Tensor, crop: Crop, threshold: float
+    found: list[Candidates],
+    points_xy: torch.Tensor,
+    *,
+    max_area_px: float,
+    crop: Crop,
+    threshold: float,
 ) -> torch.Tensor:
-    """Say of each point (n, 2) whether a mask that is not mere background holds it: (n,)."""
+    """Return (n,) bool: whether each point (n, 2) lies in a mask of at most `max_area_px`."""
     width, height = crop.size_wh
     xy = points_xy.cpu().numpy()
     covered = np.zeros(len(xy), np.bool_)
@@ -209,7 +221,7 @@ def _covered(
         side = part.logits.shape[-1]
         x = np.minimum((xy[:, 0] / width * side).astype(np.int64), side - 1)
         y = np.minimum((xy[:, 1] / height * side).astype(np.int64), side - 1)
-        small = part.area_px <= COVERING_FRACTION * width * height
+        small = part.area_px <= max_area_px
         covered |= (part.logits[small][:, y, x] > threshold).any(axis=0)
     return torch.from_numpy(covered).to(points_xy.device)
 
@@ -217,11 +229,11 @@ def _covered(
 def _decoded(
     sam: Sam, photo: PhotoTokens, points_xy: torch.Tensor, crop: Crop, parameters: MaskParameters
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Decode b points, (b, 2): the masks over the IoU threshold.
+    """Decode b points (b, 2); drop masks below the IoU threshold.
 
     Returns:
-        n logits (n, s, s), their predicted IoU (n,), their points (n, 2), and which of its point's
-        masks each is (n,).
+        logits (n, s, s), predicted IoU (n,), points (n, 2), and the index of each mask among the
+        masks of its point (n,).
     """
     transforms = sam.predictor._transforms
     hw = crop.size_wh[::-1]
@@ -250,9 +262,9 @@ def _decoded(
 def _refined(
     sam: Sam, prompts: torch.Tensor, logits: torch.Tensor, batch: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Predict each mask (n, s, s) of a point (n, 1, 2) once more with itself as a prompt.
+    """Predict each mask (n, s, s) again with its point (n, 1, 2) and itself as prompts.
 
-    Masks as prompts make image tokens differ by point, so this goes by sam2's own decoder.
+    With mask prompts image tokens differ between points, so sam2's own decoder is used.
     """
     labels = torch.ones(prompts.shape[:2], dtype=torch.int, device=prompts.device)
     masks = logits[:, None].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
@@ -282,7 +294,7 @@ def _measured(
     photo_wh: tuple[int, int],
     parameters: MaskParameters,
 ) -> Candidates:
-    """Measure masks at the crop's size; keep those that are stable and not cut by its edge."""
+    """Measure masks at the crop's size; drop unstable ones and those cut off by the crop's edge."""
     logits = logits.float()
     measured = upsampling.measure(
         logits, crop.size_wh, parameters.mask_threshold, parameters.stability_score_offset
@@ -307,7 +319,7 @@ def _measured(
 def _nms(
     boxes_xyxy: NDArray[np.int64], scores: NDArray[np.float32], iou_threshold: float
 ) -> NDArray[np.int64]:
-    """Return the indices that box non-maximum suppression keeps, best score first."""
+    """Return the indices kept by non-maximum suppression of boxes, best score first."""
     boxes = torch.from_numpy(boxes_xyxy).float()
     kept: NDArray[np.int64] = batched_nms(
         boxes, torch.from_numpy(scores), torch.zeros_like(boxes[:, 0]), iou_threshold
@@ -318,17 +330,17 @@ def _nms(
 def _without_crop_duplicates(
     found: Candidates, crops: list[Crop], owners: NDArray[np.int64], iou_threshold: float
 ) -> NDArray[np.int64]:
-    """Return the indices that remain when masks of smaller crops win over those of larger ones."""
+    """Return the indices kept by suppression across crops; masks of smaller crops win."""
     crop_boxes = torch.tensor([crops[i].box_xyxy for i in owners]).reshape(-1, 4)
     offsets = crop_boxes[:, [0, 1, 0, 1]].numpy()
     scores = (1 / box_area(crop_boxes)).float().numpy()
     return _nms(found.boxes_xyxy + offsets, scores, iou_threshold)
 
 
-def _cut(
+def _mask_record(
     found: Candidates, i: int, crop: Crop, *, size_hw: tuple[int, int], threshold: float
 ) -> SegmentedMask:
-    """Return one surviving mask as a record, in pixels of the photo."""
+    """Convert one mask to a record, in pixels of the photo."""
     x0, y0, x1, y1 = crop.box_xyxy
     left, top, right, bottom = (int(edge) for edge in found.boxes_xyxy[i])
     point_xy = found.points_xy[i] + np.array([x0, y0], np.float32)
@@ -345,9 +357,9 @@ def _cut(
 
 
 def _mask(logits_hw: Logits, crop: Crop, size_hw: tuple[int, int], threshold: float) -> Mask:
-    """Return the mask over the whole photo."""
+    """Encode a crop's mask at the size of the photo."""
     width, height = crop.size_wh
-    mask = upsampling.encoded(logits_hw, (width, height), threshold)
+    mask = upsampling.mask_from_logits(logits_hw, (width, height), threshold)
     if (height, width) == size_hw:
         return mask
     x0, y0, x1, y1 = crop.box_xyxy

@@ -1,14 +1,15 @@
-"""SAM 2 (package sam2): every mask of a photo, or the masks that prompts ask for.
+"""Segmentation with SAM 2 (package sam2): automatic masks, and masks from prompts.
 
-The model, its weights and its modules are sam2's own; the automatic mask generator's steps are in
-`ingest.segmentation.mask_generator`. What sam2 leaves out without its compiled extension
-(`min_mask_region_area`) is done here.
+The model and its weights are sam2's; automatic mask generation is in
+`ingest.segmentation.mask_generator`. `min_mask_region_area`, which sam2 ignores without its
+compiled extension, is implemented here.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +26,12 @@ from torchvision.ops import batched_nms
 from ingest.segmentation.checkpoints import load_model
 from ingest.segmentation.mask_decoder import PointDecoder, check_finite
 from ingest.segmentation.mask_decoder_cpu import TiledDecoder
-from ingest.segmentation.mask_generator import Sam, automatic_masks, low_res_predictor
+from ingest.segmentation.mask_generator import (
+    COVERING_FRACTION,
+    Sam,
+    automatic_masks,
+    low_res_predictor,
+)
 from ingest.segmentation.types import MaskParameters, Prompt, SegmentedMask
 from search.errors import ModelError
 from search.masks.rle import (
@@ -41,79 +47,81 @@ from search.settings import Precision
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# On a CPU large batches thrash memory, and glibc gives blocks of 32 MB back when they are freed.
-# Points at 1,024 px decode twice as fast by 2 as by 8, and those 1.9 times as fast as by 64
+# Large batches exceed the CPU's cache, and glibc returns blocks of 32 MB to the system when freed.
+# At 1,024 px batches of 2 points are twice as fast as of 8, and those 1.9 times as fast as of 64
 # (hiera-tiny on 2 cores); a smaller model has proportionally smaller features.
 CPU_POINTS_AT_1024 = 2
-# The decoder wants a point with a mask, and gives nothing without one. Three that are spread over
-# it refine better than one (starter models on COCO, masks dilated, eroded, shifted: IoU .57 against
-# .44; on drawn scenes .83 against .82), more of them or points outside do not.
+# The decoder returns empty masks for a mask prompt without a point. Three spread points refine
+# better than one (starter models on COCO, masks dilated, eroded, shifted: IoU .57 against .44; on
+# drawn scenes .83 against .82); more points, or points outside, do not help.
 MASK_POINTS = 3
-PROMPT_LOGIT = 10.0  # what a given binary mask becomes as a logit; SAM clamps to +-32
+PROMPT_LOGIT = 10.0  # logit of a binary mask prompt; SAM clamps to +-32
 
 
 class EncodedPhoto(Protocol):
-    """A photo that is encoded once and then answers prompts."""
+    """A photo encoded once for many prompts."""
 
     @property
     def size_wh(self) -> tuple[int, int]:
         """Width and height of the photo."""
 
     def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[SegmentedMask]:
-        """Return up to three masks or one, best predicted IoU first, none without pixels."""
+        """Predict up to three masks, or one; best predicted IoU first, empty ones dropped."""
 
 
 class Segmenter(Protocol):
-    """Cuts photos into masks."""
+    """A segmentation model."""
 
     @property
     def fingerprint(self) -> str:
         """Hash of the weights and the configuration."""
 
     def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
-        """Return every mask of the photo, in the generator's order."""
+        """Generate the masks of a photo (h, w, 3), best predicted IoU first."""
 
     def encode(self, rgb: RgbImage) -> EncodedPhoto:
-        """Encode a photo, so that it answers prompts."""
+        """Encode a photo (h, w, 3) for prompts."""
 
 
 class Sam2Segmenter:
-    """SAM 2 on one device: model, weights and generator are sam2's own.
-
-    Not for several threads at once: callers that serve take turns.
-    """
+    """SAM 2 on one device. Not thread-safe."""
 
     def __init__(
-        self, model: SAM2Base, fingerprint: str, *, dtype: torch.dtype = torch.float32
+        self,
+        model: SAM2Base,
+        fingerprint: str,
+        *,
+        dtype: torch.dtype = torch.float32,
+        covering_fraction: float = COVERING_FRACTION,
     ) -> None:
         self.model = model
         self.fingerprint = fingerprint
         self._predictor = _predictor(model)
         exact_on_cpu = model.device.type == "cpu" and dtype == torch.float32
         decoder = TiledDecoder(model) if exact_on_cpu else PointDecoder(model, dtype)
-        self._sam = Sam(low_res_predictor(self._predictor), decoder)
+        self._sam = Sam(low_res_predictor(self._predictor), decoder, covering_fraction)
 
     def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
-        """Return every mask of the photo, in the generator's order (best predicted IoU first)."""
+        """Generate the masks of a photo (h, w, 3), best predicted IoU first."""
         batch = self._points_per_batch(parameters)
-        cut = self._in_range(lambda: automatic_masks(self._sam, rgb, parameters, batch))
+        masks = self._in_range(lambda: automatic_masks(self._sam, rgb, parameters, batch))
         if parameters.min_mask_region_area > 0:
-            cut = without_small_mask_regions(
-                cut,
+            masks = without_small_mask_regions(
+                masks,
                 parameters.min_mask_region_area,
                 max(parameters.box_nms_thresh, parameters.crop_nms_thresh),
             )
         low, high = parameters.min_area_fraction, parameters.max_area_fraction
-        return [m for m in cut if m.area_px and low <= m.area_fraction <= high]
+        return [m for m in masks if m.area_px and low <= m.area_fraction <= high]
 
     def encode(self, rgb: RgbImage) -> Sam2EncodedPhoto:
-        """Encode a photo, so that it answers prompts."""
-        predictor = copy.copy(self._predictor)  # shares the model, keeps its own features
+        """Encode a photo (h, w, 3) for prompts."""
+        predictor = copy.copy(self._predictor)  # shares the model, has its own features
         self._in_range(lambda: self._set_photo(predictor, rgb))
         return Sam2EncodedPhoto(self, predictor, (rgb.shape[1], rgb.shape[0]))
 
     def _set_photo(self, predictor: SAM2ImagePredictor, rgb: RgbImage) -> None:
-        """Give a predictor the features of a photo, in float32: so are prompts answered."""
+        """Encode a photo and keep its features in float32, the precision of prompts."""
         with self._sam.autocast():
             predictor.set_image(rgb.copy())  # torch wants it writable
         features = predictor._features
@@ -126,10 +134,10 @@ class Sam2Segmenter:
         }
 
     def _in_range(self, work: Callable[[], T]) -> T:
-        """Run inference; once float16's range does not do for these weights, by bfloat16.
+        """Run inference; switch from float16 to bfloat16 when a result overflows.
 
         Raises:
-            ModelError: a result is not finite all the same.
+            ModelError: a result is not finite in another precision than float16.
         """
         try:
             with torch.inference_mode():
@@ -141,13 +149,13 @@ class Sam2Segmenter:
                     "with reduced precision, try --precision float32."
                 ) from error
         _logger.warning(
-            "values of the segmenter exceed the range of float16; it goes on in bfloat16"
+            "values of the segmenter exceed the range of float16; it continues in bfloat16"
         )
         self._sam = self._sam._replace(decoder=PointDecoder(self.model, torch.bfloat16))
         return self._in_range(work)
 
     def _points_per_batch(self, parameters: MaskParameters) -> int:
-        """Return how many points are decoded at once."""
+        """Return the batch size of points."""
         if self.model.device.type != "cpu":
             return parameters.points_per_batch
         fit = int(CPU_POINTS_AT_1024 * (1024 / self.model.image_size) ** 2)
@@ -165,7 +173,7 @@ def load_segmenter(
 
     Args:
         name: hub name, or path of a checkpoint.
-        config: name or path of its config, if that is not the one its shapes tell.
+        config: name or path of its config; None: determined from its shapes.
         device: cpu, cuda or mps.
         precision: float16 and bfloat16 run the model under autocast.
 
@@ -178,7 +186,7 @@ def load_segmenter(
 
 
 class Sam2EncodedPhoto:
-    """A photo's SAM 2 features; each prompt costs one pass of the small mask decoder."""
+    """A photo's SAM 2 features; a prompt takes one pass of the mask decoder."""
 
     def __init__(
         self, segmenter: Sam2Segmenter, predictor: SAM2ImagePredictor, size_wh: tuple[int, int]
@@ -188,13 +196,13 @@ class Sam2EncodedPhoto:
         self.size_wh = size_wh
 
     def masks(self, prompt: Prompt, *, candidates: int = 3) -> list[SegmentedMask]:
-        """Return up to three candidate masks or one, best predicted IoU first, none without pixels.
+        """Predict up to three masks, or one; best predicted IoU first, empty ones dropped.
 
-        Points and boxes are answered as sam2's predictor does, and so is a mask that comes with
-        them. To a mask alone SAM 2's decoder gives nothing, so some points inside are added.
+        Points, boxes and masks with them are passed to sam2's predictor. For a mask alone SAM 2's
+        decoder returns nothing, so points inside the mask are added.
 
         Raises:
-            UsageError: the prompt says nothing of what is meant, or lies outside the photo.
+            UsageError: the prompt is empty, inconsistent, or outside the photo.
         """
         prompt = with_points_of_mask(prompt.checked(self.size_wh), self.size_wh)
         with torch.inference_mode():
@@ -209,11 +217,11 @@ class Sam2EncodedPhoto:
         inside = (p for p, label in zip(prompt.points_xy, prompt.labels, strict=True) if label)
         point_xy = next(inside, None)
         order = np.argsort(-predicted_iou, kind="stable")
-        cuts = (_cut_from_logits(logits[i], float(predicted_iou[i]), point_xy) for i in order)
-        return [cut for cut in cuts if cut.area_px > 0]
+        masks = (_mask_from_logits(logits[i], float(predicted_iou[i]), point_xy) for i in order)
+        return [mask for mask in masks if mask.area_px > 0]
 
     def _logits_from_mask(self, mask: Mask) -> NDArray[np.float32]:
-        """Return a mask as (1, s, s) logits at the size of SAM's mask prompts."""
+        """Convert a mask to (1, s, s) logits at the size of SAM's mask prompts."""
         side = self._segmenter.model.image_size // 4
         inside = torch.from_numpy(array_from_mask(mask)).float()[None, None]  # (1, 1, h, w)
         small = torch.nn.functional.interpolate(inside, (side, side), mode="area")
@@ -221,12 +229,14 @@ class Sam2EncodedPhoto:
 
 
 def with_points_of_mask(prompt: Prompt, size_wh: tuple[int, int]) -> Prompt:
-    """Return a prompt in which a mask has points inside, at a photo's size, or a box beside it."""
+    """Add points inside the mask of a prompt that has neither a box nor a point inside."""
     if prompt.mask is None or prompt.box_xywh or 1 in prompt.labels:
         return prompt
-    across, down = (photo / own for photo, own in zip(size_wh, prompt.mask.size_wh, strict=True))
+    x_scale, y_scale = (
+        photo / own for photo, own in zip(size_wh, prompt.mask.size_wh, strict=True)
+    )
     inside = interior_points(array_from_mask(prompt.mask), MASK_POINTS)
-    points_xy = tuple(((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5) for x, y in inside)
+    points_xy = tuple(((x + 0.5) * x_scale - 0.5, (y + 0.5) * y_scale - 0.5) for x, y in inside)
     return prompt.model_copy(
         update={
             "points_xy": (*points_xy, *prompt.points_xy),
@@ -236,51 +246,54 @@ def with_points_of_mask(prompt: Prompt, size_wh: tuple[int, int]) -> Prompt:
 
 
 def without_small_mask_regions(
-    cut: Sequence[SegmentedMask], min_area_px: int, nms_thresh: float
+    masks: Sequence[SegmentedMask], min_area_px: int, nms_thresh: float
 ) -> list[SegmentedMask]:
     """Fill small holes, drop small islands, then drop masks that have become duplicates.
 
-    As `postprocess_small_regions` of sam2's generator (which sam2 itself no longer calls), one mask
-    in memory at a time: masks that did not change win over those that did.
+    Like `postprocess_small_regions` of sam2's generator (which sam2 no longer calls), with one
+    decoded mask in memory at a time. Of duplicates, masks that did not change win.
     """
-    if not cut:
+    if not masks:
         return []
-    mended = [_mended(mask, min_area_px) for mask in cut]
-    boxes = torch.tensor([m.bbox_xywh.xyxy for m, _ in mended], dtype=torch.float32)
-    unchanged = torch.tensor([0.0 if changed else 1.0 for _, changed in mended])
-    kept = batched_nms(boxes, unchanged, torch.zeros(len(cut)), nms_thresh)
-    return [mended[int(i)][0] for i in kept]
+    cleaned = [_cleaned(mask, min_area_px) for mask in masks]
+    boxes = torch.tensor([m.bbox_xywh.xyxy for m, _ in cleaned], dtype=torch.float32)
+    unchanged = torch.tensor([0.0 if changed else 1.0 for _, changed in cleaned])
+    kept = batched_nms(boxes, unchanged, torch.zeros(len(masks)), nms_thresh)
+    return [cleaned[int(i)][0] for i in kept]
 
 
-def _mended(cut: SegmentedMask, min_area_px: int) -> tuple[SegmentedMask, bool]:
+def _cleaned(mask: SegmentedMask, min_area_px: int) -> tuple[SegmentedMask, bool]:
     """Return the mask without small holes and islands, and whether it changed."""
-    mask_hw, filled = without_small_regions(array_from_mask(cut.mask), min_area_px, "holes")
+    mask_hw, filled = without_small_regions(array_from_mask(mask.mask), min_area_px, "holes")
     mask_hw, dropped = without_small_regions(mask_hw, min_area_px, "islands")
     if not (filled or dropped):
-        return cut, False
-    facts = {
+        return mask, False
+    changes = {
         "mask": mask_from_array(mask_hw),
         "bbox_xywh": bbox_xywh_from_array(mask_hw),
         "area_px": int(mask_hw.sum()),
     }
-    return cut.model_copy(update=facts), True
+    return mask.model_copy(update=changes), True
+
+
+_SCRIPTING = threading.Lock()  # neither torch.jit.script nor catch_warnings is thread-safe
 
 
 def _predictor(model: SAM2Base) -> SAM2ImagePredictor:
-    """Return sam2's predictor, set to the feature sizes of this model."""
-    with warnings.catch_warnings():
-        # sam2 scripts its transforms with torch.jit.script, which new torch calls deprecated
+    """Create sam2's predictor with the feature sizes of this model."""
+    with _SCRIPTING, warnings.catch_warnings():
+        # sam2 uses torch.jit.script, which is deprecated in new versions of torch
         warnings.simplefilter("ignore", FutureWarning)
         predictor = SAM2ImagePredictor(model)
-    size = model.image_size  # the predictor itself assumes 1,024 px
+    size = model.image_size  # the predictor assumes 1,024 px
     predictor._bb_feat_sizes = [(size // stride, size // stride) for stride in (4, 8, 16)]
     return predictor
 
 
-def _cut_from_logits(
+def _mask_from_logits(
     logits_hw: NDArray[np.float32], predicted_iou: float, point_xy: tuple[float, float] | None
 ) -> SegmentedMask:
-    """Turn one candidate's full-size logits into a mask record."""
+    """Convert full-size logits (h, w) to a mask record."""
     mask_hw = logits_hw > 0
     stability = calculate_stability_score(torch.from_numpy(logits_hw)[None], 0.0, 1.0)
     height, width = mask_hw.shape

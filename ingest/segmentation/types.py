@@ -1,4 +1,4 @@
-"""How photos are cut, and what is cut: SAM's parameters and masks, in its own words."""
+"""Records of segmentation, with SAM's names: parameters, masks, prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.records import Box, Mask, MaskOrigin, Record
 
 @dataclass(frozen=True)
 class MaskParameters:
-    """SAM2AutomaticMaskGenerator's parameters under their own names, and limits by area."""
+    """SAM2AutomaticMaskGenerator's parameters, limits of area, and adaptive points."""
 
     points_per_side: int = 32
     points_per_batch: int = 64
@@ -35,12 +35,12 @@ class MaskParameters:
 
     @classmethod
     def from_settings(cls, settings: IngestSettings) -> MaskParameters:
-        """Take the settings of the same names."""
+        """Take the settings with the same names."""
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 class SegmentedMask(Record):
-    """A mask as cut from a photo, at the photo's full size, in SAM's own words."""
+    """A mask at the photo's full size, with the fields of SAM's annotations."""
 
     mask: Mask
     bbox_xywh: Box
@@ -49,23 +49,23 @@ class SegmentedMask(Record):
     stability_score: float
     point_xy: tuple[float, float] | None
     crop_box_xywh: Box
-    candidate: int = 0  # which of the masks that the decoder gave for the prompt
+    candidate: int = 0  # index among the decoder's masks for the prompt
 
     @property
     def origin(self) -> MaskOrigin:
-        """The question that this mask answers; without a point, its box's corner stands for it."""
+        """What the mask was predicted from; without a point, its box's corner is used."""
         left, top, right, bottom = (round(edge) for edge in self.crop_box_xywh.xyxy)
         point_xy = self.point_xy or (self.bbox_xywh.x, self.bbox_xywh.y)
         return MaskOrigin((left, top, right, bottom), point_xy, self.candidate)
 
     @property
     def area_fraction(self) -> float:
-        """Part of the photo that the mask covers."""
+        """Fraction of the photo that the mask covers."""
         return self.area_px / (self.mask.size_wh[0] * self.mask.size_wh[1])
 
 
 class Prompt(Record):
-    """What to cut: points (label 1: inside, 0: outside), a box, a mask to refine, or a mix."""
+    """A prompt: points (label 1: inside, 0: outside), a box, a mask to refine, or several."""
 
     points_xy: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
@@ -73,11 +73,10 @@ class Prompt(Record):
     mask: Mask | None = None
 
     def checked(self, size_wh: tuple[int, int]) -> Prompt:
-        """Return the prompt with its box clipped to the photo.
+        """Validate the prompt and clip its box to the photo.
 
         Raises:
-            UsageError: it says nothing of what is meant, its labels don't fit, or it lies outside
-                the photo.
+            UsageError: the prompt is empty, its labels don't match, or it is outside the photo.
         """
         if not (self.points_xy or self.box_xywh or self.mask):
             raise UsageError("a prompt needs at least one point, a box or a mask")
@@ -85,8 +84,7 @@ class Prompt(Record):
             raise UsageError("every point needs a label: 1 for inside, 0 for outside")
         if not (1 in self.labels or self.box_xywh or self.mask):
             raise UsageError(
-                "points outside alone don't say what is meant: give a point inside, a box or a "
-                "mask too"
+                "points outside alone do not select anything: add a point inside, a box or a mask"
             )
         width, height = size_wh
         for x, y in self.points_xy:
@@ -100,21 +98,21 @@ class Prompt(Record):
 
 
 def _check_fits(mask: Mask, size_wh: tuple[int, int]) -> None:
-    """Refuse a mask without pixels, or of another shape than the photo; it may be smaller."""
+    """Reject a mask that is empty or has another aspect ratio than the photo."""
     (width, height), (own_width, own_height) = size_wh, mask.size_wh
     if abs(own_width * height - own_height * width) > max(width, height):
         raise UsageError(
             f"a mask of {own_width} x {own_height} does not fit a photo of {width} x {height}"
         )
     if len(runs_from_mask(mask)) < 2:  # the first run is of the outside
-        raise UsageError("the mask has nothing inside: white is inside, black is outside")
+        raise UsageError("the mask is empty: white is inside, black is outside")
 
 
 def _clipped(box_xywh: Box, size_wh: tuple[int, int]) -> Box:
-    """Return the part of a box that is within a photo.
+    """Clip a box to a photo.
 
     Raises:
-        UsageError: there is none.
+        UsageError: nothing is left.
     """
     (x, y, w, h), (width, height) = box_xywh, size_wh
     x0, y0, x1, y1 = max(0.0, x), max(0.0, y), min(width, x + w), min(height, y + h)
@@ -126,13 +124,13 @@ def _clipped(box_xywh: Box, size_wh: tuple[int, int]) -> Box:
     return Box(x0, y0, x1 - x0, y1 - y0)
 
 
-def with_pixels(cuts: Sequence[SegmentedMask]) -> list[SegmentedMask]:
-    """Return the masks that a prompt has got, without those that have no pixel.
+def with_pixels(masks: Sequence[SegmentedMask]) -> list[SegmentedMask]:
+    """Drop empty masks.
 
     Raises:
-        NoMaskError: none has any.
+        NoMaskError: all are empty.
     """
-    found = [cut for cut in cuts if cut.area_px > 0]
+    found = [mask for mask in masks if mask.area_px > 0]
     if not found:
-        raise NoMaskError("nothing could be cut out there; try another point, or a box")
+        raise NoMaskError("nothing could be segmented there; try another point, or a box")
     return found

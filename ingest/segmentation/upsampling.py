@@ -1,14 +1,14 @@
-"""Areas, boxes and runs of upsampled masks, without upsampling them.
+"""Areas, boxes and run lengths of upsampled masks, without upsampling them.
 
-SAM decodes a mask at 256 x 256 logits (a quarter of the model's size) and sam2 upsamples each to
-the photo's size, bilinearly, to threshold and measure it: at 12 MP that is 48 MB a mask, three
-masks a point. But an upsampled value is a convex mix of the four logits around it. Where those lie
-on one side of a threshold, so does every pixel between them; only cells that a threshold runs
-through need to be evaluated pixel by pixel (1% of pixels or so). The arithmetic is that of torch's
-`interpolate(mode="bilinear", align_corners=False)` in float32, operation for operation.
+SAM decodes a mask to 256 x 256 logits (a quarter of the model's size), and sam2 upsamples each
+bilinearly to the photo's size to threshold and measure it: at 12 MP that is 48 MB per mask and
+three masks per point. But an upsampled value is a convex combination of the four logits around it.
+If those are on one side of the threshold, so are all pixels between them; only cells that the
+threshold crosses have to be evaluated pixel by pixel (about 1% of pixels). The arithmetic is that
+of torch's `interpolate(mode="bilinear", align_corners=False)` in float32, operation by operation.
 
-On a GPU every pixel is evaluated after all (see `ingest.segmentation.upsampling_gpu`), and only
-the logits of masks that pass leave it.
+On a GPU every pixel is evaluated (see `ingest.segmentation.upsampling_gpu`), and only the logits of
+masks that pass the filters are copied to the CPU.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from search.records import Mask
 
 Logits = NDArray[np.float32]
 
-# Rounding moves a mix of four logits (SAM clamps them to +-32) by less than this from their range.
+# Bound of the rounding error of a combination of four logits (SAM clamps them to +-32).
 MARGIN = np.float32(1e-5)
 
 
 class Measured(NamedTuple):
-    """What n masks measure at full size."""
+    """Measurements of n masks at full size."""
 
     area_px: NDArray[np.int64]  # (n,) pixels over the threshold
     stability_score: NDArray[np.float32]  # (n,) NaN where the union is empty, as in sam2
-    boxes_xyxy: NDArray[np.int64]  # (n, 4) outermost pixels; an empty mask gives zeros
+    boxes_xyxy: NDArray[np.int64]  # (n, 4) outermost pixels, inclusive; zeros if empty
 
 
 def measure(
     logits: torch.Tensor, size_wh: tuple[int, int], threshold: float, offset: float
 ) -> Measured:
-    """Measure n masks as they would be at the photo's size, where the logits are.
+    """Measure n masks as if upsampled to the photo's size, on the device of the logits.
 
     Args:
         logits: (n, h, w) float32.
         size_wh: width and height of the photo.
         threshold: logits above it are inside.
-        offset: SAM's stability is area over threshold + offset / area over threshold - offset.
+        offset: SAM's stability score is area(> threshold + offset) / area(> threshold - offset).
     """
     levels = (threshold, threshold + offset, threshold - offset)
     if logits.device.type == "cpu":
@@ -63,15 +63,15 @@ def measure(
 def measured_by_cells(
     logits: torch.Tensor, size_wh: tuple[int, int], levels: tuple[float, float, float]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (n, 3) areas over each level and (n, 4) boxes at the first."""
+    """Return (n, 3) areas above each level and (n, 4) boxes at the first level, on the CPU."""
     width, height = size_wh
     down, across = axis(logits.shape[1], height), axis(logits.shape[2], width)
     areas, boxes = _measure(logits.contiguous().numpy(), down, across, np.array(levels, np.float32))
     return areas, boxes
 
 
-def encoded(logits_hw: Logits, size_wh: tuple[int, int], threshold: float) -> Mask:
-    """Return one mask at the photo's size."""
+def mask_from_logits(logits_hw: Logits, size_wh: tuple[int, int], threshold: float) -> Mask:
+    """Threshold and encode one mask (h, w) as if upsampled to the photo's size."""
     width, height = size_wh
     down, across = axis(logits_hw.shape[0], height), axis(logits_hw.shape[1], width)
     counts = _counts(_runs(logits_hw, down, across, np.float32(threshold)))
@@ -79,11 +79,11 @@ def encoded(logits_hw: Logits, size_wh: tuple[int, int], threshold: float) -> Ma
 
 
 @compiled()
-def _measure(logits: Any, down: Axis, across: Axis, levels: Any) -> Any:  # noqa: ANN401
-    """Return (n, 3) areas over each level and (n, 4) boxes at the first.
+def _measure(logits: Any, down: Axis, across: Axis, levels: Any) -> Any:  # noqa: ANN401, C901
+    """Return (n, 3) areas above each level and (n, 4) boxes at the first level.
 
-    Pixels of a row of cells that a level may run through are brought side by side, so that the
-    processor evaluates eight at once.
+    The pixels of cells that a level may cross are gathered row by row, so that the CPU evaluates
+    eight at once (one fused loop: numba does not inline this as fast in parts).
     """
     count, rows, columns = logits.shape
     width = across.first.shape[0]
@@ -94,7 +94,7 @@ def _measure(logits: Any, down: Axis, across: Axis, levels: Any) -> Any:  # noqa
     outside_all, inside_all = levels.min() - MARGIN, levels.max() + MARGIN
     for n in range(count):
         left, top, right, bottom = 1 << 60, 1 << 60, -1, -1
-        solid = 0  # pixels of cells that are inside at every level
+        solid = 0  # pixels of cells that are above every level
         for y in range(rows):
             y0, y1 = down.starts[y], down.starts[y + 1]
             if y0 == y1:
@@ -143,8 +143,8 @@ def _measure(logits: Any, down: Axis, across: Axis, levels: Any) -> Any:  # noqa
 
 
 @compiled()
-def _runs(logits: Any, down: Axis, across: Axis, level: Any) -> Any:  # noqa: ANN401
-    """Return the column-major run lengths of one mask over a level."""
+def _runs(logits: Any, down: Axis, across: Axis, level: Any) -> Any:  # noqa: ANN401, C901
+    """Return the column-major run lengths of one mask above a level (one fused loop)."""
     rows = logits.shape[0]
     height, width = down.first.shape[0], across.first.shape[0]
     found = [0]
@@ -185,7 +185,7 @@ def _runs(logits: Any, down: Axis, across: Axis, level: Any) -> Any:  # noqa: AN
 
 @compiled()
 def _counts(runs: Any) -> Any:  # noqa: ANN401
-    """Return runs in COCO's compressed form, as `search.masks.rle.runs_from_counts` reads it."""
+    """Encode run lengths in COCO's compressed RLE; `search.masks.rle` decodes it."""
     text = np.empty(7 * len(runs), np.uint8)
     used = 0
     for i in range(len(runs)):

@@ -1,8 +1,8 @@
 # ruff: noqa: ANN001, ANN202
-"""Measuring upsampled masks on a GPU: nothing is written but what was measured.
+"""Measuring upsampled masks on a GPU, without storing the upsampled masks.
 
-One Triton kernel (triton comes with torch for CUDA): each program upsamples some rows of a mask in
-registers and counts. On other devices torch upsamples some masks at a time, and counts.
+A Triton kernel (triton comes with torch for CUDA) upsamples some rows of a mask per program in
+registers and counts pixels. On other devices torch upsamples a batch of masks at a time.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ except ImportError:  # not on this system
     triton = None
 
 _logger = logging.getLogger(__name__)
-PIXELS_AT_ONCE = 1 << 27  # that torch upsamples: half a GB
-ROWS, COLUMNS = 16, 128  # that a program looks at together
+PIXELS_AT_ONCE = 1 << 27  # upsampled at a time by torch: 0.5 GB
+ROWS, COLUMNS = 16, 128  # block size of a program
 NOWHERE = 1 << 30
 
 Levels = tuple[float, float, float]
@@ -34,12 +34,12 @@ Levels = tuple[float, float, float]
 def measured_on_gpu(
     logits: Tensor, size_wh: tuple[int, int], levels: Levels
 ) -> tuple[Tensor, Tensor]:
-    """Return (n, 3) areas over each level, and (n, 4) boxes at the first: left, top, right, bottom.
+    """Return (n, 3) areas above each level, and (n, 4) boxes xyxy at the first level.
 
     Args:
         logits: (n, h, w) float32.
         size_wh: width and height of the photo.
-        levels: an empty mask at the first has a box of zeros.
+        levels: a mask that is empty at the first level has a box of zeros.
     """
     if logits.device.type == "cuda" and kernel_runs(logits.device):
         return measured_by_kernel(logits, size_wh, levels)
@@ -48,13 +48,13 @@ def measured_on_gpu(
 
 @cache
 def kernel_runs(device: torch.device) -> bool:
-    """Return whether the kernel can be had: Triton compiles it, with a C compiler's help."""
+    """Return whether Triton can compile the kernel, for which it needs a C compiler."""
     if triton is None:
         return False
     try:
         measured_by_kernel(torch.zeros((1, 2, 2), device=device), (2, 2), (0.0, 1.0, -1.0))
-    except Exception as error:  # whatever its compiler and the driver have to say
-        _logger.warning("masks are measured without a kernel of their own, slower: %s", error)
+    except Exception as error:  # of the compiler or the driver, of any type
+        _logger.warning("masks are measured without the Triton kernel, slower: %s", error)
         return False
     return True
 
@@ -62,7 +62,7 @@ def kernel_runs(device: torch.device) -> bool:
 def measured_by_kernel(
     logits: Tensor, size_wh: tuple[int, int], levels: Levels
 ) -> tuple[Tensor, Tensor]:
-    """Return what `measured_on_gpu` does, without upsampled masks in memory."""
+    """Like `measured_on_gpu`, with the Triton kernel."""
     (count, rows, columns), (width, height) = logits.shape, size_wh
     areas = torch.zeros((count, 3), dtype=torch.int32, device=logits.device)
     edges = torch.tensor([NOWHERE, NOWHERE, -1, -1], dtype=torch.int32, device=logits.device)
@@ -78,14 +78,18 @@ def measured_by_kernel(
 
 
 def measured_upsampled(
-    logits: Tensor, size_wh: tuple[int, int], levels: Levels
+    logits: Tensor,
+    size_wh: tuple[int, int],
+    levels: Levels,
+    *,
+    pixels_at_once: int = PIXELS_AT_ONCE,
 ) -> tuple[Tensor, Tensor]:
-    """Return what `measured_on_gpu` does, by upsampling some masks at a time."""
+    """Like `measured_on_gpu`, by upsampling masks in batches of about `pixels_at_once`."""
     width, height = size_wh
     areas = torch.zeros((len(logits), 3), dtype=torch.int64, device=logits.device)
     rows = torch.zeros((len(logits), height), dtype=torch.bool, device=logits.device)
     columns = torch.zeros((len(logits), width), dtype=torch.bool, device=logits.device)
-    at_once = max(1, PIXELS_AT_ONCE // (width * height))
+    at_once = max(1, pixels_at_once // (width * height))
     for start in range(0, len(logits), at_once):
         part = slice(start, start + at_once)
         masks = F.interpolate(
@@ -101,7 +105,7 @@ def measured_upsampled(
 
 
 def _first(inside: Tensor) -> Tensor:
-    """Return where the first True of each row stands: (n, k) to (n,)."""
+    """Return the index of the first True of each row: (n, k) to (n,)."""
     return inside.int().argmax(1)
 
 
@@ -111,14 +115,14 @@ def _last(inside: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _axis(size_in: int, size_out: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Return `bilinear.axis` on the device: two indices, two weights a pixel."""
+    """Return `bilinear.axis` on the device: two indices and two weights per pixel."""
     mix = axis(size_in, size_out)
     indices = (torch.from_numpy(part).int().to(device) for part in (mix.first, mix.second))
     weights = (torch.from_numpy(part).to(device) for part in (mix.first_weight, mix.second_weight))
     return (*indices, *weights)
 
 
-# Without annotations of types: Triton compiles those too.
+# Without type annotations, since Triton would compile them.
 def _kernel(  # type: ignore[no-untyped-def]
     logits,  # (n, rows, columns)
     above, below, above_weight, below_weight,  # (height,) as of ingest.segmentation.bilinear.Axis

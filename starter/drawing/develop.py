@@ -14,17 +14,19 @@ from starter.drawing.shapes import SHAPES, draw_outline, stamp_outline
 REFERENCE_PX = 256  # blur is measured in pixels of a picture with this short side
 
 
-def develop(rng: np.random.Generator, canvas: Canvas, grit: float) -> NDArray[np.uint8]:
-    """Return the picture as (h, w, 3) uint8; grit 0 is a clean photo, 1 a poor one."""
+def develop(rng: np.random.Generator, canvas: Canvas, degradation: float) -> NDArray[np.uint8]:
+    """Return the picture as (h, w, 3) uint8; degradation 0 is a clean photo, 1 a poor one."""
     pixels = canvas.pixels * _light_map(rng, canvas)[..., None]
-    photo = _with_gamma(rng, Image.fromarray(_bytes(_exposed(rng, pixels, grit))), grit)
-    if rng.random() < 0.25 + 0.5 * grit:
-        radius = rng.uniform(0.2, 0.35 + 0.9 * grit) * canvas.unit_px / REFERENCE_PX
+    photo = _with_gamma(
+        rng, Image.fromarray(_bytes(_exposed(rng, pixels, degradation))), degradation
+    )
+    if rng.random() < 0.25 + 0.5 * degradation:
+        radius = rng.uniform(0.2, 0.35 + 0.9 * degradation) * canvas.unit_px / REFERENCE_PX
         photo = photo.filter(ImageFilter.GaussianBlur(radius))
-    if rng.random() < 0.3 + 0.6 * grit:
-        photo = _with_sensor_noise(rng, photo, rng.uniform(0.002, 0.006 + 0.05 * grit))
-    if rng.random() < 0.7 * grit + 0.1:
-        photo = _recompressed(photo, int(rng.uniform(92 - 55 * grit, 95)))
+    if rng.random() < 0.3 + 0.6 * degradation:
+        photo = _with_sensor_noise(rng, photo, rng.uniform(0.002, 0.006 + 0.05 * degradation))
+    if rng.random() < 0.7 * degradation + 0.1:
+        photo = _recompressed(photo, int(rng.uniform(92 - 55 * degradation, 95)))
     return np.asarray(photo)
 
 
@@ -63,21 +65,21 @@ def _passing_shadow(rng: np.random.Generator, canvas: Canvas) -> Floats:
     return np.float32(1) - np.float32(rng.uniform(0.12, 0.4) / 255) * cover
 
 
-def _exposed(rng: np.random.Generator, pixels: Floats, grit: float) -> Floats:
-    """Apply exposure, white balance and saturation; grit widens their ranges."""
-    exposure = rng.uniform(0.95 - 0.2 * grit, 1.06 + 0.08 * grit)
-    balance = 1 + rng.normal(0, 0.012 + 0.04 * grit, 3).astype(np.float32)
+def _exposed(rng: np.random.Generator, pixels: Floats, degradation: float) -> Floats:
+    """Apply exposure, white balance and saturation; degradation widens their ranges."""
+    exposure = rng.uniform(0.95 - 0.2 * degradation, 1.06 + 0.08 * degradation)
+    balance = 1 + rng.normal(0, 0.012 + 0.04 * degradation, 3).astype(np.float32)
     pixels *= np.float32(exposure) * balance
-    pixels += np.float32(rng.normal(0, 0.025 * grit))
-    if rng.random() < 0.4 * grit:
+    pixels += np.float32(rng.normal(0, 0.025 * degradation))
+    if rng.random() < 0.4 * degradation:
         gray = pixels.mean(axis=2, keepdims=True)
         pixels = gray + (pixels - gray) * np.float32(rng.uniform(0.35, 1))
     return pixels
 
 
-def _with_gamma(rng: np.random.Generator, photo: Image.Image, grit: float) -> Image.Image:
+def _with_gamma(rng: np.random.Generator, photo: Image.Image, degradation: float) -> Image.Image:
     """Return the photo with its middle tones lifted or lowered; by table, as that is quick."""
-    gamma = np.exp(rng.normal(0, 0.04 + 0.15 * grit))
+    gamma = np.exp(rng.normal(0, 0.04 + 0.15 * degradation))
     table = (np.linspace(0, 1, 256) ** gamma * 255 + 0.5).astype(int).tolist()
     return photo.point(table * 3)
 

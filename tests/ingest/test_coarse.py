@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from support.fakes import ColorEncoder, Quiet
-from support.ingest_rig import GREY, Rig, Snapshot, picture, snapshot, stamped, write
+from support.ingest_rig import GRAY, Rig, Snapshot, picture, snapshot, stamped, write
 
 from ingest import pipeline
 from ingest.imaging.decode import decode_photo
@@ -22,7 +22,7 @@ from search.query import Query, TextExample
 from search.records import SearchFilter
 
 PHOTOS = 6
-FIRST = {"whole_first_from": 3}
+FIRST: dict[str, Any] = {"whole_first_from": 3}
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def only_whole(rig: Rig) -> None:
 
 
 def found_whole(rig: Rig, where: SearchFilter | None = None) -> list[str]:
-    hits = rig.index.nearest_photos(GREY, where or SearchFilter(), limit=100, unsegmented=True)
+    hits = rig.index.nearest_photos(GRAY, where or SearchFilter(), limit=100, unsegmented=True)
     with rig.ledger() as ledger:
         paths = [ledger.photo(hit.photo.photo_id).path for hit in hits]
     return sorted(path.name for path in paths if path)
@@ -77,7 +77,7 @@ def assert_same(one: Snapshot, other: Snapshot) -> None:
 
 def test_all_photos_are_found_as_a_whole_before_the_first_is_cut(rig: Rig) -> None:
     only_whole(rig)
-    assert rig.segmenter.photos_cut == 0
+    assert rig.segmenter.photos_segmented == 0
     assert rig.index.count("segments") == 0
     assert found_whole(rig) == names(*range(PHOTOS))
     with rig.ledger() as ledger:
@@ -98,8 +98,8 @@ def test_words_find_a_photo_that_is_not_cut_and_no_more_once_it_is(rig: Rig) -> 
     page = finder.search(asked)
     assert (page.hits, len(page.uncut)) == ([], 1)
     with rig.ledger() as ledger:
-        path = ledger.photo(page.uncut[0].photo.photo_id).path
-    assert path == rig.photos / "g.png"
+        found = ledger.photo(page.uncut[0].photo.photo_id).path
+    assert found == rig.photos / "g.png"
     rig.ingest(max_area_fraction=1.0)
     page = finder.search(asked)
     assert (len(page.hits), page.uncut) == (1, [])
@@ -167,7 +167,7 @@ def test_photos_that_are_known_are_left_to_the_pass_that_cuts(rig: Rig) -> None:
     Image.fromarray(picture(3)).save(rig.photos / "untagged.png")
     summary = rig.ingest(**FIRST)
     assert (summary.photos_whole, summary.photos_updated, summary.photos_unchanged) == (0, 5, 3)
-    assert rig.segmenter.photos_cut == 0
+    assert rig.segmenter.photos_segmented == 0
 
 
 # the end is the same

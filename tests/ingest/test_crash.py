@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from support import ingest_rig
-from support.ingest_rig import AGAIN, Rig, assert_equal, snapshot, undisturbed, write
+from support.ingest_rig import RESEGMENT_SETTINGS, Rig, assert_equal, snapshot, undisturbed, write
 
 from search.records import SearchFilter
 
@@ -58,12 +58,12 @@ def test_cutting_anew_while_photos_move_survives_kills_too(rig: Rig) -> None:
         (rig.photos / "2/2.png").unlink()
         write(rig.photos / "3/3.png", 3, camera="Two")
         write(rig.photos / "3/7.png", 70)
-        calm.ingest(rig.photos, resegment=True, **AGAIN)
+        calm.ingest(rig.photos, resegment=True, **RESEGMENT_SETTINGS)
         rig.close()
         kills, run_s = random.Random(SEED + 1), seconds_of_a_run(rig)
         for _ in range(KILLS // 2):
             kill_at(kills.uniform(0, run_s), rig, kills.choice(FLUSHES_S), "resegment")
-        rig.ingest(resegment=True, **AGAIN)
+        rig.ingest(resegment=True, **RESEGMENT_SETTINGS)
         assert_equal(snapshot(rig), snapshot(calm))
         say(KILLS // 2, run_s, "runs that cut anew")
 

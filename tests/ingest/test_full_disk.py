@@ -14,7 +14,6 @@ from support.fakes import Quiet
 from support.ingest_rig import Rig, assert_equal, snapshot, undisturbed, write
 
 from ingest import pipeline
-from ingest import workers as lanes
 from ingest.catalog.ledger import Ledger
 from search.errors import LibraryError, StoreError
 
@@ -23,9 +22,9 @@ WITH_LONG_NAMES = 8  # besides; a page of the ledger holds a few of them
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setattr(lanes, "FLUSH_EVERY_S", 0.0)  # so that some photos are finished before
-    with closing(Rig(tmp_path / "full")) as rig:
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    # Flush after each photo, so that some are finished before the disk is full.
+    with closing(Rig(tmp_path / "full", flush_every_s=0.0)) as rig:
         for seed in range(PHOTOS):
             write(rig.photos / f"{seed}.png", seed)
         yield rig

@@ -17,7 +17,7 @@ from support.fakes import Quiet
 from support.ingest_rig import Rig, Snapshot, picture, snapshot, stamped, write
 
 from ingest import pipeline
-from ingest.imaging.decode import decode_photo
+from ingest.imaging.decode import bytes_sha256, decode_photo
 from ingest.maintenance.removal import forget_photos
 from ingest.stats import IngestSummary
 from search.errors import StoreError, UsageError
@@ -82,7 +82,7 @@ def test_a_first_run_makes_all_photos_searchable(rig: Rig) -> None:
     assert counts(summary) == {"seen": 4, "ingested": 4}
     assert summary.segments == len(snapshot(rig).segments) > 4
     assert rig.shown() == ALL
-    assert rig.segmenter.photos_cut == 4
+    assert rig.segmenter.photos_segmented == 4
 
 
 def test_a_second_run_reads_no_photo_and_makes_no_model(rig: Rig) -> None:
@@ -96,7 +96,7 @@ def test_a_second_run_reads_no_photo_and_makes_no_model(rig: Rig) -> None:
         patch.setattr(rig, "decode", read)
         summary = rig.ingest()
     assert counts(summary) == {"seen": 4, "unchanged": 4}
-    assert (rig.made.segmenters, rig.made.encoders) == (0, 0)
+    assert (rig.loaded.segmenters, rig.loaded.encoders) == (0, 0)
 
 
 def test_an_empty_folder_makes_nothing(empty_rig: Rig) -> None:
@@ -104,7 +104,7 @@ def test_an_empty_folder_makes_nothing(empty_rig: Rig) -> None:
     summary = rig.ingest()
     assert counts(summary) == {}
     assert summary.notices == ()
-    assert (rig.made.segmenters, rig.made.encoders) == (0, 0)
+    assert (rig.loaded.segmenters, rig.loaded.encoders) == (0, 0)
 
 
 def test_a_path_that_is_not_there_is_refused(rig: Rig) -> None:
@@ -134,7 +134,7 @@ def test_a_touched_file_is_hashed_and_no_more(rig: Rig, no_inference: None) -> N
     (rig.photos / "trip/b.png").chmod(0o600)
     for _ in range(2):
         assert counts(rig.ingest()) == {"seen": 4, "unchanged": 4}
-        assert (rig.made.segmenters, rig.made.encoders) == (0, 0)
+        assert (rig.loaded.segmenters, rig.loaded.encoders) == (0, 0)
 
 
 def test_new_content_is_a_new_photo_and_the_old_one_is_hidden(rig: Rig) -> None:
@@ -156,7 +156,7 @@ def test_content_that_comes_back_is_the_photo_that_it_was(rig: Rig) -> None:
     rig.ingest()
     write(rig.photos / "a.png", seed=0)
     rig.ingest()
-    assert rig.segmenter.photos_cut == 0
+    assert rig.segmenter.photos_segmented == 0
     assert _photo_ids(rig) == before
 
 
@@ -171,7 +171,7 @@ def test_a_retagged_file_gets_its_new_facts_without_inference(rig: Rig) -> None:
         latitude_longitude=place,
     )
     assert counts(rig.ingest()) == {"seen": 4, "updated": 1, "unchanged": 3}
-    assert rig.made.segmenters == 0
+    assert rig.loaded.segmenters == 0
     facts = _facts(rig, "a.png")
     assert (facts["camera"], facts["year_month"]) == ("Test Two", "2019-03")
     assert facts["location"]["lat"] == pytest.approx(place[0], abs=1e-3)
@@ -220,7 +220,7 @@ def test_the_same_picture_stored_in_all_eight_orientations_is_one_photo(empty_ri
         exif[0x0112] = orientation
         stored.save(empty_rig.photos / f"{orientation}.png", exif=exif)
     assert counts(empty_rig.ingest()) == {"seen": 8, "ingested": 1, "updated": 7}
-    assert empty_rig.segmenter.photos_cut == 1
+    assert empty_rig.segmenter.photos_segmented == 1
 
 
 # files that move
@@ -232,7 +232,7 @@ def test_a_moved_file_costs_nothing(rig: Rig, no_inference: None) -> None:
         rig.ingest()
     (rig.photos / "trip/b.png").rename(rig.photos / "b2.png")
     assert counts(rig.ingest()) == {"seen": 4, "updated": 1, "unchanged": 3}
-    assert rig.made.segmenters == 0
+    assert rig.loaded.segmenters == 0
     assert rig.shown() == ["photos/a.png", "photos/b2.png", *ALL[2:]]
     assert rig.shown(rig.photos / "trip") == ALL[2:]
 
@@ -241,7 +241,7 @@ def test_a_renamed_folder_costs_nothing_and_is_found_by_its_new_name(rig: Rig) -
     rig.ingest()
     (rig.photos / "trip").rename(rig.photos / "Rome")
     assert counts(rig.ingest()) == {"seen": 4, "updated": 3, "unchanged": 1}
-    assert rig.made.segmenters == 0
+    assert rig.loaded.segmenters == 0
     moved = [name.replace("trip", "Rome") for name in ALL[1:]]
     assert rig.shown() == [*moved, ALL[0]]
     assert rig.shown(rig.photos / "Rome") == moved
@@ -288,7 +288,7 @@ def test_the_same_picture_twice_in_one_run_is_cut_once(rig: Rig) -> None:
     shutil.copy2(rig.photos / "a.png", rig.photos / "trip/exact.png")
     Image.fromarray(picture(0)).save(rig.photos / "trip/untagged.png")
     assert counts(rig.ingest()) == {"seen": 6, "ingested": 4, "updated": 2}
-    assert rig.segmenter.photos_cut == 4
+    assert rig.segmenter.photos_segmented == 4
     assert _facts(rig, "a.png")["camera"] == "Test One"
     assert counts(rig.ingest()) == {"seen": 6, "unchanged": 6}
 
@@ -305,7 +305,7 @@ def test_a_vanished_photo_is_hidden_and_shown_when_it_is_back(rig: Rig) -> None:
     assert counts(rig.ingest()) == {"seen": 3, "unchanged": 3}
     kept.rename(rig.photos / "trip/c.png")
     assert counts(rig.ingest()) == {"seen": 4, "updated": 1, "unchanged": 3}
-    assert rig.made.segmenters == 0
+    assert rig.loaded.segmenters == 0
     assert rig.shown() == ALL
 
 
@@ -339,7 +339,7 @@ def test_photos_of_a_moved_root_are_shown_where_they_are(rig: Rig) -> None:
     away = rig.folder / "away"
     rig.photos.rename(away)
     assert counts(rig.ingest(away)) == {"seen": 4, "updated": 4}
-    assert rig.made.segmenters == 0
+    assert rig.loaded.segmenters == 0
     assert rig.shown() == [name.replace("photos", "away") for name in ALL]
     away.rename(rig.photos)
     assert rig.shown() == ALL
@@ -351,14 +351,14 @@ def test_a_folder_that_cannot_be_read_hides_nothing_below_it(
     rig.ingest()
     scandir, locked = os.scandir, rig.photos / "trip"
 
-    def refusing(path: Any) -> Any:  # as root, chmod would not lock anything
+    def denied(path: Any) -> Any:  # as root, chmod would not lock anything
         if Path(path) == locked:
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     (locked / "b.png").unlink()  # nobody can know
     (rig.photos / "a.png").unlink()
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "scandir", denied)
     summary = rig.ingest()
     assert counts(summary) == {"vanished": 1, "skipped": 1}
     assert summary.skipped[0].reason.endswith("can't be read: permission denied.")
@@ -370,11 +370,11 @@ def test_a_root_that_cannot_be_read_hides_nothing(
 ) -> None:
     rig.ingest()
 
-    def refusing(path: Any) -> Any:
+    def denied(path: Any) -> Any:
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", refusing)
+        patch.setattr(os, "scandir", denied)
         summary = rig.ingest()
     assert (summary.photos_vanished, summary.photos_skipped) == (0, 1)
     assert rig.shown() == ALL
@@ -443,14 +443,12 @@ def test_a_file_that_goes_between_listing_and_reading_is_no_bad_file(
     rig.ingest()
     for path in (rig.photos / "trip").glob("*.png"):
         write(path, 60 if path.name == "b.png" else 61)
-    from ingest.scanning import scan
 
     def hashed(path: Path) -> str:
         (rig.photos / "trip/c.png").unlink(missing_ok=True)
-        return _sha256(path)
+        return bytes_sha256(path)
 
-    _sha256 = scan.bytes_sha256
-    monkeypatch.setattr(scan, "bytes_sha256", hashed)
+    monkeypatch.setattr("ingest.scanning.scan.bytes_sha256", hashed)
     assert counts(rig.ingest()) == {"seen": 4, "ingested": 1, "unchanged": 2, "vanished": 1}
 
 
@@ -514,12 +512,12 @@ def test_a_file_that_cannot_be_read_keeps_its_photo_and_is_tried_each_time(
     locked = {new, rig.photos / "a.png"}
     opened = Path.open
 
-    def refusing(path: Path, *args: Any, **kwargs: Any) -> Any:
+    def denied(path: Path, *args: Any, **kwargs: Any) -> Any:
         if path in locked:
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "open", refusing)
+    monkeypatch.setattr(Path, "open", denied)
     for _ in range(2):
         summary = rig.ingest()
         assert counts(summary) == {"seen": 5, "unchanged": 3, "skipped": 2}
@@ -572,7 +570,7 @@ def test_other_settings_apply_to_new_photos_and_to_old_ones_on_demand(rig: Rig) 
         "seen": 5,
         "unchanged": 5,
     }
-    assert rig.segmenter.photos_cut == 0
+    assert rig.segmenter.photos_segmented == 0
 
 
 def test_cutting_anew_is_done_once_for_copies(rig: Rig) -> None:
@@ -614,7 +612,7 @@ def test_a_store_that_fails_stops_the_run_at_once_and_the_next_completes_it(rig:
     broken = replace(context, index=lambda: failing)  # type: ignore[arg-type,return-value]
     with pytest.raises(StoreError, match="the store is gone"):
         pipeline.ingest((rig.photos,), broken, Quiet())
-    assert rig.segmenter.photos_cut < 24
+    assert rig.segmenter.photos_segmented < 24
     assert failing.calls_after == 1  # nobody asked it again, which may take a minute each time
     summary = rig.ingest()
     assert summary.photos_ingested + summary.photos_unchanged == 24
@@ -683,7 +681,7 @@ def test_ctrl_c_hides_nothing_that_was_not_looked_at(rig: Rig) -> None:
 def test_a_mistake_in_a_model_leaves_the_finished_photos(rig: Rig) -> None:
     class Broken(type(rig.segmenter)):  # type: ignore[misc]
         def automatic(self, *args: Any) -> Any:
-            if self.photos_cut == 2:
+            if self.photos_segmented == 2:
                 raise RuntimeError("out of memory")
             return super().automatic(*args)
 
@@ -736,8 +734,9 @@ def test_a_disk_mounted_among_the_pictures_hides_nothing_when_it_is_not_there(ri
     rig.ingest(rig.photos / "trip")
     rig.ingest()
     (rig.photos / "trip").rename(rig.folder / "away")
-    for make in (lambda: None, (rig.photos / "trip").mkdir):
-        make()
+    for is_empty_folder in (False, True):
+        if is_empty_folder:
+            (rig.photos / "trip").mkdir()
         summary = rig.ingest()
         assert counts(summary) == {"seen": 1, "unchanged": 1}
         assert str(rig.photos / "trip") in summary.notices[0]

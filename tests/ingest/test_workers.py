@@ -22,6 +22,7 @@ from support.ingest_rig import Rig, snapshot, write
 from ingest import pipeline
 from ingest.catalog.ledger import Ledger
 from ingest.catalog.records import FileKey
+from ingest.context import IngestContext
 from ingest.imaging.decode import DecodedPhoto, decode_photo
 from ingest.scanning.listing import list_scope
 from ingest.scanning.scan import RescanPolicy, Unchanged, iter_outcomes
@@ -41,12 +42,12 @@ class Noting(ColorSegmenter):
     seconds: float = 0.0
     threads: set[int] = field(default_factory=set)
     fails_at: int | None = None
-    photos_cut: int = 0
+    photos_segmented: int = 0
 
     def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
         self.threads.add(threading.get_ident())
-        self.photos_cut += 1
-        if self.photos_cut == self.fails_at:
+        self.photos_segmented += 1
+        if self.photos_segmented == self.fails_at:
             raise RuntimeError("the device is gone")
         time.sleep(self.seconds)
         return super().automatic(rgb, parameters)
@@ -61,13 +62,12 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def ingest_on(rig: Rig, segmenters: list[Noting], **settings: Any) -> IngestSummary:
-    first, *others = [
-        replace(
-            rig.ingest_context(**settings), segmenter=lambda s=s: s, encoder=lambda: ColorEncoder()
-        )
-        for s in segmenters
-    ]
-    context = replace(first, beside=tuple(others))
+    def context_of(segmenter: Noting) -> IngestContext:
+        context = rig.ingest_context(**settings)
+        return replace(context, segmenter=lambda: segmenter, encoder=ColorEncoder)
+
+    first, *others = map(context_of, segmenters)
+    context = replace(first, other_devices=tuple(others))
     return pipeline.ingest((rig.photos,), context, Quiet())
 
 
@@ -77,7 +77,7 @@ def test_two_lanes_share_the_photos_and_end_with_the_library_of_one(rig: Rig) ->
     two = [Noting(seconds=0.05), Noting(seconds=0.05)]
     summary = ingest_on(rig, two)
     assert (summary.photos_ingested, summary.photos_updated, summary.photos_skipped) == (8, 1, 1)
-    assert all(segmenter.photos_cut > 0 for segmenter in two)
+    assert all(segmenter.photos_segmented > 0 for segmenter in two)
     assert all(len(segmenter.threads) == 1 for segmenter in two)  # models know no second thread
     assert not two[0].threads & two[1].threads
     assert summary.segments == rig.index.count("segments")
@@ -111,11 +111,11 @@ def test_a_store_that_fails_behind_a_lane_ends_the_run(
 def test_a_library_has_a_workshop_with_models_of_its_own_for_each_device(tmp_path: Path) -> None:
     with make_library(tmp_path, device="cpu,cpu,cpu") as library:
         context = library.ingest_context()
-        assert len(context.beside) == 2
-        assert [each.settings.device for each in context.beside] == ["cpu", "cpu"]
-        assert context.beside[0].segmented_with() == context.segmented_with()
+        assert len(context.other_devices) == 2
+        assert [each.settings.device for each in context.other_devices] == ["cpu", "cpu"]
+        assert context.other_devices[0].segmented_with() == context.segmented_with()
     with make_library(tmp_path / "auto") as library:
-        assert library.ingest_context().beside == ()
+        assert library.ingest_context().other_devices == ()
 
 
 # back-pressure
@@ -130,7 +130,7 @@ def test_photos_are_not_decoded_far_ahead_of_a_slow_segmenter(rig: Rig, lanes: i
     def decode(path: Path, **limits: Any) -> DecodedPhoto:
         nonlocal decoded, most
         decoded += 1
-        most = max(most, decoded - sum(segmenter.photos_cut for segmenter in segmenters))
+        most = max(most, decoded - sum(segmenter.photos_segmented for segmenter in segmenters))
         return decode_photo(path, **limits)
 
     for seed in range(PHOTOS, 24):

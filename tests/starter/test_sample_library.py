@@ -17,7 +17,7 @@ from starter.drawing.colors import name_color
 from starter.drawing.photo_file import Camera, Capture, _degrees_minutes_seconds, save_photo
 from starter.sample_library import (
     SampleLibrary,
-    Sighting,
+    ThingBox,
     _iter_shots,
     _plan,
     draw_sample_library,
@@ -32,7 +32,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> SampleLibrary:
 
 def upright(path: Path) -> Image.Image:
     if path.suffix == ".heic":
-        return pillow_heif.open_heif(path).to_pillow()
+        decoded: Image.Image = pillow_heif.open_heif(path).to_pillow()
+        return decoded
     with Image.open(path) as photo:
         return ImageOps.exif_transpose(photo).convert("RGB")
 
@@ -45,7 +46,7 @@ def exif_of(path: Path) -> Image.Exif:
         return exif
 
 
-def cutout(sighting: Sighting) -> np.ndarray:
+def cutout(sighting: ThingBox) -> np.ndarray:
     left, top, width, height = sighting.box_xywh
     return np.asarray(upright(sighting.path))[top : top + height, left : left + width]
 

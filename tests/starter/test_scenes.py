@@ -21,7 +21,7 @@ from starter.drawing.patterns import PATTERNS, Frame, pattern_map
 from starter.drawing.shapes import SHAPES, draw_outline, stamp_outline
 from starter.layouts import LAYOUTS
 from starter.scenes import (
-    Cast,
+    PlacedThing,
     Scene,
     Theme,
     click_targets,
@@ -157,11 +157,11 @@ def test_a_click_on_a_part_offers_the_part_and_the_whole() -> None:
         5,
         (256, 256),
         theme=Theme("sheet", "bare", "vivid", 0.0),
-        cast=[Cast(Thing("flower", styles, 1), (0.5, 0.5), 0.3)],
+        placed=[PlacedThing(Thing("flower", styles, 1), (0.5, 0.5), 0.3)],
     )
     targets = click_targets(scene, (128, 128))
     assert len(targets) == 2
-    assert np.array_equal(targets[-1], subtree_mask(scene, scene.cast_nodes[0] or 0))
+    assert np.array_equal(targets[-1], subtree_mask(scene, scene.placed_nodes[0] or 0))
 
 
 def test_a_click_outside_of_the_picture_is_refused() -> None:
@@ -214,9 +214,9 @@ def test_every_layout_can_be_asked_for(layout: str) -> None:
 def test_an_assembly_is_a_group_whose_parts_have_shapes(kind: str) -> None:
     thing = Thing(kind, scene_styles(4), 1)
     scene = draw_scene(
-        2, theme=Theme("sheet", "bare", None, 0.0), cast=[Cast(thing, (0.5, 0.5), 0.35)]
+        2, theme=Theme("sheet", "bare", None, 0.0), placed=[PlacedThing(thing, (0.5, 0.5), 0.35)]
     )
-    group = scene.cast_nodes[0]
+    group = scene.placed_nodes[0]
     assert group is not None
     assert scene.nodes[group].is_group
     assert all(node.shape in SHAPES for node in scene.nodes if node.parent == group)

@@ -95,7 +95,10 @@ class Served:
 @contextmanager
 def served_sample(folder: Path) -> Iterator[Served]:
     """Ingest the sample, lose the file of one photo, and serve the library."""
-    limits = {"max_upload_bytes": MAX_UPLOAD_BYTES, "max_upload_pixels": MAX_UPLOAD_PIXELS}
+    limits: dict[str, Any] = {
+        "max_upload_bytes": MAX_UPLOAD_BYTES,
+        "max_upload_pixels": MAX_UPLOAD_PIXELS,
+    }
     with make_library(folder / "library", mask_long_side=MASK_LONG_SIDE, **limits) as library:
         summary = add_photos(library, folder / "photos", SAMPLE)
         assert summary.photos_ingested == len(SAMPLE)

@@ -1,6 +1,6 @@
-"""A person's photos, a library with the real index and ledger, and models that count their work.
+"""A folder of photos, a library with the real index and ledger, and fake models that count calls.
 
-Run as a script it ingests a folder slowly, so that a test can kill it: see test_ingest_crash.py.
+Run as a script it ingests a folder slowly, so that test_crash.py can kill it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 
 from api.settings import Settings
-from ingest import pipeline, workers
+from ingest import pipeline
 from ingest.catalog.ledger import Ledger, folder_key
-from ingest.context import IngestContext
+from ingest.context import FLUSH_EVERY_S, IngestContext
 from ingest.imaging.decode import decode_photo
 from ingest.imaging.sandbox import Decode
 from ingest.segmentation.types import MaskParameters, SegmentedMask
@@ -36,29 +36,29 @@ from support.fakes import ColorEncoder, ColorSegmenter, Quiet
 
 VECTOR_NAME = "color"
 SIZE_WH = (48, 36)
-GREY = np.ones((1, 3), np.float32) / np.sqrt(3).astype(np.float32)  # like every colour a bit
-_moments = itertools.count(1_700_000_000)  # each file written is a second younger than the last
+GRAY = np.ones((1, 3), np.float32) / np.sqrt(3).astype(np.float32)  # equally similar to all colors
+_moments = itertools.count(1_700_000_000)  # modification times: each file one second after the last
 
 
 @dataclass
 class SlowSegmenter(ColorSegmenter):
-    """Counts the photos that it cuts, can take its time, and be interrupted."""
+    """Counts photos; can be slow, and raise KeyboardInterrupt at a given photo."""
 
-    photos_cut: int = 0
+    photos_segmented: int = 0
     seconds: float = 0.0
     interrupt_at: int | None = None
 
     def automatic(self, rgb: RgbImage, parameters: MaskParameters) -> list[SegmentedMask]:
-        self.photos_cut += 1
-        if self.photos_cut == self.interrupt_at:
+        self.photos_segmented += 1
+        if self.photos_segmented == self.interrupt_at:
             raise KeyboardInterrupt
         time.sleep(self.seconds)
         return super().automatic(rgb, parameters)
 
 
 @dataclass
-class Made:
-    """What a run had to make: models, and the index."""
+class Loaded:
+    """What a run loaded."""
 
     segmenters: int = 0
     encoders: int = 0
@@ -72,8 +72,9 @@ class Rig:
     folder: Path
     segmenter: SlowSegmenter = field(default_factory=SlowSegmenter)
     encoder: ColorEncoder = field(default_factory=ColorEncoder)
-    made: Made = field(default_factory=Made)
+    loaded: Loaded = field(default_factory=Loaded)
     decode: Decode = decode_photo
+    flush_every_s: float = FLUSH_EVERY_S
 
     @property
     def photos(self) -> Path:
@@ -85,21 +86,27 @@ class Rig:
 
     def ingest_context(self, **settings: Any) -> IngestContext:
         def index() -> SegmentIndex:
-            self.made.indexes = 1
+            self.loaded.indexes = 1
             return self.index
 
         def segmenter() -> SlowSegmenter:
-            self.made.segmenters += 1
+            self.loaded.segmenters += 1
             return self.segmenter
 
         def encoder() -> ColorEncoder:
-            self.made.encoders += 1
+            self.loaded.encoders += 1
             return self.encoder
 
-        # Starting processes takes longer than these photos do: test_decode_worker.py has some.
+        # Decode without child processes, which are slow to start: test_sandbox.py has them.
         chosen = Settings(library=self.library, **{"decode_workers": 0, **settings})
         return IngestContext(
-            chosen, lambda: Ledger(self.library), index, segmenter, encoder, self.decode
+            chosen,
+            lambda: Ledger(self.library),
+            index,
+            segmenter,
+            encoder,
+            self.decode,
+            flush_every_s=self.flush_every_s,
         )
 
     def ingest(
@@ -110,9 +117,9 @@ class Rig:
         reread: bool = False,
         **settings: Any,
     ) -> IngestSummary:
-        """A run of its own; `made` and `segmenter.photos_cut` tell what it took."""
-        self.made = Made()
-        self.segmenter.photos_cut = 0
+        """Run ingest; `loaded` and `segmenter.photos_segmented` count its work."""
+        self.loaded = Loaded()
+        self.segmenter.photos_segmented = 0
         return pipeline.ingest(
             paths or (self.photos,),
             self.ingest_context(**settings),
@@ -130,7 +137,7 @@ class Rig:
         )
 
     def close(self) -> None:
-        """Close the index; it is opened again when it is asked for."""
+        """Close the index; the next access opens it again."""
         if index := self.__dict__.pop("index", None):
             index.close()
 
@@ -143,9 +150,9 @@ class Rig:
             ledger.close()
 
     def shown(self, folder: Path | None = None) -> list[str]:
-        """The photos that browsing shows, by path below `folder` of the rig; search shows the same.
+        """Paths of the visible photos below a folder, relative to the rig, one per photo.
 
-        Each photo once, by the file that hits are shown with.
+        Checks that browsing and search agree.
         """
         with self.ledger() as ledger:
             where = SearchFilter(folder=folder_key(ledger, folder) if folder else None)
@@ -155,16 +162,16 @@ class Rig:
         return [str(Path(path).relative_to(self.folder)) for path in paths]
 
     def found(self, where: SearchFilter) -> set[str]:
-        """The photos that a search finds, of whole photos and of segments alike."""
-        photos = self.index.nearest_photos(GREY, where, limit=10_000)
-        segments = self.index.nearest_segments(GREY, where, limit=100_000)
+        """Ids of the photos found by search; checks that photos and segments agree."""
+        photos = self.index.nearest_photos(GRAY, where, limit=10_000)
+        segments = self.index.nearest_segments(GRAY, where, limit=100_000)
         found = {hit.photo.photo_id for hit in photos}
         assert {hit.segment.photo_id for hit in segments} == found
         return found
 
 
 def picture(seed: int, size_wh: tuple[int, int] = SIZE_WH) -> RgbImage:
-    """(h, w, 3): plain blocks on a plain ground."""
+    """Draw four uniform blocks on a uniform background, (h, w, 3)."""
     rng = np.random.default_rng(seed)
     width, height = size_wh
     rgb = np.full((height, width, 3), rng.integers(0, 256, 3), np.uint8)
@@ -175,7 +182,7 @@ def picture(seed: int, size_wh: tuple[int, int] = SIZE_WH) -> RgbImage:
 
 
 def write(path: Path, seed: int, *, size_wh: tuple[int, int] = SIZE_WH, **capture: Any) -> Path:
-    """Write the picture of a seed; what EXIF says can be chosen."""
+    """Write the picture of a seed, with given EXIF facts."""
     taken_at = capture.pop("taken_at", datetime(2024, 5, 1, 12))
     camera = Camera("Test", capture.pop("camera", "One"), "+00:00")
     save_photo(picture(seed, size_wh), Capture(taken_at, camera, **capture), path)
@@ -183,7 +190,7 @@ def write(path: Path, seed: int, *, size_wh: tuple[int, int] = SIZE_WH, **captur
 
 
 def stamped(path: Path) -> Path:
-    """Give a file a time that no other one has."""
+    """Give a file a unique modification time."""
     moment = next(_moments)
     os.utime(path, (moment, moment))
     return path
@@ -191,9 +198,9 @@ def stamped(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a library knows, in a form that two libraries can be compared by."""
+    """The content of a library, for comparison with another one."""
 
-    rows: dict[str, list[tuple[Any, ...]]]  # of the ledger, but for when they were noted
+    rows: dict[str, list[tuple[Any, ...]]]  # of the ledger, without timestamps
     photos: list[dict[str, Any]]
     segments: list[dict[str, Any]]
     vectors: Vectors
@@ -229,7 +236,7 @@ def snapshot(rig: Rig) -> Snapshot:
 
 
 def _payload(index: EdgeIndex, segment: Segment) -> dict[str, Any]:
-    """A segment, and what filters see of its photo."""
+    """A segment's payload, which includes the facts of its photo."""
     point = index._retrieve("segments", [segment.segment_id], "all")[0]
     return {**point.payload, "id": segment.segment_id}
 
@@ -238,7 +245,8 @@ def _rows(ledger: Ledger, query: str) -> list[tuple[Any, ...]]:
     return sorted((tuple(row) for row in ledger._execute(query)), key=repr)
 
 
-AGAIN = {"mask_long_side": 64, "min_area_fraction": 0.02}  # other settings, to cut photos anew
+# Settings with another fingerprint, to segment photos again.
+RESEGMENT_SETTINGS: dict[str, Any] = {"mask_long_side": 64, "min_area_fraction": 0.02}
 
 
 def undisturbed(rig: Rig) -> Snapshot:
@@ -248,24 +256,23 @@ def undisturbed(rig: Rig) -> Snapshot:
 
 
 def assert_equal(one: Snapshot, other: Snapshot) -> None:
-    """The same ids, payloads and facts; vectors may differ in the last digits."""
+    """Compare ids, payloads and facts exactly, vectors up to rounding."""
     assert one.rows == other.rows
     assert one.photos == other.photos
     assert [s["id"] for s in one.segments] == [s["id"] for s in other.segments]
     for mine, theirs in zip(one.segments, other.segments, strict=True):
         assert mine.keys() == theirs.keys()
         for key in mine:
-            # Edge keeps numbers as JSON.
+            # The embedded index stores numbers as JSON.
             close = isinstance(mine[key], float)
             assert mine[key] == (pytest.approx(theirs[key], abs=1e-9) if close else theirs[key])
     assert np.abs(one.vectors - other.vectors).max() < 1e-5
 
 
 def main(folder: Path, seconds: float, flush_every_s: float, resegment: bool) -> None:
-    """Ingest slowly; say when it begins."""
-    workers.FLUSH_EVERY_S = flush_every_s
-    rig = Rig(folder, segmenter=SlowSegmenter(seconds=seconds))
-    settings = {**(AGAIN if resegment else {}), "whole_first_from": 4}
+    """Ingest slowly, after printing "begun"."""
+    rig = Rig(folder, segmenter=SlowSegmenter(seconds=seconds), flush_every_s=flush_every_s)
+    settings: dict[str, Any] = {**(RESEGMENT_SETTINGS if resegment else {}), "whole_first_from": 4}
     sys.stdout.write("begun\n")
     sys.stdout.flush()
     rig.ingest(resegment=resegment, **settings)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from itertools import combinations, islice, pairwise
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pytest
@@ -178,16 +179,25 @@ def test_a_prepared_model_looks_at_the_click() -> None:
     assert distance(30) < 0.7 * distance(0)
 
 
+class Options(TypedDict):
+    """How `run` trains, apart from the recipe."""
+
+    device: str
+    workers: int
+    save_every: int
+
+
+ON_CPU: Options = {"device": "cpu", "workers": 0, "save_every": 50}
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     def weights(folder: Path) -> dict[str, torch.Tensor]:
-        loaded: dict[str, torch.Tensor] = _read_state(folder / "segmenter.pt")
-        return loaded
+        return dict(_read_state(folder / "segmenter.pt"))
 
-    options = {"device": "cpu", "workers": 0, "save_every": 50}
-    run(TINY, CONFIG, tmp_path / "whole", **options)
+    run(TINY, CONFIG, tmp_path / "whole", **ON_CPU)
     # The same recipe, stopped in the middle of its four steps.
     stopping = Training.train_step
-    calls = []
+    calls: list[int] = []
 
     def stops(self: Training, batch: dict[str, torch.Tensor]) -> dict[str, float]:
         if len(calls) == 3:
@@ -200,8 +210,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "train_step", stops)
         with pytest.raises(KeyboardInterrupt):
-            run(TINY, CONFIG, tmp_path / "halved", **options)
-    again = run(TINY, CONFIG, tmp_path / "halved", **options)
+            run(TINY, CONFIG, tmp_path / "halved", **ON_CPU)
+    again = run(TINY, CONFIG, tmp_path / "halved", **ON_CPU)
     assert again.step == 4
     whole, halved = weights(tmp_path / "whole"), weights(tmp_path / "halved")
     assert whole.keys() == halved.keys()
@@ -215,10 +225,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_run_can_be_the_start_and_the_export_is_sam2s(tmp_path: Path) -> None:
-    options = {"device": "cpu", "workers": 0, "save_every": 50}
-    run(dataclasses.replace(TINY, steps=1), CONFIG, tmp_path / "small", **options)
+    run(dataclasses.replace(TINY, steps=1), CONFIG, tmp_path / "small", **ON_CPU)
     larger = dataclasses.replace(TINY, size_px=128, steps=1)
-    run(larger, CONFIG, tmp_path / "large", **options,
+    run(larger, CONFIG, tmp_path / "large", **ON_CPU,
         start_from=tmp_path / "small" / "checkpoint.pt")  # fmt: skip
     exported = tmp_path / "large"
     model = _build(exported / "segmenter.yaml", _read_state(exported / "segmenter.pt"), exported)
@@ -304,16 +313,16 @@ def test_a_correction_clicks_where_mask_and_target_differ() -> None:
     logits[:, :, 4:12, 4:8] = 5  # the left half: the right half is missing
     logits[1, :, 4:12, 4:12] = 5
     logits[1, :, 0:3] = 5  # all of it, and a bar above
-    seen = {}
+    prompts: list[tuple[torch.Tensor, torch.Tensor]] = []
     encode_prompts = model.sam_prompt_encoder.forward
 
-    def watched(points: object, boxes: object, masks: object) -> object:
-        seen["points"] = points
+    def recorded(points: tuple[torch.Tensor, torch.Tensor], boxes: object, masks: object) -> object:
+        prompts.append(points)
         return encode_prompts(points=points, boxes=boxes, masks=masks)
 
-    model.sam_prompt_encoder.forward = watched
+    model.sam_prompt_encoder.forward = recorded
     mended = correction(model, logits, torch.ones(2, 4), torch.full((2, 2), 20.0), targets)
-    coordinates, labels = seen["points"]
+    coordinates, labels = prompts[-1]
     (missing_x, missing_y), (extra_x, extra_y) = (coordinates[:, 1] // STRIDE).int().tolist()
     assert labels[:, 1].tolist() == [1, 0]
     assert 8 <= missing_x < 12

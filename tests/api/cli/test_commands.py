@@ -242,7 +242,7 @@ def test_a_reader_that_leaves_early_is_no_failure_to_shout_about(
 ) -> None:
     segment_id = find("red", "--limit", 1)[0]["segment_id"]
     command = f"from api.cli.main import main; main()' search --segment {segment_id} --limit 400"
-    piped = subprocess.run(
+    piped = subprocess.run(  # noqa: S602  (a pipe, of constants)
         f"{sys.executable} -c '{command} --library {sample.library} | head -n 1",
         shell=True,
         cwd=tmp_path,

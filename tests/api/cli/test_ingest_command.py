@@ -181,7 +181,7 @@ def test_ctrl_c_tells_how_far_it_came_and_the_exit_code_is_1(
     assert ran.code == 1
     assert ran.document["interrupted"] is True
     assert ran.document["photos_ingested"] == 1
-    segmenter.photos_cut, segmenter.interrupt_at = 0, 1
+    segmenter.photos_segmented, segmenter.interrupt_at = 0, 1
     assert "run the same command again" in run("ingest", "photos").err
     segmenter.interrupt_at = None
     assert run("ingest", "photos", "--json").document["photos_unchanged"] == 1
@@ -263,11 +263,11 @@ def test_a_folder_that_cannot_be_read_is_told_of_once(run: Run, photos: Path) ->
     (photos / "s/.segsearchignore").write_text("!\n")
     ran = run("ingest", "photos")
     assert ran.code == 3
-    assert "is not taken in" in ran.err
+    assert "is left out: " in ran.err
     ran = run("ingest", "photos")
     assert ran.code == 0
-    assert "is not taken in" not in ran.err
-    assert "is not taken in" in run("status", "--skipped").out
+    assert "is left out: " not in ran.err
+    assert "is left out: " in run("status", "--skipped").out
     (photos / "s/.segsearchignore").unlink()
     run("ingest", "photos")
     assert run("status", "--skipped", "--json").document["skipped"] == []

@@ -326,7 +326,7 @@ def test_a_prompt_that_nothing_answers_is_an_error(
     monkeypatch.setattr(ColorPhoto, "masks", lambda *_, **__: [])
     request = {"photo_id": served.photos["flat.png"], "prompt": {"points": [IN_RED]}}
     answer = served.http.post("/v1/segment", json=request)
-    assert_problem(answer, 422, "nothing could be cut out there")
+    assert_problem(answer, 422, "nothing could be segmented there")
 
 
 def test_a_mask_can_be_refined(served: Served) -> None:

@@ -326,7 +326,12 @@ def test_a_library_without_folders_says_how_to_begin(tmp_path: Path) -> None:
 
 
 def test_the_child_uses_the_settings_of_the_server(tmp_path: Path) -> None:
-    chosen = {"models": "starter", "qdrant_api_key": "k", "port": 1234, "grpc": True}
+    chosen: dict[str, Any] = {
+        "models": "starter",
+        "qdrant_api_key": "k",
+        "port": 1234,
+        "grpc": True,
+    }
     with make_library(tmp_path / "library", **chosen) as library:
         environment = environment_of(library)
     assert environment["SEGSEARCH_LIBRARY"] == str(tmp_path / "library")

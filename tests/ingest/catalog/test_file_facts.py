@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from support.ingest_rig import Rig, picture, stamped, write
 
-from ingest.catalog.file_facts import StatedFacts, Statement, best_facts
+from ingest.catalog.file_facts import StatedFacts, Statement, merged_facts
 from search.records import DateSource, PhotoFacts, SearchFilter
 
 OLD, NEW = datetime(2001, 1, 1, 10), datetime(2015, 1, 1, 10)
@@ -54,7 +54,7 @@ def test_a_date_corrected_in_all_files_is_the_date(rig: Rig, both_at_once: bool)
             assert facts(rig).year_month == "2015-01"  # the file written last knows best
     rig.ingest()
     assert facts(rig).year_month == "2015-01"
-    assert rig.segmenter.photos_cut == 0
+    assert rig.segmenter.photos_segmented == 0
 
 
 @pytest.mark.parametrize("whole_first_from", [0, 1])
@@ -114,7 +114,7 @@ def test_a_file_without_a_date_follows_its_own_time(rig: Rig) -> None:
     os.utime(path, (1_000_000_000, 1_000_000_000))
     rig.ingest()
     assert facts(rig).sort_at == datetime.fromtimestamp(1_000_000_000, UTC)
-    assert rig.segmenter.photos_cut == 0
+    assert rig.segmenter.photos_segmented == 0
 
 
 def test_an_edit_that_keeps_size_and_time_is_noticed(rig: Rig) -> None:
@@ -160,7 +160,7 @@ def test_all_is_read_again_when_asked_for_and_nothing_cut(
     assert (summary.photos_updated, summary.photos_ingested) == (2, 0)
     assert (facts(rig).year_month, facts(rig).camera) == ("2001-01", "Test One")
     assert rig.ingest(reread=True).photos_unchanged == 2
-    assert (rig.made.segmenters, rig.made.encoders) == (0, 0)
+    assert (rig.loaded.segmenters, rig.loaded.encoders) == (0, 0)
 
 
 def test_files_with_impossible_times_are_taken_and_known_again(rig: Rig) -> None:
@@ -197,7 +197,7 @@ def test_a_camera_is_taken_from_the_first_file_that_names_one() -> None:
         Statement(stated(1, is_dated=True), 10),
         Statement(stated(2, is_dated=True), 20),
     ]
-    best = best_facts(said, now, corrected=False)
+    best = merged_facts(said, now, corrected=False)
     assert (best.sort_at.day, best.camera) == (2, "C")
     assert (best.folders, best.hidden) == (("r",), True)
-    assert best_facts([], now, corrected=True) == now
+    assert merged_facts([], now, corrected=True) == now

@@ -119,7 +119,7 @@ def test_a_ledger_that_kept_less_of_files_opens_and_follows_them(tmp_path: Path)
         [root] = ledger.roots()
         known = ledger.file(FileKey(root, b"a.jpg"))
         assert known is not None
-        assert known.stamp.is_still(FileStamp(10, 20, 30))
+        assert known.stamp.is_unchanged(FileStamp(10, 20, 30))
         assert (known.stated, ledger.devices(root)) == (None, {})
         ledger.put_file(FileKey(root, b"b.jpg"), STAMP, "sha", "p")
         camera = ledger._execute("SELECT camera FROM photos").fetchone()["camera"]

@@ -234,8 +234,8 @@ def test_a_cluster_that_asks_for_a_token_is_told_with_what_to_set(
 def test_what_a_native_library_writes_stays_off_the_terminal() -> None:
     script = (
         "import os, sys\n"
-        "from ingest.cluster.stderr import own_stderr\n"
-        "with own_stderr() as said:\n"
+        "from ingest.cluster.stderr import redirected_stderr\n"
+        "with redirected_stderr() as said:\n"
         "    os.write(2, b'native')\n"
         "    print('ours', file=sys.stderr)\n"
         "    assert said() == 'native'\n"
@@ -271,12 +271,12 @@ def test_watching_is_for_one_machine(run: Commands, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpus", "gpus", "decoders", "cutters"),
+    ("cpus", "gpus", "decoders", "segmenters"),
     [(2, 0, 1, 1), (3, 0, 1, 2), (12, 0, 4, 8), (16, 1, 4, 1), (64, 8, 32, 8), (8, 8, 1, 8)],
 )
-def test_workers_are_shared_out(cpus: int, gpus: int, decoders: int, cutters: int) -> None:
+def test_workers_are_shared_out(cpus: int, gpus: int, decoders: int, segmenters: int) -> None:
     found = Cluster(cpus, gpus)
-    assert (found.decoders, found.cutters) == (decoders, cutters)
+    assert (found.decoders, found.segmenters) == (decoders, segmenters)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_an_upload_is_read_by_its_name(tmp_path: Path) -> None:
     ("preview", "said"),
     [
         (None, r"a\.dng is a RAW file without a preview"),
-        (picture(1, (160, 120)), r"preview has 160 x 120 pixels only"),
+        (picture(1, (160, 120)), r"preview has only 160 x 120 pixels"),
     ],
 )
 def test_a_raw_file_without_a_preview_worth_cutting_is_refused(

@@ -183,14 +183,14 @@ def damage(rig: Rig, kind: str, key: str) -> None:
         (lambda rig: damage(rig, "photo", "size_wh"), "can't be read: 'size_wh' is missing"),
         (lose_segments, "segments of it, and should have"),
         (lose_all, "it is not in the index"),
-        (cut_otherwise, "the index has it as cut otherwise"),
+        (cut_otherwise, "the index has segments of other settings"),
         (swap_mask, "of the photo, not"),
         (lambda rig: put_changed(rig, bbox_xywh=Box(0, 0, 9, 9)), "outside the segment's box"),
         (lambda rig: put_changed(rig, area_px=7), "7 pixels are not"),
         (lambda rig: put_changed(rig, area_px=864, area_fraction=0.5), "of the photo, not 0.5"),
         (lambda rig: put_strange_mask(rig, "damaged!"), "text of a mask is damaged"),
         (lambda rig: put_strange_mask(rig, "04"), "its runs do not fill its size"),
-        (lambda rig: put_strange_mask(rig, "04", (4, 4)), "does not have the photo's shape"),
+        (lambda rig: put_strange_mask(rig, "04", (4, 4)), "does not have the photo's aspect ratio"),
     ],
 )
 def test_a_broken_photo_is_told_of_and_the_next_ingest_makes_it_whole(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.scanning.ignore import comparable, patterns_from_lines
-from ingest.scanning.ignore_file import MOST_BYTES
+from ingest.scanning.ignore_file import MAX_BYTES
 from ingest.scanning.walk import iter_entries
 
 
@@ -18,7 +18,7 @@ def left_out_by(*lines: str, path: str, is_folder: bool = False) -> bool:
     said = False
     for pattern in patterns_from_lines(lines):
         if pattern.matches(comparable(path).split("/"), is_folder=is_folder):
-            said = pattern.leaves_out
+            said = pattern.excludes
     return said
 
 
@@ -126,7 +126,7 @@ def test_a_file_in_the_encoding_of_windows_leaves_out_what_it_names(tmp_path: Pa
     [
         ("private/\n".encode("utf-16-le"), "save it as UTF-8"),  # without a mark
         (b"\xff\xfep", "save it as UTF-8"),
-        (b"private/\n" + b"# " * MOST_BYTES, "has more than 64 kB"),
+        (b"private/\n" + b"# " * MAX_BYTES, "has more than 64 kB"),
         (b"[z-a]\n", "no pattern"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_understood_keeps_its_folder_out(
     told: list[str] = []
     assert taken(tmp_path, told) == ["c.jpg"]
     [reason] = told
-    assert "in is not taken in: .segsearchignore" in reason
+    assert "in is left out: .segsearchignore" in reason
     assert said in reason
 
 
@@ -169,12 +169,12 @@ def test_a_file_that_may_not_be_read_keeps_its_folder_out(
     private(tmp_path / "in").write_text("private/\n")
     opened = Path.open
 
-    def refusing(path: Path, *args: object, **kwargs: object) -> object:
+    def denied(path: Path, *args: object, **kwargs: object) -> object:
         if path.name == ".segsearchignore":  # as root, chmod would not lock anything
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *args, **kwargs)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(Path, "open", refusing)
+    monkeypatch.setattr(Path, "open", denied)
     told: list[str] = []
     assert taken(tmp_path, told) == []
     assert "can't be read (permission denied)" in told[0]

@@ -251,7 +251,7 @@ def test_a_folder_whose_ignore_file_is_wrong_keeps_what_was_known_and_is_told_of
     assert (scan.tally.unchanged, scan.tally.vanished) == (1, 0)
     [(path, reason)] = scan.tally.skipped
     assert path == scan.folder / "s"
-    assert "line that is no pattern" in reason
+    assert "line that is not a pattern" in reason
 
 
 def test_a_pattern_that_is_none_is_wrong_usage(scan: Scan) -> None:
@@ -329,7 +329,7 @@ def steps_for(folder: Path, files: int, how: str, patch: pytest.MonkeyPatch) -> 
         scan = Scan(photos, ledger)
         for name in scan.new():
             scan.finish(name)
-        exclude = ()
+        exclude: tuple[str, ...] = ()
         for number in range(files):
             path = photos / f"{number}.jpg"
             if how == "gone":
@@ -339,7 +339,8 @@ def steps_for(folder: Path, files: int, how: str, patch: pytest.MonkeyPatch) -> 
         if how == "left out":
             exclude = tuple(f"{number}.jpg" for number in range(files))
             patch.setattr(
-                "ingest.scanning.walk.LeftOut.__call__", lambda _, path, **__: "stays" not in path
+                "ingest.scanning.walk.IgnoreRules.ignores",
+                lambda _, path, **__: "stays" not in path,
             )
         counted = 0
         stat = os.stat

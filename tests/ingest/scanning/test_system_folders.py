@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.ingest_rig import Rig, write
 
-from ingest.scanning.debounce import where_to_look
-from ingest.scanning.system_folders import is_kept_from_libraries
+from ingest.scanning.debounce import scan_targets
+from ingest.scanning.system_folders import is_in_system_folder
 
 KEPT_BY_SYSTEMS = [
     "@eaDir/IMG_1.jpg",
@@ -72,7 +72,7 @@ def test_a_folder_with_nomedia_is_left_out_as_long_as_it_has_it(rig: Rig) -> Non
     assert rig.shown() == ["photos/a.png"]
     (rig.photos / "s/.nomedia").unlink()
     assert rig.ingest().photos_updated == 2
-    assert (rig.segmenter.photos_cut, len(rig.shown())) == (0, 3)
+    assert (rig.segmenter.photos_segmented, len(rig.shown())) == (0, 3)
 
 
 def test_a_root_with_nomedia_is_taken_since_it_was_named(rig: Rig) -> None:
@@ -82,9 +82,9 @@ def test_a_root_with_nomedia_is_taken_since_it_was_named(rig: Rig) -> None:
 
 def test_a_root_below_such_a_folder_is_a_root_like_others(tmp_path: Path) -> None:
     root = tmp_path / "#recycle" / "photos"
-    assert not is_kept_from_libraries(root, root)
-    assert not is_kept_from_libraries(root / "trip", root)
-    assert is_kept_from_libraries(root / "@eaDir/x", root)
+    assert not is_in_system_folder(root, root)
+    assert not is_in_system_folder(root / "trip", root)
+    assert is_in_system_folder(root / "@eaDir/x", root)
 
 
 def test_a_watch_looks_at_none_of_them(rig: Rig) -> None:
@@ -92,8 +92,8 @@ def test_a_watch_looks_at_none_of_them(rig: Rig) -> None:
     (rig.photos / "s").mkdir()
     rig.ingest()
     with rig.ledger() as ledger:
-        assert not where_to_look([rig.photos / "@eaDir", rig.photos / "@eaDir/b.png"], ledger)
-        found = where_to_look([rig.photos / "s/.nomedia"], ledger)
+        assert not scan_targets([rig.photos / "@eaDir", rig.photos / "@eaDir/b.png"], ledger)
+        found = scan_targets([rig.photos / "s/.nomedia"], ledger)
         assert found.deep == [rig.photos]
 
 

@@ -73,7 +73,7 @@ def test_links_are_followed_once_and_real_paths_win(tmp_path: Path) -> None:
         "other/b.jpg",
     ]
     assert walked(root) == ["itself.jpg", "real/a.jpg"]
-    assert of_kind("outside", root) == of_kind("left_out", root)
+    assert of_kind("outside", root) == of_kind("ignored", root)
     assert of_kind("outside", root) == [root / "file.jpg", root / "other"]
     roots = Links((root, tmp_path / "elsewhere"))
     found = iter_photo_files(root, links=roots)
@@ -100,12 +100,12 @@ def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(
     touch(tmp_path, "a.jpg", "locked/b.jpg", "z.jpg")
     scandir = os.scandir
 
-    def refusing(path: Path) -> Any:  # as root, chmod would not lock anything
+    def denied(path: Path) -> Any:  # as root, chmod would not lock anything
         if path.name == "locked":
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "scandir", denied)
     entries = list(iter_entries(tmp_path))
     assert [entry.path.name for entry in entries if entry.kind == "photo"] == ["a.jpg", "z.jpg"]
     [unreadable] = [entry for entry in entries if entry.kind == "unreadable"]
@@ -167,7 +167,7 @@ def test_patterns_that_are_given_count_from_the_folder_and_files_may_take_back(
     exclude = ("/a.jpg", "b.*")
     found = iter_photo_files(tmp_path, exclude=exclude)
     assert [str(path.relative_to(tmp_path)) for path in found] == ["s/a.jpg", "t/b.jpg"]
-    left_out = of_kind("left_out", tmp_path, exclude)
+    left_out = of_kind("ignored", tmp_path, exclude)
     assert left_out == [tmp_path / "a.jpg", tmp_path / "s/b.jpg"]
 
 

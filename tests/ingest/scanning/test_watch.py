@@ -27,12 +27,12 @@ from api.services.watch import watcher as watched_beside
 from ingest.catalog.ledger import Ledger
 from ingest.pipeline import WatchScope, ingest
 from ingest.scanning.debounce import (
-    AT_MOST_S,
+    MAX_WAIT_S,
     SETTLED_S,
     Debouncer,
-    Where,
+    ScanTargets,
     is_watched,
-    where_to_look,
+    scan_targets,
 )
 from ingest.scanning.deletion_guard import WINDOW_S, DeletionGuard
 from ingest.scanning.inotify import can_watch_more
@@ -69,9 +69,9 @@ def test_a_burst_without_an_end_is_looked_at_but_for_what_is_being_written(tmp_p
     settling, done, busy = Debouncer(), tmp_path / "done.jpg", tmp_path / "busy.jpg"
     done.touch()
     settling.note([done], 0.0)
-    settling.note([busy], AT_MOST_S - 1)
-    assert settling.settled(AT_MOST_S - 0.5) == set()
-    assert settling.settled(AT_MOST_S) == {done}
+    settling.note([busy], MAX_WAIT_S - 1)
+    assert settling.settled(MAX_WAIT_S - 0.5) == set()
+    assert settling.settled(MAX_WAIT_S) == {done}
     assert settling.busy == {busy}
 
 
@@ -84,25 +84,25 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         yield rig
 
 
-def where(rig: Rig, *changed: str) -> Where:
+def where(rig: Rig, *changed: str) -> ScanTargets:
     with rig.ledger() as ledger:
-        return where_to_look([rig.photos / name for name in changed], ledger)
+        return scan_targets([rig.photos / name for name in changed], ledger)
 
 
 def test_of_a_changed_file_its_folder_is_looked_at_and_not_those_in_it(rig: Rig) -> None:
-    assert where(rig, "s/b.png", "s/new.jpg", "s/IMG.DNG") == Where([], [rig.photos / "s"])
+    assert where(rig, "s/b.png", "s/new.jpg", "s/IMG.DNG") == ScanTargets([], [rig.photos / "s"])
 
 
 def test_a_new_folder_is_looked_through_and_a_known_one_that_is_gone(rig: Rig) -> None:
     (rig.photos / "new").mkdir()
     shutil.rmtree(rig.photos / "s/t")
-    assert where(rig, "new", "s/t", "s/t/c.png", "never") == Where(
+    assert where(rig, "new", "s/t", "s/t/c.png", "never") == ScanTargets(
         [rig.photos / "new", rig.photos / "s/t", rig.photos / "s/t/c.png"], []
     )
 
 
 def test_an_ignore_file_changes_all_that_lies_below(rig: Rig) -> None:
-    assert where(rig, "s/.segsearchignore", "s/b.png") == Where([rig.photos / "s"], [])
+    assert where(rig, "s/.segsearchignore", "s/b.png") == ScanTargets([rig.photos / "s"], [])
 
 
 def test_what_is_no_photo_is_nothing_to_look_at(rig: Rig) -> None:

@@ -13,9 +13,9 @@ from sam2.sam2_image_predictor import SAM2ImagePredictor
 from support.sam_reference import reference_predictor
 from torch import Tensor
 
-from ingest.segmentation import mask_decoder_cpu as decoder_cpu
+from ingest.segmentation import mask_decoder_cpu
 from ingest.segmentation.mask_decoder import PointDecoder
-from ingest.segmentation.mask_decoder_cpu import TiledDecoder
+from ingest.segmentation.mask_decoder_cpu import TILE, TiledDecoder
 from ingest.segmentation.mask_generator import low_res_predictor
 from ingest.segmentation.sam2 import load_segmenter
 from starter import weights_dir
@@ -56,27 +56,27 @@ def _ours(
     predictor: SAM2ImagePredictor,
     dtype: torch.dtype = torch.float32,
     *,
-    tiled: bool = False,
+    tile: int | None = None,
     points: int = 5,
     **how: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     model = predictor.model
     with torch.inference_mode():
-        decoder = TiledDecoder(model) if tiled else PointDecoder(model, dtype)
+        decoder = TiledDecoder(model, tile=tile) if tile else PointDecoder(model, dtype)
         photo = decoder.photo_tokens(predictor._features)
         return decoder.candidates(photo, _prompts(predictor)[2][:points], **how)
 
 
-@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("tile", [None, TILE])
 @pytest.mark.parametrize("multimask", [True, False])
 def test_logits_and_scores_are_those_of_sam2s_decoder(
-    predictor: SAM2ImagePredictor, multimask: bool, tiled: bool
+    predictor: SAM2ImagePredictor, multimask: bool, tile: int | None
 ) -> None:
     coords, labels, _ = _prompts(predictor)
     logits, predicted_iou, _ = predictor._predict(
         coords, labels, multimask_output=multimask, return_logits=True
     )
-    left, ours, ours_iou = _ours(predictor, tiled=tiled, multimask=multimask, pred_iou_thresh=0.0)
+    left, ours, ours_iou = _ours(predictor, tile=tile, multimask=multimask, pred_iou_thresh=0.0)
     assert left.tolist() == [0, 1, 2, 3, 4]
     assert ours.shape == logits.shape
     np.testing.assert_allclose(ours_iou, predicted_iou, atol=1e-5)
@@ -85,13 +85,12 @@ def test_logits_and_scores_are_those_of_sam2s_decoder(
 
 @pytest.mark.parametrize("points", [1, 3])
 @pytest.mark.parametrize("tile", [100, 250, 10_000])
-def test_tiles_of_every_size_give_the_same(
-    predictor: SAM2ImagePredictor, tile: int, points: int, monkeypatch: pytest.MonkeyPatch
+def test_the_tile_size_does_not_change_masks(
+    predictor: SAM2ImagePredictor, tile: int, points: int
 ) -> None:
-    monkeypatch.setattr(decoder_cpu, "TILE", tile)
     _, whole, whole_iou = _ours(predictor, points=points, multimask=True, pred_iou_thresh=0.0)
     _, tiled, tiled_iou = _ours(
-        predictor, tiled=True, points=points, multimask=True, pred_iou_thresh=0.0
+        predictor, tile=tile, points=points, multimask=True, pred_iou_thresh=0.0
     )
     np.testing.assert_allclose(tiled_iou, whole_iou, atol=1e-5)
     np.testing.assert_allclose(tiled, whole, atol=float(whole.abs().max()) * 1e-5)
@@ -115,10 +114,10 @@ def test_the_compiled_gelu_is_as_exact_as_torchs() -> None:
     x = np.linspace(-30, 30, 6400, dtype=np.float32)
     exact = torch.nn.functional.gelu(torch.from_numpy(x).double()).numpy()
     torchs = torch.nn.functional.gelu(torch.from_numpy(x)).numpy()
-    ours = np.array([decoder_cpu._gelu(value) for value in x])
+    ours = np.array([mask_decoder_cpu._gelu(value) for value in x])
     assert np.abs(ours - exact).max() < 4e-7
     assert np.abs(ours - exact).max() < 2 * np.abs(torchs - exact).max()
-    assert np.isnan(decoder_cpu._gelu(np.float32("nan")))
+    assert np.isnan(mask_decoder_cpu._gelu(np.float32("nan")))
 
 
 @pytest.mark.parametrize("t", [3, 7, 8])
@@ -128,7 +127,7 @@ def test_the_compiled_softmax_holds_for_heads_far_apart(t: int, apart: float) ->
     scores = rng.normal(0, 5, (20, 6, t)).astype(np.float32)
     scores += rng.uniform(-apart, apart, (20, 6, 1)).astype(np.float32)
     exact = torch.softmax(torch.from_numpy(scores).double(), 2).numpy()
-    decoder_cpu._softmax(scores)
+    mask_decoder_cpu._softmax(scores)
     np.testing.assert_allclose(scores, exact, atol=1e-6, rtol=1e-4)
 
 

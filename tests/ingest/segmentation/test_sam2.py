@@ -24,7 +24,7 @@ from support.sam_reference import (
 
 from ingest.imaging.decode import decode_photo
 from ingest.segmentation.mask_decoder import PointDecoder
-from ingest.segmentation.mask_generator import _stages
+from ingest.segmentation.mask_generator import _grid_passes
 from ingest.segmentation.sam2 import Sam2Segmenter, load_segmenter
 from ingest.segmentation.types import MaskParameters, Prompt
 from search.errors import ModelError, UsageError
@@ -114,7 +114,7 @@ def test_a_point_batch_of_another_size_changes_no_mask(segmenter: Sam2Segmenter)
 def test_threads_that_share_the_points_change_no_mask(
     segmenter: Sam2Segmenter, changes: dict[str, bool]
 ) -> None:
-    parameters = replace(GRID, points_per_batch=5, **changes)  # type: ignore[arg-type]
+    parameters = replace(GRID, points_per_batch=5, **changes)
     rgb = draw_scene(5, (320, 240)).image
     with (
         ThreadPoolExecutor(1, "", torch.set_num_threads, (1,)) as one,
@@ -147,33 +147,33 @@ def test_adaptive_points_leave_out_what_is_found_and_nothing_else(
 ) -> None:
     rgb = draw_scene(5, (320, 240)).image
     whole = segmenter.automatic(rgb, GRID)
-    asked = []
+    prompts: list[int] = []
     candidates = PointDecoder.candidates
 
     def counted(self: PointDecoder, photo: Any, embedded: Any, **options: Any) -> Any:
-        asked.append(len(embedded))
+        prompts.append(len(embedded))
         return candidates(self, photo, embedded, **options)
 
     monkeypatch.setattr(PointDecoder, "candidates", counted)
     some = segmenter.automatic(rgb, replace(GRID, adaptive_points=True))
-    assert 4 <= sum(asked) < 81
+    assert 4 <= sum(prompts) < 81
     # What a point decodes to doesn't depend on the others: a mask is one of the whole grid's or
     # took its place because the better one's point was left out.
     known = {mask.mask.counts for mask in whole}
     assert sum(mask.mask.counts in known for mask in some) >= len(some) / 2
-    # Where no mask may hide a point, every point is asked, and the masks are the whole grid's.
-    asked.clear()
-    monkeypatch.setattr("ingest.segmentation.mask_generator.COVERING_FRACTION", 0.0)
-    every = segmenter.automatic(rgb, replace(GRID, adaptive_points=True))
-    assert sum(asked) == 81
+    # If no mask may cover a point, every point is a prompt, and the masks are the whole grid's.
+    prompts.clear()
+    uncovered = Sam2Segmenter(segmenter.model, segmenter.fingerprint, covering_fraction=0.0)
+    every = uncovered.automatic(rgb, replace(GRID, adaptive_points=True))
+    assert sum(prompts) == 81
     assert {m.mask.counts for m in every} == known
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5, 16, 33])
 def test_the_stages_of_adaptive_points_are_the_grid(side: int) -> None:
-    stages = _stages(side**2)
-    assert sorted(np.concatenate(stages)) == list(range(side**2))
-    assert len(stages[0]) <= max(1, (side + 2) // 4) ** 2
+    passes = _grid_passes(side**2)
+    assert sorted(np.concatenate(passes)) == list(range(side**2))
+    assert len(passes[0]) <= max(1, (side + 2) // 4) ** 2
 
 
 def test_a_photo_without_masks_gives_none_even_with_crop_layers(segmenter: Sam2Segmenter) -> None:
@@ -345,7 +345,7 @@ def test_a_click_cuts_what_was_clicked(segmenter: Sam2Segmenter) -> None:
         (Prompt(box_xywh=Box(70, 0, 9, 9)), "covers nothing"),
         (Prompt(box_xywh=Box(5, 5, 0, 9)), "covers nothing"),
         (Prompt(mask=mask_from_array(np.ones((64, 48), np.bool_))), "does not fit"),
-        (Prompt(mask=mask_from_array(np.zeros((48, 64), np.bool_))), "nothing inside"),
+        (Prompt(mask=mask_from_array(np.zeros((48, 64), np.bool_))), "mask is empty"),
         (Prompt(points_xy=((9, 9), (5, 5)), labels=(0, 0)), "points outside alone"),
         (Prompt(box_xywh=Box(-9, -9, 9, 9)), "covers nothing"),
     ],

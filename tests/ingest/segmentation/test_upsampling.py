@@ -87,9 +87,14 @@ assert len(measured_by_kernel(logits[:0], size_wh, levels)[0]) == 0
 """
 
 
-def test_masks_are_upsampled_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upsampling_gpu, "PIXELS_AT_ONCE", 2 * 100 * 80)
-    _check(_logits(3, 5, 32, 8.0), (100, 80), 0.0, 1.0)
+def test_upsampling_in_batches_measures_the_same() -> None:
+    logits, levels = torch.from_numpy(_logits(3, 5, 32, 8.0)), (0.0, 1.0, -1.0)
+    areas, boxes = upsampling_gpu.measured_upsampled(
+        logits, (100, 80), levels, pixels_at_once=2 * 100 * 80
+    )
+    expected_areas, expected_boxes = upsampling.measured_by_cells(logits, (100, 80), levels)
+    np.testing.assert_array_equal(areas, expected_areas)
+    np.testing.assert_array_equal(boxes, expected_boxes)
 
 
 def test_no_masks_measure_as_nothing() -> None:
@@ -119,7 +124,7 @@ def _check(
         np.testing.assert_array_equal(theirs.numpy(), ours)
     for mask_logits, rle in zip(logits, mask_to_rle_pytorch(inside), strict=True):
         mask = mask_from_runs(rle["counts"], (height, width))
-        assert upsampling.encoded(mask_logits, size_wh, threshold) == mask
+        assert upsampling.mask_from_logits(mask_logits, size_wh, threshold) == mask
 
 
 def _logits(seed: int, count: int, side: int, spread: float) -> upsampling.Logits:

@@ -100,7 +100,8 @@ class Hub(BaseHTTPRequestHandler):
             self._send(json.dumps(repo).encode(), {}, with_body)
         elif (name := path.rsplit("/", 1)[1]) in self.files:
             body = self.files[name]
-            headers = {"ETag": f'"{hashlib.sha1(body).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            digest = hashlib.sha1(body, usedforsecurity=False).hexdigest()
+            headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT}
             self._send(body, headers, with_body)
         else:
             headers = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}
