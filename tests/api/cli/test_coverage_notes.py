@@ -115,11 +115,11 @@ def run(
 def test_the_command_reports_coverage_on_stderr_and_in_json(run: Any, library: Library) -> None:
     ran = run("search", "green", "--limit", 1)
     assert "green.png  photo " in ran.out
-    assert "0 of 4 photos are cut" in ran.err
+    assert "0 of 4 photos are segmented" in ran.err
     document = run("search", "green", "--json").json
     assert document["coverage"]["photos"] == 4
     assert len(document["uncut"]) == 4
-    assert "0 of 4 photos are cut" in run("status").out
+    assert "0 of 4 photos are segmented" in run("status").out
     cut_all(library)
     ran = run("search", "green", "--limit", 1)
     assert "cut" not in ran.err

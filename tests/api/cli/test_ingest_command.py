@@ -237,9 +237,9 @@ def test_excluded_photos_are_not_missing(run: Run, photos: Path) -> None:
     run("ingest", "photos")
     (photos / ".segsearchignore").write_text("a.png\n")
     ran = run("ingest", "photos")
-    assert "0 vanished, 1 left out" in ran.out
+    assert "0 vanished, 1 excluded" in ran.out
     assert run("remove", "--missing", "--yes").out == "0 photos forgotten\n"
-    assert "0 hidden: file missing, 1 hidden: left out" in run("status").out
+    assert "0 hidden: file missing, 1 hidden: excluded" in run("status").out
     assert run("status", "--json").document["photos_excluded"] == 1
     (photos / "a.png").unlink()
     assert run("ingest", "photos", "--json").document["photos_vanished"] == 0
