@@ -127,7 +127,7 @@ def test_a_skipped_photo_is_named_and_the_exit_code_is_3(run: Run, photos: Path)
     again = run("ingest", "photos")
     assert again.code == 0  # nothing new
     assert "bad.jpg" not in again.err
-    assert "1 more (1 of them known from before): see `segsearch status --skipped`" in again.err
+    assert "1 more (1 of them reported before): see `segsearch status --skipped`" in again.err
     assert "1 skipped" in again.out
     strict = run("ingest", "photos", "--strict", "--json")
     assert strict.code == 3
