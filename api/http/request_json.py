@@ -46,7 +46,7 @@ def _reason_from(body: bytes) -> Exception:
         body.decode()
     except UnicodeDecodeError as error:  # for example JSON in UTF-16
         return _refused(str(error))
-    return _refused("it is nested too deeply, or holds invalid Unicode (a lone surrogate)")
+    return _refused("it is nested too deeply, or holds text with invalid Unicode")
 
 
 def _check_counts(parsed: Any) -> None:  # noqa: ANN401

@@ -7,8 +7,8 @@ answers. Only the embedded index has an owner (see `api.library.index.ownership`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, get_origin
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, get_origin, get_type_hints
 
 from typing_extensions import override
 
@@ -16,8 +16,7 @@ from api.library.index.ownership import OwnerInfo
 from api.library.index.wire import value_from_wire, wire_from_value
 from search import errors
 from search.errors import SegsearchError, StoreError, StoreUnreachableError, UsageError
-from search.index.base import Collection, RankedSegment, SegmentIndex
-from search.records import Hit, Photo, PhotoFacts, PhotoHit, SearchFilter, Segment, Vectors
+from search.index.base import SegmentIndex
 
 if TYPE_CHECKING:  # its import takes 0.1 s, which only commands with a remote index need
     import httpx
@@ -27,8 +26,38 @@ CALL_TIMEOUT_S = 120.0
 # Methods that are not forwarded: every call names its vectors; the owner optimizes and closes.
 LOCAL_METHODS = frozenset(("with_vectors", "optimize", "close"))
 REMOTE_METHODS = SegmentIndex.__abstractmethods__ - LOCAL_METHODS
-NONE = type(None)
 T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _forwarded(
+    method: Callable[Concatenate[SegmentIndex, P], T], convert: Callable[[Any], Any] | None = None
+) -> Callable[Concatenate[RemoteIndex, P], T]:
+    """Implement a method of the contract, with its signature, by a call to the owner.
+
+    Args:
+        method: of SegmentIndex.
+        convert: applied to the answer, which is JSON except for records and arrays.
+    """
+    returns = get_type_hints(method)["return"]
+    expected, is_lazy = get_origin(returns) or returns, get_origin(returns) is Iterator
+    name = method.__name__
+
+    def forward(self: RemoteIndex, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        found = self._call(name, args, kwargs)
+        if not isinstance(found, list if is_lazy else expected):
+            raise StoreError(f"the owner answered {name} with a {type(found).__name__}")
+        converted: Any = convert(found) if convert else found
+        if is_lazy:
+            converted = iter(converted)
+        answer: T = converted
+        return answer
+
+    return forward
+
+
+def _tuples(rows: list[list[Any]]) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in rows]
 
 
 class RemoteIndex(SegmentIndex):
@@ -51,151 +80,43 @@ class RemoteIndex(SegmentIndex):
         self._vectors = vectors
         self._http = http or _client(owner)
 
-    def _call(self, returns: type[T], method: str, *args: object, **kwargs: object) -> T:
-        """Send a call to the owner.
+    def _call(self, method: str, args: Sequence[object], kwargs: dict[str, object]) -> Any:  # noqa: ANN401
+        """Send a call to the owner; return its answer.
 
         Raises:
             StoreUnreachableError: the owner does not answer.
-            StoreError: its answer has another type than `returns`.
             SegsearchError: the error that the owner met.
         """
-        call = {"args": list(args), "kwargs": kwargs, "vectors": self._vectors}
-        body = wire_from_value(call)
-        answer = _post(self._http, self._owner, f"{CALL_PATH}/{method}", body)
-        found = value_from_wire(json.loads(answer))
-        if not isinstance(found, get_origin(returns) or returns):
-            raise StoreError(f"the owner answered {method} with a {type(found).__name__}")
-        return found
-
-    @override
-    def put_segments(self, photo: Photo, segments: Sequence[Segment], vectors: Vectors) -> None:
-        self._call(NONE, "put_segments", photo, segments, vectors)
-
-    @override
-    def put_photo(self, photo: Photo, vector: Vectors) -> None:
-        self._call(NONE, "put_photo", photo, vector)
-
-    @override
-    def delete_segments(self, segment_ids: Sequence[str]) -> None:
-        self._call(NONE, "delete_segments", segment_ids)
-
-    @override
-    def delete_photo(self, photo_id: str) -> None:
-        self._call(NONE, "delete_photo", photo_id)
-
-    @override
-    def update_facts(self, photo_id: str, facts: PhotoFacts) -> None:
-        self._call(NONE, "update_facts", photo_id, facts)
-
-    @override
-    def photos(self, photo_ids: Sequence[str]) -> list[Photo]:
-        return self._call(list[Photo], "photos", photo_ids)
-
-    @override
-    def segments(self, segment_ids: Sequence[str], *, with_masks: bool = False) -> list[Segment]:
-        return self._call(list[Segment], "segments", segment_ids, with_masks=with_masks)
-
-    @override
-    def segments_of(self, photo_id: str, *, with_masks: bool = False) -> list[Segment]:
-        return self._call(list[Segment], "segments_of", photo_id, with_masks=with_masks)
-
-    @override
-    def segment_ids_of(self, photo_id: str) -> set[str]:
-        return self._call(set[str], "segment_ids_of", photo_id)
-
-    @override
-    def segment_vectors(self, segment_ids: Sequence[str]) -> Vectors:
-        return self._call(Vectors, "segment_vectors", segment_ids)
-
-    @override
-    def photo_vectors(self, photo_ids: Sequence[str]) -> Vectors:
-        return self._call(Vectors, "photo_vectors", photo_ids)
-
-    @override
-    def sample_vectors(self, limit: int) -> Vectors:
-        return self._call(Vectors, "sample_vectors", limit)
-
-    @override
-    def nearest_segments(
-        self,
-        vector: Vectors,
-        where: SearchFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        min_score: float | None = None,
-        with_masks: bool = False,
-    ) -> list[Hit]:
-        return self._call(
-            list[Hit],
-            "nearest_segments",
-            vector,
-            where,
-            limit=limit,
-            offset=offset,
-            min_score=min_score,
-            with_masks=with_masks,
+        body = wire_from_value({"args": list(args), "kwargs": kwargs, "vectors": self._vectors})
+        return value_from_wire(
+            json.loads(_post(self._http, self._owner, f"{CALL_PATH}/{method}", body))
         )
 
-    @override
-    def ranked_segments(
-        self,
-        vector: Vectors,
-        where: SearchFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        min_score: float | None = None,
-    ) -> list[RankedSegment]:
-        rows = self._call(
-            list[RankedSegment],
-            "ranked_segments",
-            vector,
-            where,
-            limit=limit,
-            offset=offset,
-            min_score=min_score,
-        )
-        return [(segment_id, photo_id, score) for segment_id, photo_id, score in rows]
-
-    @override
-    def nearest_photos(
-        self,
-        vector: Vectors,
-        where: SearchFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        min_score: float | None = None,
-        unsegmented: bool = False,
-    ) -> list[PhotoHit]:
-        return self._call(
-            list[PhotoHit],
-            "nearest_photos",
-            vector,
-            where,
-            limit=limit,
-            offset=offset,
-            min_score=min_score,
-            unsegmented=unsegmented,
-        )
-
-    @override
-    def count(self, collection: Collection, where: SearchFilter | None = None) -> int:
-        return self._call(int, "count", collection, where)
-
-    @override
-    def iter_photos(self) -> Iterator[Photo]:
-        return iter(self._call(list[Photo], "iter_photos"))
-
-    @override
-    def iter_ids(self, collection: Collection) -> Iterator[tuple[str, str]]:
-        rows = self._call(list[tuple[str, str]], "iter_ids", collection)
-        return iter([(point_id, photo_id) for point_id, photo_id in rows])
-
-    @override
-    def iter_segments(self, *, with_masks: bool = False) -> Iterator[Segment]:
-        return iter(self._call(list[Segment], "iter_segments", with_masks=with_masks))
+    put_segments = _forwarded(SegmentIndex.put_segments)
+    put_photo = _forwarded(SegmentIndex.put_photo)
+    delete_segments = _forwarded(SegmentIndex.delete_segments)
+    delete_photo = _forwarded(SegmentIndex.delete_photo)
+    update_facts = _forwarded(SegmentIndex.update_facts)
+    photos = _forwarded(SegmentIndex.photos)
+    segments = _forwarded(SegmentIndex.segments)
+    segments_of = _forwarded(SegmentIndex.segments_of)
+    segment_ids_of = _forwarded(SegmentIndex.segment_ids_of)
+    segment_vectors = _forwarded(SegmentIndex.segment_vectors)
+    photo_vectors = _forwarded(SegmentIndex.photo_vectors)
+    sample_vectors = _forwarded(SegmentIndex.sample_vectors)
+    nearest_segments = _forwarded(SegmentIndex.nearest_segments)
+    nearest_photos = _forwarded(SegmentIndex.nearest_photos)
+    count = _forwarded(SegmentIndex.count)
+    iter_photos = _forwarded(SegmentIndex.iter_photos)
+    iter_segments = _forwarded(SegmentIndex.iter_segments)
+    put_vectors = _forwarded(SegmentIndex.put_vectors)
+    iter_without_vectors = _forwarded(SegmentIndex.iter_without_vectors)
+    count_vectors = _forwarded(SegmentIndex.count_vectors)
+    drop_vectors = _forwarded(SegmentIndex.drop_vectors)
+    create_payload_indexes = _forwarded(SegmentIndex.create_payload_indexes)
+    flush = _forwarded(SegmentIndex.flush)
+    ranked_segments = _forwarded(SegmentIndex.ranked_segments, _tuples)
+    iter_ids = _forwarded(SegmentIndex.iter_ids, _tuples)
 
     @override
     def with_vectors(self, vector_name: str, dim: int) -> RemoteIndex:
@@ -204,33 +125,9 @@ class RemoteIndex(SegmentIndex):
         return other
 
     @override
-    def put_vectors(self, collection: Collection, ids: Sequence[str], vectors: Vectors) -> None:
-        self._call(NONE, "put_vectors", collection, ids, vectors)
-
-    @override
-    def iter_without_vectors(self, collection: Collection) -> Iterator[str]:
-        return iter(self._call(list[str], "iter_without_vectors", collection))
-
-    @override
-    def count_vectors(self, collection: Collection) -> int:
-        return self._call(int, "count_vectors", collection)
-
-    @override
-    def drop_vectors(self, vector_name: str) -> None:
-        self._call(NONE, "drop_vectors", vector_name)
-
-    @override
-    def create_payload_indexes(self) -> None:
-        self._call(NONE, "create_payload_indexes")
-
-    @override
     def optimize(self) -> bool:
         """Do nothing: building a graph would block the process that serves."""
         return False
-
-    @override
-    def flush(self) -> None:
-        self._call(NONE, "flush")
 
     @override
     def close(self) -> None:

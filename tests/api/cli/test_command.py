@@ -40,7 +40,7 @@ def test_every_command_is_strict() -> None:
         (("ingest", "photos", "--use-m2m", "--no-use-m2m"), "--use-m2m"),
     ],
 )
-def test_a_single_value_given_twice_is_refused(
+def test_a_repeated_single_value_is_refused(
     run: Commands, args: tuple[object, ...], flag: str
 ) -> None:
     said = run.refused(*args)
@@ -48,7 +48,7 @@ def test_a_single_value_given_twice_is_refused(
     assert "only once" in said
 
 
-def test_values_that_take_several_may_be_given_again(run: Commands, library: Path) -> None:
+def test_multiple_values_may_be_repeated(run: Commands, library: Path) -> None:
     said = run.refused("segment", "none.png", "--point", "1,1", "--point", "2,2,0")
     assert "there is no file" in said
 
@@ -82,7 +82,7 @@ def test_options_without_effect_are_refused(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_settings_of_the_environment_need_not_have_an_effect(
+def test_unused_settings_in_the_environment_are_accepted(
     run: Commands, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEGSEARCH_SHARD_NUMBER", "3")
@@ -110,19 +110,19 @@ def photo_id(library: Path) -> str:
         ("a*b*3", "a*b", 3.0),
     ],
 )
-def test_a_weight_is_what_comes_after_the_last_star(text: str, what: str, weight: float) -> None:
+def test_the_weight_follows_the_last_star(text: str, what: str, weight: float) -> None:
     assert split_weight(text) == (what, weight)
 
 
 @pytest.mark.parametrize(
     "text", ["red*-1", "red*0", "red*0,5", "red*.", "red*", "red* ", "red*1e999", "*2", "red*2x"]
 )
-def test_a_weight_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_weight_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="a weight is a number above 0"):
         split_weight(text)
 
 
-def test_unknown_settings_of_the_environment_are_named(
+def test_unknown_environment_variables_are_reported(
     run: Commands, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEGSEARCH_LIBRAY", "x")
@@ -133,7 +133,7 @@ def test_unknown_settings_of_the_environment_are_named(
     assert "did you mean SEGSEARCH_LIBRARY?" in line
 
 
-def test_a_value_that_is_no_text_is_refused() -> None:
+def test_invalid_utf_8_is_refused() -> None:
     @click.command(cls=StrictCommand)
     @click.argument("words")
     @click.option("--name")
@@ -156,7 +156,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield sample
 
 
-def test_no_route_takes_a_query_parameter_that_it_does_not_have(served: Served) -> None:
+def test_unknown_query_parameters_are_refused_by_every_route(served: Served) -> None:
     paths = served.http.get("/openapi.json").json()["paths"]
     photo = served.photos["flat.png"]
     ids = {"photo_id": photo, "segment_id": served.block("red")["segment_id"], "job_id": "x"}
@@ -169,7 +169,7 @@ def test_no_route_takes_a_query_parameter_that_it_does_not_have(served: Served) 
     assert asked > 10
 
 
-def test_a_query_parameter_of_one_value_is_not_given_twice(served: Served) -> None:
+def test_a_repeated_query_parameter_is_refused(served: Served) -> None:
     answer = served.http.get("/v1/photos?limit=1&limit=2")
     assert_problem(answer, 422, "limit", "more than once")
     assert served.http.get("/v1/photos?limit=1").status_code == 200

@@ -18,7 +18,7 @@ from api.cli.main import cli
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
-def test_status_says_what_is_in_and_what_made_it(run: Commands, sample: Sample) -> None:
+def test_status_shows_contents_and_models(run: Commands, sample: Sample) -> None:
     document = run("status", *sample.flags, "--json").json
     assert (document["photos"], document["files"], document["photos_hidden"]) == (12, 12, 0)
     assert document["segments"] > 300
@@ -57,7 +57,7 @@ def test_a_small_library_needs_no_graph(run: Commands, own: Path) -> None:
     assert "nothing to do" in run("optimize", "--library", own).out
 
 
-def test_the_demo_draws_ingests_searches_and_tells_how_to_go_on(
+def test_the_demo_draws_ingests_searches_and_prints_next_steps(
     run: Commands, tmp_path: Path
 ) -> None:
     ran = run("demo", "there", "--photos", 2)
@@ -130,7 +130,7 @@ def test_the_demo_draws_ingests_searches_and_tells_how_to_go_on(
         (["paint"], "No such command 'paint'"),
     ],
 )
-def test_a_mistake_is_told_in_one_sentence(
+def test_a_usage_error_is_one_sentence(
     run: Commands, sample: Sample, args: list[str], says: str
 ) -> None:
     import re
@@ -141,7 +141,7 @@ def test_a_mistake_is_told_in_one_sentence(
     assert re.search(says, run.refused(args[0], *flags, *named[1:]))
 
 
-def test_a_photo_that_is_no_photo_is_a_failure_that_names_it(
+def test_an_undecodable_photo_fails_with_its_name(
     run: Commands, sample: Sample, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.jpg").write_text("no picture")
@@ -151,7 +151,7 @@ def test_a_photo_that_is_no_photo_is_a_failure_that_names_it(
 
 
 @pytest.mark.parametrize("command", ["search red", "status", "show x", "remove --missing", "serve"])
-def test_no_library_is_a_failure_that_says_how_to_make_one(run: Commands, command: str) -> None:
+def test_a_missing_library_fails_with_instructions(run: Commands, command: str) -> None:
     name, *rest = command.replace("show x", f"show {NOWHERE}").split()
     flags = ("--port", 0) if name == "serve" else ()
     said = run.refused(name, *rest, *flags, "--library", "nowhere", code=1)
@@ -160,30 +160,26 @@ def test_no_library_is_a_failure_that_says_how_to_make_one(run: Commands, comman
     assert not Path("nowhere").exists()
 
 
-def test_other_models_than_the_librarys_are_a_failure(run: Commands, sample: Sample) -> None:
+def test_models_that_differ_from_the_librarys_fail(run: Commands, sample: Sample) -> None:
     said = run.refused("search", "red", "--encoder", "o/ther", *sample.flags, code=1)
     assert "was made with encoder 'starter', not 'o/ther'" in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_the_right_to_write_is_told(
-    run: Commands, sample: Sample, tmp_path: Path
-) -> None:
+def test_a_read_only_folder_is_reported(run: Commands, sample: Sample, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o500)
     said = run.refused("search", "red", "--sheet", "locked/s.png", *sample.flags)
     assert "permission denied" in said
 
 
-def test_what_the_system_refuses_is_told_without_a_traceback(
-    run: Commands, sample: Sample, tmp_path: Path
-) -> None:
+def test_system_errors_have_no_traceback(run: Commands, sample: Sample, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     photo = sample.photo_of("green circle")
     said = run.refused("ingest", photo, "--library", "file", "--models", "starter", code=1)
     assert "Not a directory" in said
 
 
-def test_a_ledger_that_is_none_is_told_without_a_traceback(run: Commands, own: Path) -> None:
+def test_an_invalid_ledger_is_reported_without_a_traceback(run: Commands, own: Path) -> None:
     for path in own.glob("ledger.sqlite*"):
         path.unlink()
     (own / "ledger.sqlite").write_bytes(b"not a database" * 100)
@@ -205,7 +201,7 @@ def test_settings_come_from_the_environment_and_the_file_too(
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
-def test_every_command_says_what_it_does_and_what_its_flags_mean(run: Commands, name: str) -> None:
+def test_every_command_and_flag_has_a_help_text(run: Commands, name: str) -> None:
     said = run(name, "--help").out
     assert said.startswith(f"Usage: segsearch {name} ")
     assert "\\b" not in said
@@ -237,9 +233,7 @@ def test_commands_that_need_no_model_import_none(
     assert HEAVY & imported_by(code, tmp_path) == set()
 
 
-def test_a_reader_that_leaves_early_is_no_failure_to_shout_about(
-    sample: Sample, find: Any, tmp_path: Path
-) -> None:
+def test_a_closed_pipe_prints_no_error(sample: Sample, find: Any, tmp_path: Path) -> None:
     segment_id = find("red", "--limit", 1)[0]["segment_id"]
     command = f"from api.cli.main import main; main()' search --segment {segment_id} --limit 400"
     piped = subprocess.run(  # noqa: S602  (a pipe, of constants)

@@ -54,7 +54,7 @@ def cut_all(library: Library) -> None:
     ingest([library.folder.parent / "photos"], library.ingest_context(), Quiet())
 
 
-def test_a_search_tells_how_much_it_goes_over_and_finds_whole_photos(library: Library) -> None:
+def test_a_search_reports_its_coverage_and_finds_whole_photos(library: Library) -> None:
     answer = search(library, SearchRequest(text="green", limit=2))
     assert answer.hits == ()
     assert Path(str(answer.uncut[0].path)).name == "green.png"
@@ -69,14 +69,14 @@ def test_a_search_tells_how_much_it_goes_over_and_finds_whole_photos(library: Li
     assert (grouped.groups, len(grouped.uncut)) == ((), 4)
 
 
-def test_a_search_over_all_segments_says_nothing_of_coverage(library: Library) -> None:
+def test_a_search_over_all_segments_has_no_coverage(library: Library) -> None:
     cut_all(library)
     answer = search(library, SearchRequest(text="green"))
     assert (answer.coverage, answer.uncut) == (None, ())
     assert len(answer.hits) >= 4
 
 
-def test_files_not_looked_at_are_part_of_the_coverage(library: Library, tmp_path: Path) -> None:
+def test_unread_files_are_part_of_the_coverage(library: Library, tmp_path: Path) -> None:
     cut_all(library)
     for seed in (1, 2):
         rgb = np.full((36, 48, 3), seed, np.uint8)
@@ -91,7 +91,7 @@ def test_files_not_looked_at_are_part_of_the_coverage(library: Library, tmp_path
     assert (coverage.photos, coverage.photos_segmented, coverage.files_waiting) == (4, 4, 2)
 
 
-def test_overview_and_photos_tell_what_is_cut(library: Library) -> None:
+def test_library_and_photos_show_what_is_segmented(library: Library) -> None:
     overview = library_out(library)
     assert (overview.photos, overview.photos_segmented, overview.files_waiting) == (4, 0, 0)
     rows = library.ledger().photos(SearchFilter(), limit=9)
@@ -112,14 +112,14 @@ def run(
     return lambda *args: commands(*args, "--library", library.folder)
 
 
-def test_the_command_tells_it_on_stderr_and_in_json(run: Any, library: Library) -> None:
+def test_the_command_reports_coverage_on_stderr_and_in_json(run: Any, library: Library) -> None:
     ran = run("search", "green", "--limit", 1)
     assert "green.png  photo " in ran.out
-    assert "0 of 4 photos are cut" in ran.err
+    assert "0 of 4 photos are segmented" in ran.err
     document = run("search", "green", "--json").json
     assert document["coverage"]["photos"] == 4
     assert len(document["uncut"]) == 4
-    assert "0 of 4 photos are cut" in run("status").out
+    assert "0 of 4 photos are segmented" in run("status").out
     cut_all(library)
     ran = run("search", "green", "--limit", 1)
     assert "cut" not in ran.err
@@ -127,7 +127,7 @@ def test_the_command_tells_it_on_stderr_and_in_json(run: Any, library: Library) 
     assert "covered" not in run("status").out
 
 
-def test_a_root_is_said_to_be_elsewhere_and_no_photo_is_read(
+def test_move_root_reads_no_photo(
     run: Any, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_all(library)

@@ -45,9 +45,7 @@ def ran(
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii"])
 @pytest.mark.parametrize("command", ["status", "show"])
-def test_names_that_an_encoding_lacks_are_printed_all_the_same(
-    library: Path, encoding: str, command: str
-) -> None:
+def test_unencodable_names_are_escaped(library: Path, encoding: str, command: str) -> None:
     from ingest.catalog.ledger import Ledger
     from search.records import SearchFilter
 
@@ -62,7 +60,7 @@ def test_names_that_an_encoding_lacks_are_printed_all_the_same(
     assert b"Traceback" not in done.stderr
 
 
-def test_a_reader_that_has_had_enough_is_no_error_to_tell_of(library: Path) -> None:
+def test_a_broken_pipe_is_silent(library: Path) -> None:
     args = (*SEGSEARCH, "status", "--json", "--library", str(library))
     with subprocess.Popen(
         args, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -73,7 +71,7 @@ def test_a_reader_that_has_had_enough_is_no_error_to_tell_of(library: Path) -> N
         assert process.stderr.read() == b""
 
 
-def test_a_full_disk_under_the_output_is_one_sentence(library: Path) -> None:
+def test_a_full_output_disk_is_one_sentence(library: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = ran("status", "--library", library, folder=library.parent, stdout=full.fileno())
     assert done.returncode == 1
@@ -92,7 +90,7 @@ def test_a_full_disk_under_the_output_is_one_sentence(library: Path) -> None:
         BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
     ],
 )
-def test_no_memory_and_no_threads_are_told_in_words(
+def test_exhausted_memory_or_threads_are_explained(
     error: BaseException, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code_of(error) == 1
@@ -100,15 +98,13 @@ def test_no_memory_and_no_threads_are_told_in_words(
     assert "not enough memory" in line
 
 
-def test_a_mistake_in_the_program_stays_visible() -> None:
+def test_a_bug_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         exit_code_of(ZeroDivisionError("division by zero"))
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:99", "cpu,cuda:98", "mps"])
-def test_a_device_that_is_not_there_is_refused(
-    device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_device_is_refused(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -145,7 +141,7 @@ def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_models")
-def test_mistakes_are_told_before_a_model_is_loaded(run: Commands, library: Path) -> None:
+def test_usage_errors_are_reported_before_models_are_loaded(run: Commands, library: Path) -> None:
     photo = library.parent / "photos" / UNUSUAL
     Path("notes.jpg").write_text("no picture")
     flags = ("--library", library)
@@ -166,7 +162,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(run: Commands, library: Path
         assert says in run.refused(*args, *flags, code=code), args
 
 
-def test_an_empty_query_is_told_before_the_heavy_imports(library: Path) -> None:
+def test_an_empty_query_is_reported_before_heavy_imports(library: Path) -> None:
     script = (
         "import sys\n"
         f"sys.argv = ['segsearch', 'search', '', '--library', {str(library)!r}]\n"
@@ -220,14 +216,14 @@ def test_settings_that_contradict_the_librarys_are_refused() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
-def test_a_settings_file_may_be_saved_as_windows_does(
+def test_a_settings_file_may_have_windows_encoding(
     run: Commands, library: Path, encoding: str
 ) -> None:
     Path("segsearch.toml").write_text(f"library = {json.dumps(str(library))}\n", encoding=encoding)
     assert run("status", "--json").json["photos"] == 1
 
 
-def test_a_settings_file_that_is_no_text_is_told(run: Commands) -> None:
+def test_a_binary_settings_file_is_reported(run: Commands) -> None:
     Path("segsearch.toml").write_bytes("library = 'é'".encode("latin-1"))
     assert "segsearch.toml can't be read" in run.refused("status")
     Path("segsearch.toml").write_text("library = " + "[" * 100_000)

@@ -85,7 +85,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_json_is_one_document_with_the_promised_keys(run: Run, photos: Path) -> None:
+def test_json_is_one_document_with_the_documented_keys(run: Run, photos: Path) -> None:
     ran = run("ingest", "photos", "--json")
     assert ran.code == 0
     assert set(ran.document) >= NAMED
@@ -95,14 +95,14 @@ def test_json_is_one_document_with_the_promised_keys(run: Run, photos: Path) -> 
     assert ran.document["skipped"] == []
 
 
-def test_without_json_a_sentence_sums_up(run: Run, photos: Path) -> None:
+def test_without_json_the_summary_is_one_sentence(run: Run, photos: Path) -> None:
     ran = run("ingest", "photos/")
     assert ran.code == 0
     assert re.match(r"2 photos seen: 2 ingested \(\d+ segments\), 0 unchanged", ran.out)
     assert len(ran.out.splitlines()) == 1
 
 
-def test_progress_comes_as_lines_of_json_and_the_last_says_that_it_ended(
+def test_json_progress_is_one_document_per_line_and_the_last_has_ended(
     run: Run, photos: Path
 ) -> None:
     (photos / "bad.jpg").write_bytes(b"\xff\xd8\xff")
@@ -127,7 +127,7 @@ def test_a_skipped_photo_is_named_and_the_exit_code_is_3(run: Run, photos: Path)
     again = run("ingest", "photos")
     assert again.code == 0  # nothing new
     assert "bad.jpg" not in again.err
-    assert "1 more (1 of them known from before): see `segsearch status --skipped`" in again.err
+    assert "1 more (1 of them reported before): see `segsearch status --skipped`" in again.err
     assert "1 skipped" in again.out
     strict = run("ingest", "photos", "--strict", "--json")
     assert strict.code == 3
@@ -141,9 +141,7 @@ def test_a_skipped_photo_is_named_and_the_exit_code_is_3(run: Run, photos: Path)
     assert re.search(r"skipped +\d{4}-\d\d-\d\d \d\d:\d\d UTC", run("status", "--skipped").out)
 
 
-def test_a_skipped_file_is_looked_at_again_when_it_changes_or_on_request(
-    run: Run, photos: Path
-) -> None:
+def test_a_skipped_file_is_retried_after_a_change_or_on_request(run: Run, photos: Path) -> None:
     bad = photos / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff")
     run("ingest", "photos")
@@ -154,7 +152,7 @@ def test_a_skipped_file_is_looked_at_again_when_it_changes_or_on_request(
     assert run("status", "--skipped", "--json").document["skipped"] == []
 
 
-def test_patterns_and_the_ignore_file_leave_photos_out(run: Run, photos: Path) -> None:
+def test_patterns_and_the_ignore_file_exclude_photos(run: Run, photos: Path) -> None:
     assert run("ingest", "photos", "--exclude", "a.*, *.tif", "--json").document["photos_seen"] == 1
     (photos / ".segsearchignore").write_text("trip/\n")
     ran = run("ingest", "photos", "--json")
@@ -166,14 +164,14 @@ def test_watching_and_json_exclude_each_other(run: Run, photos: Path) -> None:
     assert run("ingest", "photos", "--watch", "--json").code == 2
 
 
-def test_a_wrong_path_is_wrong_usage_and_no_traceback(run: Run, photos: Path) -> None:
+def test_an_invalid_path_is_a_usage_error(run: Run, photos: Path) -> None:
     ran = run("ingest", "nowhere", "--json")
     assert (ran.code, ran.out) == (2, "")
     assert "nowhere is not there" in ran.err
     assert "Traceback" not in ran.err
 
 
-def test_ctrl_c_tells_how_far_it_came_and_the_exit_code_is_1(
+def test_ctrl_c_prints_the_summary_and_exits_with_1(
     run: Run, photos: Path, segmenter: SlowSegmenter
 ) -> None:
     segmenter.interrupt_at = 2
@@ -187,7 +185,7 @@ def test_ctrl_c_tells_how_far_it_came_and_the_exit_code_is_1(
     assert run("ingest", "photos", "--json").document["photos_unchanged"] == 1
 
 
-def test_a_second_ingest_at_the_same_time_is_refused_and_told_why(run: Run, photos: Path) -> None:
+def test_a_concurrent_ingest_is_refused_with_the_reason(run: Run, photos: Path) -> None:
     run("ingest", "photos")
     with (
         Library(Settings(library=Path("library")), command="ingest") as library,
@@ -199,7 +197,7 @@ def test_a_second_ingest_at_the_same_time_is_refused_and_told_why(run: Run, phot
     assert run("ingest", "photos").code == 0
 
 
-def test_missing_photos_are_forgotten_when_asked_for_only(run: Run, photos: Path) -> None:
+def test_missing_photos_are_only_forgotten_on_request(run: Run, photos: Path) -> None:
     run("ingest", "photos")
     (photos / "a.png").unlink()
     assert "1 vanished" in run("ingest", "photos").out
@@ -213,7 +211,7 @@ def test_missing_photos_are_forgotten_when_asked_for_only(run: Run, photos: Path
         assert library.index().count("segments") == status["segments"]
 
 
-def test_remove_says_what_would_go_and_asks(
+def test_remove_lists_photos_and_asks(
     run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("ingest", "photos")
@@ -235,13 +233,13 @@ def test_remove_says_what_would_go_and_asks(
     assert run("remove", "--missing").out == "0 photos forgotten\n"  # nothing to ask about
 
 
-def test_photos_that_are_left_out_are_not_missing(run: Run, photos: Path) -> None:
+def test_excluded_photos_are_not_missing(run: Run, photos: Path) -> None:
     run("ingest", "photos")
     (photos / ".segsearchignore").write_text("a.png\n")
     ran = run("ingest", "photos")
-    assert "0 vanished, 1 left out" in ran.out
+    assert "0 vanished, 1 excluded" in ran.out
     assert run("remove", "--missing", "--yes").out == "0 photos forgotten\n"
-    assert "0 hidden: file missing, 1 hidden: left out" in run("status").out
+    assert "0 hidden: file missing, 1 hidden: excluded" in run("status").out
     assert run("status", "--json").document["photos_excluded"] == 1
     (photos / "a.png").unlink()
     assert run("ingest", "photos", "--json").document["photos_vanished"] == 0
@@ -249,7 +247,7 @@ def test_photos_that_are_left_out_are_not_missing(run: Run, photos: Path) -> Non
     assert run("remove", "--missing", "--yes").out == "1 photos forgotten\n"
 
 
-def test_status_names_files_in_formats_that_are_not_read(run: Run, photos: Path) -> None:
+def test_status_counts_unsupported_formats(run: Run, photos: Path) -> None:
     for name in ("a.psd", "b.psd", "c.jxl"):
         (photos / name).touch()
     run("ingest", "photos")
@@ -258,7 +256,7 @@ def test_status_names_files_in_formats_that_are_not_read(run: Run, photos: Path)
     assert (document["files_unread"], document["unread"]) == (3, {".psd": 2, ".jxl": 1})
 
 
-def test_a_folder_that_cannot_be_read_is_told_of_once(run: Run, photos: Path) -> None:
+def test_an_unreadable_folder_is_reported_once(run: Run, photos: Path) -> None:
     (photos / "s").mkdir()
     (photos / "s/.segsearchignore").write_text("!\n")
     ran = run("ingest", "photos")
@@ -275,7 +273,7 @@ def test_a_folder_that_cannot_be_read_is_told_of_once(run: Run, photos: Path) ->
     assert run("ingest", "photos").code == 3  # news again
 
 
-def test_a_removed_photo_comes_back_with_the_next_ingest(run: Run, photos: Path) -> None:
+def test_a_removed_photo_returns_with_the_next_ingest(run: Run, photos: Path) -> None:
     run("ingest", "photos")
     before = run("search", "red", "--json", "--limit", "99").document["hits"]
     photo_id = before[0]["photo_id"]
@@ -287,7 +285,7 @@ def test_a_removed_photo_comes_back_with_the_next_ingest(run: Run, photos: Path)
     assert run("search", "red", "--json", "--limit", "99").document["hits"] == before
 
 
-def test_a_folder_that_is_gone_for_good_can_be_forgotten(run: Run, photos: Path) -> None:
+def test_a_deleted_folder_can_be_forgotten(run: Run, photos: Path) -> None:
     write(photos.parent / "other/c.png", 5)
     run("ingest", "photos", "other")
     photos.rename(photos.parent / "gone")
@@ -302,13 +300,13 @@ def test_a_folder_that_is_gone_for_good_can_be_forgotten(run: Run, photos: Path)
     assert run("remove", "--root", "photos").code == 2
 
 
-def test_remove_wants_to_know_what(run: Run, photos: Path) -> None:
+def test_remove_without_arguments_is_refused(run: Run, photos: Path) -> None:
     run("ingest", "photos")
     assert run("remove").code == 2
     assert run("remove", "not-an-id").code == 2
 
 
-def test_the_time_left_is_told_from_what_was_new() -> None:
+def test_the_time_left_is_estimated_from_new_photos() -> None:
     assert seconds_left(photos=100, through=60, slow=10, seconds=20.0) == 80.0
     assert seconds_left(photos=100, through=60, slow=0, seconds=20.0) is None
     assert seconds_left(photos=100, through=60, slow=60, seconds=0.01) is None  # too early to tell

@@ -54,7 +54,7 @@ def refusal(path: Path, library: Path, *inputs: Path) -> str:
     return str(refused.value)
 
 
-def test_the_photo_that_is_read_is_never_the_output_however_it_is_spelled(tmp_path: Path) -> None:
+def test_an_input_is_never_the_output_under_any_name(tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(b"photo")
     (tmp_path / "link.png").symlink_to(photo)
@@ -90,7 +90,7 @@ def test_nothing_is_written_into_the_library_folder(library: Path) -> None:
         check_output_folder(library, library=library, force=True)
 
 
-def test_a_file_that_is_there_is_replaced_only_by_force(tmp_path: Path) -> None:
+def test_an_existing_file_is_only_replaced_with_force(tmp_path: Path) -> None:
     there, dangling = tmp_path / "there.png", tmp_path / "dangling.png"
     there.touch()
     dangling.symlink_to(tmp_path / "elsewhere.png")
@@ -107,14 +107,14 @@ def test_two_outputs_never_share_a_file(tmp_path: Path) -> None:
         check_outputs(same, library=tmp_path / "none", force=True)
 
 
-def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path) -> None:
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert "not a regular file" in refusal(tmp_path / "pipe.png", tmp_path / "none")
     (tmp_path / "folder.png").mkdir()
     assert "is a folder" in refusal(tmp_path / "folder.png", tmp_path / "none")
 
 
-def test_a_full_disk_leaves_what_was_there_and_names_the_file(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path: Path) -> None:
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     small.write_bytes(b"before")
     with full_disk(1000), pytest.raises(OSError, match="can't be written: File too large") as error:
@@ -139,7 +139,7 @@ def test_an_interrupted_output_leaves_nothing(tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
-def test_a_link_stays_one_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+def test_the_target_of_a_link_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "link.png").symlink_to(tmp_path / "file.png")
     write_output(tmp_path / "link.png", [b"new"])
     assert (tmp_path / "link.png").is_symlink()
@@ -152,7 +152,7 @@ def fill(folder: Path, contents: dict[str, bytes]) -> None:
             (draft / name).write_bytes(content)
 
 
-def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
+def test_an_output_folder_appears_when_complete(tmp_path: Path) -> None:
     with draft_folder(tmp_path / "crops") as draft:
         (draft / "a.png").write_bytes(b"a")
         assert not (tmp_path / "crops").exists()
@@ -163,7 +163,7 @@ def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert names(tmp_path) == ["crops"]
 
 
-def test_a_folder_that_holds_something_is_added_to_only_by_force(tmp_path: Path) -> None:
+def test_a_nonempty_folder_is_only_added_to_with_force(tmp_path: Path) -> None:
     folder = tmp_path / "crops"
     folder.mkdir()
     check_output_folder(folder, library=tmp_path / "none")  # it is empty
@@ -191,7 +191,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_command_that_writes_a_file_asks_for_force(
+def test_every_command_that_writes_a_file_needs_force_to_replace(
     run: Commands, library: Path, picture: Path, tmp_path: Path
 ) -> None:
     for name in ("out.png", "out.json"):
@@ -212,7 +212,7 @@ def test_every_command_that_writes_a_file_asks_for_force(
     assert names(tmp_path / "crops") == ["mine.txt"]
 
 
-def test_pictures_that_are_read_and_photos_of_the_library_are_refused_by_every_command(
+def test_every_command_refuses_inputs_and_library_photos_as_outputs(
     run: Commands, library: Path, picture: Path, tmp_path: Path
 ) -> None:
     before = picture.read_bytes()
@@ -241,7 +241,7 @@ def test_force_without_an_output_is_refused(run: Commands, picture: Path) -> Non
     assert "--sheet" in run.refused("search", "red", "--force")
 
 
-def test_a_demo_fills_no_folder_that_holds_something_else(run: Commands, tmp_path: Path) -> None:
+def test_a_demo_refuses_a_folder_with_other_files(run: Commands, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").touch()
     assert "holds no demo" in run.refused("demo", "mine")

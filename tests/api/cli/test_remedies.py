@@ -12,7 +12,7 @@ from api.http import remedies as http
 from search.errors import DamagedError, MismatchError, Remedy, StoreError, UsageError
 
 
-def test_both_edges_have_words_for_every_remedy() -> None:
+def test_cli_and_http_have_a_text_for_every_remedy() -> None:
     assert set(cli.REMEDIES) == set(http.REMEDIES) == set(get_args(Remedy))
 
 

@@ -26,7 +26,7 @@ def box_text(box: Any) -> str:
     return ",".join(str(round(edge)) for edge in box)
 
 
-def test_words_find_segments_one_a_line(run: Commands, sample: Sample) -> None:
+def test_text_finds_segments_one_per_line(run: Commands, sample: Sample) -> None:
     ran = run("search", "red circle", "--limit", 3, *sample.flags)
     lines = ran.out.splitlines()
     assert len(lines) == 3
@@ -51,7 +51,7 @@ def test_json_is_one_document_of_hits_and_nothing_else(run: Commands, sample: Sa
     assert scores == sorted(scores, reverse=True)
 
 
-def test_masks_come_along_when_asked_for(find: Any) -> None:
+def test_masks_are_included_on_request(find: Any) -> None:
     (hit,) = find("red", "--limit", 1, "--masks")
     assert set(hit) == {*HIT_KEYS, "mask"}
     height, width = hit["mask"]["size"]
@@ -67,7 +67,7 @@ def test_a_segment_finds_itself_first(find: Any) -> None:
 
 
 @pytest.mark.parametrize("words", ["green circle", "blue square"])
-def test_a_box_in_a_picture_finds_the_segment_under_it(
+def test_a_box_in_an_image_finds_its_segment(
     find: Any, sample: Sample, tmp_path: Path, words: str
 ) -> None:
     photo = sample.photo_of(words)
@@ -77,7 +77,7 @@ def test_a_box_in_a_picture_finds_the_segment_under_it(
     assert first["segment_id"] == known["segment_id"]
 
 
-def test_a_point_in_a_picture_finds_what_is_there(find: Any, sample: Sample) -> None:
+def test_a_point_in_an_image_finds_its_segment(find: Any, sample: Sample) -> None:
     sighting = sample.drawn.answers["green circle"][0]
     x, y, w, h = sighting.box_xywh
     first = find("--image", sighting.path, "--point", f"{x + w // 2},{y + h // 2}")[0]
@@ -87,18 +87,18 @@ def test_a_point_in_a_picture_finds_what_is_there(find: Any, sample: Sample) -> 
     assert top <= y + h // 2 <= top + height
 
 
-def test_a_picture_as_a_whole_is_looked_for(find: Any, sample: Sample) -> None:
+def test_a_whole_image_is_an_example(find: Any, sample: Sample) -> None:
     assert find("--image", sample.photo_of("green circle"), "--limit", 3)
 
 
-def test_a_picture_from_elsewhere_is_looked_for(find: Any, tmp_path: Path) -> None:
+def test_an_image_outside_the_library_is_an_example(find: Any, tmp_path: Path) -> None:
     picture = np.full((80, 120, 3), 128, np.uint8)
     picture[20:60, 40:80] = (200, 30, 30)
     Image.fromarray(picture).save(tmp_path / "red.png")
     assert len(find("--image", "red.png", "--box", "40,20,40,40", "--limit", 4)) == 4
 
 
-def test_an_unwanted_example_changes_what_is_found(find: Any) -> None:
+def test_a_negative_example_changes_the_hits(find: Any) -> None:
     liked = [hit["segment_id"] for hit in find("circle", "--limit", 10)]
     pushed = [hit["segment_id"] for hit in find("circle", "--not", "red", "--limit", 10)]
     assert set(liked) != set(pushed)
@@ -107,7 +107,7 @@ def test_an_unwanted_example_changes_what_is_found(find: Any) -> None:
     assert liked[1] not in places[:5]
 
 
-def test_a_weight_shifts_a_mix_towards_its_example(find: Any) -> None:
+def test_a_weight_shifts_the_query_towards_its_example(find: Any) -> None:
     red, blue = (find(color, "--limit", 1)[0]["segment_id"] for color in ("red", "blue"))
     firsts = [
         find("--segment", f"{red}*{weight}", "--segment", blue, "--limit", 1)[0]["segment_id"]
@@ -116,14 +116,14 @@ def test_a_weight_shifts_a_mix_towards_its_example(find: Any) -> None:
     assert firsts == [blue, red]
 
 
-def test_more_words_are_a_mix(find: Any) -> None:
+def test_several_texts_are_combined(find: Any) -> None:
     both = find("red", "--and", "circle", "--limit", 5)
     assert [hit["segment_id"] for hit in both] != [
         hit["segment_id"] for hit in find("red", "--limit", 5)
     ]
 
 
-def test_a_text_may_hold_what_looks_like_a_path_or_a_mark(find: Any) -> None:
+def test_a_text_may_look_like_a_path_or_contain_punctuation(find: Any) -> None:
     assert find("../red & <blue>; '\"", "--limit", 1)
 
 
@@ -167,11 +167,11 @@ def test_a_year_and_a_month_are_dates_too(find: Any) -> None:
     assert photos_of(by_year) == photos_of(by_day) == photos_of(by_month) != set()
 
 
-def test_photos_without_a_date_are_asked_for_by_a_flag(find: Any) -> None:
+def test_undated_photos_are_selected_by_a_flag(find: Any) -> None:
     assert find("red", "--undated") == []
 
 
-def test_a_date_with_an_offset_is_taken_as_it_says(find: Any, shown: list[dict[str, Any]]) -> None:
+def test_a_time_with_an_offset_is_absolute(find: Any, shown: list[dict[str, Any]]) -> None:
     moments = {p["photo_id"]: datetime.fromisoformat(p["sort_at"]) for p in shown}
     middle = sorted(moments.values())[6].astimezone(UTC)
     for text in (middle.isoformat(), middle.isoformat().replace("+00:00", "Z")):
@@ -214,7 +214,7 @@ def test_only_segments_of_one_photo(find: Any, shown: list[dict[str, Any]]) -> N
     assert len(hits) == photo["segment_count"]
 
 
-def test_nothing_found_is_said_and_no_failure(run: Commands, sample: Sample) -> None:
+def test_no_hits_is_not_a_failure(run: Commands, sample: Sample) -> None:
     ran = run("search", "red", "--camera", "none", *sample.flags)
     assert (ran.out, ran.err) == ("", "nothing found\n")
     ran = run("search", "red", "--camera", "none", *sample.flags, "--json")
@@ -239,7 +239,7 @@ def test_groups_show_each_photo_once_with_its_best_hits(run: Commands, sample: S
 
 
 @pytest.mark.parametrize("grouping", [(), ("--group",)])
-def test_the_next_page_goes_on_where_the_last_ended(
+def test_the_next_page_continues_after_the_last(
     run: Commands, sample: Sample, grouping: tuple[str, ...]
 ) -> None:
     def page(*flags: object) -> dict[str, Any]:
@@ -265,7 +265,7 @@ def test_a_sheet_shows_every_hit(run: Commands, sample: Sample, tmp_path: Path) 
     assert reds.mean() > 0.005
 
 
-def test_diversity_brings_in_others_after_the_best(find: Any) -> None:
+def test_diversity_changes_the_hits_after_the_first(find: Any) -> None:
     plain = find("red", "--limit", 12)
     diverse = find("red", "--limit", 12, "--diversity", 0.6)
     assert diverse[0] == plain[0]

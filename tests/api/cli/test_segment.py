@@ -29,7 +29,7 @@ def decoded(mask: dict[str, Any]) -> np.ndarray:
     return array_from_mask(Mask(size_wh=(width, height), counts=mask["segmentation"]["counts"]))
 
 
-def test_every_mask_of_a_photo_in_sams_words(run: Commands, sample: Sample) -> None:
+def test_every_mask_has_sams_field_names(run: Commands, sample: Sample) -> None:
     photo = sample.photo_of("green circle")
     ran = run("segment", photo, *FEW_POINTS, "--models", "starter", "--json")
     document = ran.json
@@ -78,7 +78,7 @@ def test_a_click_gives_three_candidates_or_one(run: Commands, sample: Sample) ->
     assert ran.err == "3 masks\n"
 
 
-def test_points_outside_a_box_and_a_mask_are_prompts_too(
+def test_negative_points_boxes_and_masks_are_prompts_too(
     run: Commands, sample: Sample, tmp_path: Path
 ) -> None:
     photo, click = click_on(sample, "green circle")
@@ -94,7 +94,7 @@ def test_points_outside_a_box_and_a_mask_are_prompts_too(
         assert other["segmentation"] != plain["segmentation"], more
 
 
-def test_prompts_that_say_nothing_or_lie_elsewhere_are_refused(
+def test_empty_or_outside_prompts_are_refused(
     run: Commands, sample: Sample, tmp_path: Path
 ) -> None:
     photo = sample.photo_of("green circle")
@@ -139,7 +139,7 @@ def test_a_cutout_is_transparent_around_the_best_mask(
     assert np.array_equal(rgba[inside, :3], upright(photo)[y : y + h + 1, x : x + w + 1][inside])
 
 
-def test_without_a_prompt_every_mask_is_cut_out_into_a_file_of_its_own(
+def test_without_a_prompt_every_mask_gets_its_own_cutout(
     run: Commands, sample: Sample, tmp_path: Path
 ) -> None:
     photo = sample.photo_of("blue square")

@@ -21,7 +21,7 @@ def batch(served: Served, *searches: dict[str, Any]) -> Any:
     return served.http.post("/v1/search/batch", json={"searches": searches})
 
 
-def test_each_search_finds_what_it_finds_alone_in_the_order_asked(served: Served) -> None:
+def test_batch_results_equal_single_searches_and_keep_their_order(served: Served) -> None:
     point = {"points": [{"x": 12, "y": 22}]}
     searches: list[dict[str, Any]] = [
         {"text": "red", "limit": 3},
@@ -34,7 +34,7 @@ def test_each_search_finds_what_it_finds_alone_in_the_order_asked(served: Served
         assert result == {"response": alone, "problem": None}
 
 
-def test_one_that_fails_leaves_the_others_alone(served: Served) -> None:
+def test_a_failing_search_does_not_affect_the_others(served: Served) -> None:
     results = batch(
         served,
         {"positive": [{"segment_id": NOWHERE}]},

@@ -50,7 +50,7 @@ def run_bash(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_tools
-def test_keys_are_made_and_shown_by_the_commands_that_say_so(stock: Path, tmp_path: Path) -> None:
+def test_the_documented_commands_make_keys(stock: Path, tmp_path: Path) -> None:
     make_keys, *with_keys = blocks("bash", "serving.md")
     run_bash(make_keys, tmp_path)
     files = {"api_keys_file": tmp_path / "full.key", "read_keys_file": tmp_path / "read.key"}
@@ -68,9 +68,7 @@ def test_keys_are_made_and_shown_by_the_commands_that_say_so(stock: Path, tmp_pa
 
 @pytest.mark.slow
 @needs_tools
-def test_the_whole_task_is_done_by_the_commands_that_are_shown(
-    own: Path, sample: Sample, tmp_path: Path
-) -> None:
+def test_the_documented_commands_run(own: Path, sample: Sample, tmp_path: Path) -> None:
     (tmp_path / "segsearch.toml").write_text("points_per_side = 6")
     with serve(own) as server:
         script = "".join(blocks("bash")).replace(ADDRESS, server.address)

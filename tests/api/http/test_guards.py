@@ -37,7 +37,7 @@ def ask(served: Served, **headers: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
-def test_its_own_names_are_answered_with_any_port(served: Served, host: str) -> None:
+def test_own_host_names_are_accepted_with_any_port(served: Served, host: str) -> None:
     for suffix in ("", ":80", f":{port(served)}"):
         assert ask(served, Host=host + suffix).status_code == 200
 
@@ -57,7 +57,7 @@ def test_two_hosts_are_refused(served: Served) -> None:
         assert connection.recv(100).split()[1] in (b"400", b"421")
 
 
-def test_a_page_of_its_own_may_ask(served: Served) -> None:
+def test_own_origins_are_accepted(served: Served) -> None:
     for name in ("127.0.0.1", "localhost", "[::1]"):
         assert ask(served, Origin=f"http://{name}:{port(served)}").status_code == 200
 
@@ -73,14 +73,14 @@ def test_a_page_of_its_own_may_ask(served: Served) -> None:
         "file://",
     ],
 )
-def test_a_page_of_another_site_may_neither_read_nor_write(served: Served, origin: str) -> None:
+def test_other_origins_are_refused(served: Served, origin: str) -> None:
     assert_problem(ask(served, Origin=origin), 403, "other sites")
     written = served.http.post("/v1/search", json={"text": "red"}, headers={"Origin": origin})
     assert_problem(written, 403)
 
 
 @pytest.mark.parametrize("path", ["/v1/library", "/health", "/v1/photos/x", "/nowhere"])
-def test_every_answer_keeps_browsers_careful(served: Served, path: str) -> None:
+def test_every_response_has_security_headers(served: Served, path: str) -> None:
     headers = served.get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
@@ -96,20 +96,20 @@ def test_unknown_routes_and_methods_are_problems_too(served: Served) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/library", "/v1/photos", "/"])
-def test_head_is_answered_as_get_without_a_body(served: Served, path: str) -> None:
+def test_head_equals_get_without_the_body(served: Served, path: str) -> None:
     get, head = served.http.get(path), served.http.head(path)
     assert (head.status_code, head.content) == (get.status_code, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
     assert served.http.head("/nowhere").status_code == 404
 
 
-def test_a_body_that_announces_too_much_is_refused(served: Served) -> None:
+def test_a_content_length_over_the_limit_is_refused(served: Served) -> None:
     content = b"x" * (MAX_UPLOAD_BYTES * 2 + MAX_JSON_BYTES)
     assert_problem(served.http.post("/v1/search", content=content), 413, "MB")
 
 
 @pytest.mark.parametrize("route", ["/v1/search", "/v1/search/image"])
-def test_a_body_that_announces_nothing_is_stopped_at_the_limit(served: Served, route: str) -> None:
+def test_a_chunked_body_is_stopped_at_the_limit(served: Served, route: str) -> None:
     def pieces() -> Iterator[bytes]:
         if route.endswith("image"):
             yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
@@ -120,11 +120,11 @@ def test_a_body_that_announces_nothing_is_stopped_at_the_limit(served: Served, r
     assert_problem(served.http.post(route, content=pieces(), headers=headers), 413, "MB")
 
 
-def test_without_an_owner_the_way_in_for_commands_is_shut(served: Served) -> None:
+def test_index_calls_are_404_without_ownership(served: Served) -> None:
     assert_problem(served.http.post("/internal/index/count", json={}), 404)
 
 
-def test_a_configured_host_is_answered(tmp_path: Path) -> None:
+def test_a_configured_host_is_accepted(tmp_path: Path) -> None:
     with (
         make_library(tmp_path, host="photos.lan") as library,
         serving(create_app(library)) as address,
@@ -147,11 +147,11 @@ def test_a_configured_host_is_answered(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_authorities_are_taken_apart(text: str, parts: tuple[str, str] | None) -> None:
+def test_authorities_are_parsed(text: str, parts: tuple[str, str] | None) -> None:
     assert authority(text) == parts
 
 
-def test_many_may_ask_at_once(served: Served) -> None:
+def test_many_requests_run_concurrently(served: Served) -> None:
     photo_id = served.photos["flat.png"]
     request = {"photo_id": photo_id, "prompt": {"points": [{"x": 12, "y": 22}]}}
 
@@ -177,7 +177,7 @@ class _AloneOnly(ColorSegmenter):
             self.alone.release()
 
 
-def test_threads_take_turns_at_the_segmenter_and_few_photos_are_kept() -> None:
+def test_one_thread_segments_at_a_time_and_few_photos_are_cached() -> None:
     segmenter = _AloneOnly()
     encoded = EncodedPhotos(lambda: segmenter, size=2)
     rgb = flat_photo()

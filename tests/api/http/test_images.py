@@ -45,7 +45,7 @@ def paths(served: Served) -> list[str]:
     ]
 
 
-def test_a_picture_is_sent_once(served: Served) -> None:
+def test_an_image_is_sent_once(served: Served) -> None:
     tags = []
     for path in paths(served):
         first = served.http.get(path)
@@ -61,7 +61,7 @@ def test_a_picture_is_sent_once(served: Served) -> None:
     assert len(set(tags)) == len(tags) - 2
 
 
-def test_what_never_changes_is_kept_by_browsers_and_an_overlay_is_asked_for(
+def test_immutable_images_are_cached_and_overlays_revalidated(
     served: Served,
 ) -> None:
     for path in paths(served):
@@ -70,7 +70,7 @@ def test_what_never_changes_is_kept_by_browsers_and_an_overlay_is_asked_for(
         assert ("immutable" in kept) != ("overlay" in path)
 
 
-def test_a_photo_cut_anew_has_another_overlay(served: Served) -> None:
+def test_a_resegmented_photo_has_a_new_overlay(served: Served) -> None:
     path = f"/v1/photos/{served.photos['trip/scene.png']}/overlay.png"
     before = served.http.get(path).headers["etag"]
     ledger = served.library.ledger()
@@ -87,7 +87,7 @@ def test_a_photo_cut_anew_has_another_overlay(served: Served) -> None:
 # sizes
 
 
-def test_pictures_of_a_few_sizes_are_kept_and_the_rest_made_of_them(tmp_path: Path) -> None:
+def test_a_few_sizes_are_cached_and_others_scaled_from_them(tmp_path: Path) -> None:
     with served_sample(tmp_path) as served:
         photo = f"/v1/photos/{served.photos['trip/large.png']}/image"
         segment_id = served.segments("trip/large.png")[0]["segment_id"]
@@ -123,7 +123,7 @@ def of_database(folder: Path, sql: str, *values: object) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
-def test_a_kept_picture_that_is_damaged_is_made_anew(tmp_path: Path, size: int) -> None:
+def test_a_damaged_cached_image_is_rendered_again(tmp_path: Path, size: int) -> None:
     kept = ImageCache(tmp_path, max_bytes=1_000_000)
     picture = bytes(size)
     assert kept.get("one", "a", lambda: picture) == picture
@@ -137,9 +137,7 @@ def test_a_kept_picture_that_is_damaged_is_made_anew(tmp_path: Path, size: int) 
 
 
 @pytest.mark.parametrize("name", ["../secret", "../../secret", "{absolute}"])
-def test_no_file_outside_is_shown_or_deleted_whatever_the_database_says(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_planted_cache_entry_never_reaches_outside_files(tmp_path: Path, name: str) -> None:
     secret = tmp_path / "secret"
     kept = ImageCache(tmp_path, max_bytes=1_000_000)
     picture = bytes(100_000)
@@ -153,7 +151,7 @@ def test_no_file_outside_is_shown_or_deleted_whatever_the_database_says(
     assert secret.read_bytes() == b"secret"
 
 
-def test_no_more_is_kept_than_allowed_and_what_was_asked_for_last_stays(tmp_path: Path) -> None:
+def test_the_cache_evicts_least_recently_used_images(tmp_path: Path) -> None:
     kept = ImageCache(tmp_path, max_bytes=1_000_000)
     for number in range(40):
         kept.get("always", "a", lambda: bytes(50_000))
@@ -164,7 +162,7 @@ def test_no_more_is_kept_than_allowed_and_what_was_asked_for_last_stays(tmp_path
     kept.close()
 
 
-def test_pictures_are_kept_for_the_next_process_unless_switched_off(tmp_path: Path) -> None:
+def test_the_cache_persists_unless_switched_off(tmp_path: Path) -> None:
     first = ImageCache(tmp_path, max_bytes=1_000_000)
     first.get("one", "a", lambda: b"first")
     first.close()
@@ -176,7 +174,7 @@ def test_pictures_are_kept_for_the_next_process_unless_switched_off(tmp_path: Pa
     assert not (tmp_path / "off" / FOLDER).exists()
 
 
-def test_a_damaged_or_planted_cache_hurts_nobody(tmp_path: Path) -> None:
+def test_a_damaged_or_planted_cache_does_no_harm(tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
     folder.mkdir()
     (folder / "cache.db").write_bytes(b"no database" * 100)
@@ -201,7 +199,7 @@ class Exploding:
 
 
 @pytest.mark.parametrize("form", ["png", "webp"])
-def test_crops_and_masks_come_without_loss_in_either_form(served: Served, form: str) -> None:
+def test_crops_and_masks_are_lossless_in_both_formats(served: Served, form: str) -> None:
     segment = served.block("red")
     path = f"/v1/segments/{segment['segment_id']}"
     crop = served.get(f"{path}/crop", format=form, background="transparent")
@@ -218,7 +216,7 @@ def mask_array(segment: dict[str, Any]) -> MaskArray:
     return array_from_mask(Mask(size_wh=(width, height), counts=segment["mask"]["counts"]))
 
 
-def test_a_mask_comes_as_run_lengths_and_outlines(served: Served) -> None:
+def test_a_mask_is_available_as_rle_and_polygons(served: Served) -> None:
     for segment in served.segments("trip/large.png")[:4]:
         path = f"/v1/segments/{segment['segment_id']}/mask"
         assert served.get(path, format="rle").json() == segment["mask"]
@@ -261,7 +259,7 @@ def filled(outlines: dict[str, Any]) -> MaskArray:
         ("image/webp;q=x;;,=", "png"),
     ],
 )
-def test_the_form_is_the_one_that_is_liked_best(served: Served, accept: str, form: str) -> None:
+def test_the_format_follows_the_accept_header(served: Served, accept: str, form: str) -> None:
     path = f"/v1/segments/{served.block('red')['segment_id']}/mask"
     answer = served.http.get(path, headers={"Accept": accept})
     named = served.http.get(path, params={"format": form}, headers={"Accept": accept})
@@ -271,7 +269,7 @@ def test_the_form_is_the_one_that_is_liked_best(served: Served, accept: str, for
     assert "vary" not in named.headers
 
 
-def test_a_form_that_is_none_is_refused(served: Served) -> None:
+def test_an_unknown_format_is_refused(served: Served) -> None:
     segment = f"/v1/segments/{served.block('red')['segment_id']}"
     assert_problem(served.get(f"{segment}/crop", format="gif"), 422, "format", "'png'")
     assert_problem(served.get(f"{segment}/mask", format="svg"), 422, "format", "'polygon'")
@@ -279,7 +277,7 @@ def test_a_form_that_is_none_is_refused(served: Served) -> None:
 
 @settings(deadline=None)
 @given(st.data())
-def test_a_mask_grows_as_if_it_were_painted(data: st.DataObject) -> None:
+def test_an_enlarged_mask_equals_the_resized_pixels(data: st.DataObject) -> None:
     small_wh = data.draw(st.tuples(*[st.integers(1, 40)] * 2), "size")
     more_wh = data.draw(st.tuples(*[st.integers(-3, 150)] * 2), "more")
     width, height = (max(1, a + b) for a, b in zip(small_wh, more_wh, strict=True))

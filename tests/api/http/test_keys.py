@@ -54,7 +54,7 @@ def locked(stock: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
 # what each request takes
 
 
-def test_every_route_says_in_one_place_what_it_takes(locked: Site) -> None:
+def test_every_route_has_its_needed_access(locked: Site) -> None:
     described = locked.app.openapi()["paths"]
     writing = {
         (method.upper(), path)
@@ -95,11 +95,11 @@ def test_every_route_says_in_one_place_what_it_takes(locked: Site) -> None:
         ("GET", SESSION_PATH, Access.READ),
     ],
 )
-def test_what_is_not_named_is_safe(method: str, path: str, needed: Access | None) -> None:
+def test_unlisted_routes_are_protected(method: str, path: str, needed: Access | None) -> None:
     assert needed_access(method, path) is needed
 
 
-def test_the_openapi_document_says_what_takes_a_key(locked: Site) -> None:
+def test_the_openapi_document_lists_which_routes_need_a_key(locked: Site) -> None:
     paths = locked.app.openapi()["paths"]
     assert paths["/health"]["get"]["security"] == []
     assert paths["/v1/search"]["post"]["security"] == [{"key": []}, {"session": []}]
@@ -127,21 +127,21 @@ def test_the_openapi_document_says_what_takes_a_key(locked: Site) -> None:
         ("POST", "/internal/index/count"),
     ],
 )
-def test_without_a_key_nothing_is_told(locked: Site, method: str, path: str) -> None:
+def test_without_a_key_requests_are_refused(locked: Site, method: str, path: str) -> None:
     answer = locked.ask(method, path, json={"text": "red"} if method == "POST" else None)
     assert_problem(answer, 401, "Authorization: Bearer")
     assert answer.headers["www-authenticate"] == "Bearer"
     assert answer.json()["error"] == "AccessError"
 
 
-def test_the_page_and_its_files_take_no_key(locked: Site) -> None:
+def test_the_page_and_its_files_need_no_key(locked: Site) -> None:
     for path in ("/", "/search", f"/photo/{NOWHERE}", "/web/js/main.js", "/health"):
         assert locked.ask("GET", path).status_code == 200
     assert_problem(locked.ask("GET", "/web/../v1/library"), 401)
     assert_problem(locked.ask("GET", "/web/%2e%2e/v1/library"), 404)
 
 
-def test_a_full_key_may_everything(locked: Site) -> None:
+def test_a_full_key_allows_everything(locked: Site) -> None:
     assert locked.ask("GET", "/v1/library", FULL_KEY).json()["photos"] == 4
     found = locked.ask("POST", "/v1/search", FULL_KEY, json={"text": "red"})
     assert found.json()["hits"]
@@ -149,7 +149,7 @@ def test_a_full_key_may_everything(locked: Site) -> None:
     assert_problem(wrong, 404, "no root")  # it got as far as that
 
 
-def test_a_read_only_key_may_search_and_look_and_nothing_else(locked: Site) -> None:
+def test_a_read_only_key_can_only_search_and_view(locked: Site) -> None:
     photo_id = locked.photos["flat.png"]
     for path in ("/v1/library", f"/v1/photos/{photo_id}/image?size=50", "/v1/jobs", "/metrics"):
         assert locked.ask("GET", path, READ_KEY).status_code == 200
@@ -165,7 +165,7 @@ def test_a_read_only_key_may_search_and_look_and_nothing_else(locked: Site) -> N
         assert_problem(refused, 403, "read-only")
 
 
-def test_who_asks_is_told_whether_the_key_may_change_anything(locked: Site) -> None:
+def test_the_library_tells_whether_the_key_may_change_it(locked: Site) -> None:
     assert locked.ask("GET", "/v1/library", READ_KEY).json()["may_change"] is False
     assert locked.ask("GET", "/v1/library", FULL_KEY).json()["may_change"] is True
 
@@ -179,7 +179,7 @@ def test_a_wrong_key_is_refused(locked: Site, sent: str) -> None:
     assert answer.headers["content-security-policy"]  # like every other answer
 
 
-def test_the_scheme_may_be_written_small(locked: Site) -> None:
+def test_the_scheme_is_case_insensitive(locked: Site) -> None:
     headers = {"Authorization": f"bearer {READ_KEY}"}
     assert locked.ask("GET", "/v1/library", headers=headers).status_code == 200
 
@@ -193,7 +193,7 @@ def test_a_refusal_does_not_wait_for_the_body(locked: Site) -> None:
         assert b" 401 " in connection.recv(100)
 
 
-def test_reasons_for_not_being_ready_are_for_those_with_a_key(stock: Path, tmp_path: Path) -> None:
+def test_reasons_for_not_being_ready_need_a_key(stock: Path, tmp_path: Path) -> None:
     with site(stock, tmp_path, KEYRING) as here:
         for _ in range(200):
             if here.ask("GET", "/ready").json()["ready"]:
@@ -228,14 +228,14 @@ def test_a_browser_signs_in_and_out(locked: Site) -> None:
         assert_problem(again, 401)
 
 
-def test_over_https_the_cookie_stays_there(locked: Site) -> None:
+def test_over_https_the_cookie_is_secure(locked: Site) -> None:
     headers = {"X-Forwarded-Proto": "https"}
     answer = locked.ask("POST", SESSION_PATH, json={"key": READ_KEY}, headers=headers)
     locked.http.cookies.clear()
     assert "; secure" in answer.headers["set-cookie"].lower()
 
 
-def test_a_session_allows_what_its_key_allows(locked: Site) -> None:
+def test_a_session_has_the_access_of_its_key(locked: Site) -> None:
     with httpx.Client(base_url=locked.http.base_url, trust_env=False) as browser:
         browser.post(SESSION_PATH, json={"key": READ_KEY})
         assert browser.post("/v1/search", json={"text": "red"}).status_code == 200
@@ -250,18 +250,18 @@ def test_another_site_can_not_use_a_session(locked: Site) -> None:
 
 
 @pytest.mark.parametrize("cookie", ["", COOKIE, f"{COOKIE}=", f"{COOKIE}=x", "a=b; c", '"; x=\x80'])
-def test_a_cookie_that_is_none_of_ours_lets_nobody_in(locked: Site, cookie: str) -> None:
+def test_an_unknown_session_cookie_is_refused(locked: Site, cookie: str) -> None:
     answer = locked.ask("GET", "/v1/library", headers={"Cookie": cookie.encode("latin-1")})
     assert_problem(answer, 401)
 
 
 @pytest.mark.parametrize("other", ['a={"b": 1}', "a=b c", "caf\xe9=1", "a:b/c=1", "flag", "a[0]=1"])
-def test_a_strange_cookie_of_another_server_on_this_machine_does_no_harm(other: str) -> None:
+def test_a_malformed_cookie_of_another_server_does_no_harm(other: str) -> None:
     for cookies in (f"{other}; {COOKIE}=ours", f"{COOKIE}=ours; {other}"):
         assert session_from_headers(Headers({"cookie": cookies})) == "ours"
 
 
-def test_a_server_without_keys_has_nothing_to_sign_in_to(stock: Path, tmp_path: Path) -> None:
+def test_sign_in_without_keys_is_refused(stock: Path, tmp_path: Path) -> None:
     with site(stock, tmp_path) as here:
         assert here.ask("GET", "/v1/library").status_code == 200
         assert_problem(here.ask("POST", SESSION_PATH, json={"key": FULL_KEY}), 422, "no key")
@@ -277,7 +277,7 @@ class Clock:
         return self.s
 
 
-def test_a_session_ends_by_itself_and_there_are_not_endlessly_many() -> None:
+def test_sessions_expire_and_are_limited_in_number() -> None:
     clock = Clock()
     sessions = Sessions(clock)
     first, second = sessions.start(Access.READ), sessions.start(Access.FULL)
@@ -292,7 +292,7 @@ def test_a_session_ends_by_itself_and_there_are_not_endlessly_many() -> None:
 # wrong keys
 
 
-def test_who_sends_many_wrong_keys_has_to_wait(stock: Path, tmp_path: Path) -> None:
+def test_many_wrong_keys_are_rate_limited(stock: Path, tmp_path: Path) -> None:
     with site(stock, tmp_path, KEYRING) as here:
         signed_in = here.ask("POST", SESSION_PATH, json={"key": READ_KEY}).headers["set-cookie"]
         here.http.cookies.clear()
@@ -310,7 +310,7 @@ def test_who_sends_many_wrong_keys_has_to_wait(stock: Path, tmp_path: Path) -> N
         assert here.ask("GET", "/v1/library", headers=cookie).status_code == 200
 
 
-def test_wrong_keys_do_not_shut_out_this_users_own_commands() -> None:
+def test_the_rate_limit_exempts_own_commands() -> None:
     authenticator = Authenticator(KEYRING, token="shown by an ingest")
     for _ in range(MAX_WRONG_KEYS):
         authenticator.try_key("not-this-one-either", "127.0.0.1")
@@ -321,7 +321,7 @@ def test_wrong_keys_do_not_shut_out_this_users_own_commands() -> None:
     assert not isinstance(Authenticator(KEYRING).try_key("shown by an ingest", "127.0.0.1"), Access)
 
 
-def test_wrong_keys_are_forgotten_after_a_while_and_addresses_are_not_kept_endlessly() -> None:
+def test_wrong_keys_expire_and_addresses_are_limited_in_number() -> None:
     clock = Clock()
     wrong = WrongKeys(clock)
     for _ in range(MAX_WRONG_KEYS):
@@ -356,7 +356,7 @@ def test_keys_come_from_settings_and_files(tmp_path: Path) -> None:
     assert LONG not in repr(keyring)
 
 
-def test_no_keys_are_no_keyring() -> None:
+def test_without_keys_the_keyring_is_empty() -> None:
     assert not keyring_from_settings(Settings())
     assert Keyring().access("") is None
 
@@ -364,14 +364,14 @@ def test_no_keys_are_no_keyring() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("short", "less than 16 characters"),
+        ("short", "fewer than 16 characters"),
         ("# nothing but a comment\n", "holds no key"),
         ("schlüssel-schlüssel", "ASCII"),
         (b"\xff\xfe\x00", "not text"),
         (None, "No such file"),
     ],
 )
-def test_a_file_of_no_use_is_an_error_that_shows_no_key(
+def test_an_invalid_key_file_is_an_error_without_its_keys(
     tmp_path: Path, text: str | bytes | None, says: str
 ) -> None:
     path = tmp_path / "keys"
@@ -384,28 +384,26 @@ def test_a_file_of_no_use_is_an_error_that_shows_no_key(
 
 
 @pytest.mark.parametrize("name", ["api_keys", "read_keys"])
-def test_keys_that_are_given_and_are_none_do_not_open_the_door(name: str) -> None:
+def test_empty_key_settings_are_an_error(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name}: it holds no key"):
         keyring_from_settings(Settings.model_validate({name: " , "}))
 
 
 def test_a_key_is_either_full_or_read_only() -> None:
-    with pytest.raises(UsageError, match="one of them"):
+    with pytest.raises(UsageError, match="choose one"):
         keyring_from_settings(Settings(api_keys=LONG, read_keys=LONG))
 
 
-def test_a_key_on_the_command_line_that_is_no_good_is_not_repeated(
-    run: Commands, tmp_path: Path
-) -> None:
+def test_an_invalid_key_flag_is_not_echoed(run: Commands, tmp_path: Path) -> None:
     said = run.refused("serve", "--api-keys", "hunter2", "--library", tmp_path)
-    assert "less than 16 characters" in said
+    assert "fewer than 16 characters" in said
     assert "hunter2" not in said
 
 
 # serving
 
 
-def test_beyond_loopback_a_key_is_demanded(run: Commands) -> None:
+def test_a_public_address_requires_a_key(run: Commands) -> None:
     said = run.refused("serve", "--host", "0.0.0.0")
     assert "--api-keys-file" in said
     assert "secrets.token_urlsafe" in said

@@ -66,7 +66,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("route", ["/v1/search", "/v1/search/batch", "/v1/segment", "/v1/ingest"])
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_a_hostile_body_is_refused_and_nobody_waits_for_it(
+def test_a_hostile_body_is_refused_without_delaying_others(
     stock: Path, tmp_path: Path, pool: ThreadPoolExecutor, route: str, hostile: str
 ) -> None:
     with site(stock, tmp_path) as here:
@@ -80,7 +80,7 @@ def test_a_hostile_body_is_refused_and_nobody_waits_for_it(
             assert answer.result(timeout=WAIT_S).status_code in (413, 422)
 
 
-def test_signing_in_takes_a_key_and_no_more(stock: Path, tmp_path: Path) -> None:
+def test_sign_in_bodies_are_limited_to_a_key(stock: Path, tmp_path: Path) -> None:
 
     with site(stock, tmp_path, KEYRING) as here:
         long = {"key": "a" * 32, **{f"f{n}": n for n in range(1_000)}}
@@ -88,7 +88,7 @@ def test_signing_in_takes_a_key_and_no_more(stock: Path, tmp_path: Path) -> None
         assert_problem(here.ask("POST", "/v1/session", json={"key": "b" * 32}), 401)
 
 
-def test_only_routes_that_take_pictures_take_long_bodies(stock: Path, tmp_path: Path) -> None:
+def test_only_image_routes_accept_large_bodies(stock: Path, tmp_path: Path) -> None:
     with site(stock, tmp_path) as here:
         long = b'{"paths":["' + b"x" * 1_100_000 + b'"]}'
         headers = {"Content-Type": "application/json"}
@@ -96,16 +96,16 @@ def test_only_routes_that_take_pictures_take_long_bodies(stock: Path, tmp_path: 
             assert_problem(here.ask(method, route, content=long, headers=headers), 413, "1.0 MB")
 
 
-def test_masks_may_hold_what_separates_values_elsewhere(stock: Path, tmp_path: Path) -> None:
+def test_separators_in_text_do_not_count_as_values(stock: Path, tmp_path: Path) -> None:
     with site(stock, tmp_path) as here:
         answer = here.ask("POST", "/v1/search", json={"text": "red" + ",:[{" * 200})
         assert answer.status_code == 200
 
 
-# taking limiter
+# admission
 
 
-def test_many_slow_cuts_leave_threads_for_what_is_quick(
+def test_slow_segmentation_leaves_threads_for_fast_requests(
     stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     segmenter = GatedSegmenter()
@@ -125,7 +125,7 @@ def test_many_slow_cuts_leave_threads_for_what_is_quick(
 
 
 @pytest.mark.parametrize("by", ["click", "picture"])
-def test_a_search_that_cuts_or_decodes_waits_its_turn_too(
+def test_searches_that_decode_or_segment_are_limited_too(
     stock: Path, tmp_path: Path, pool: ThreadPoolExecutor, by: str
 ) -> None:
     segmenter = GatedSegmenter()
@@ -144,7 +144,7 @@ def test_a_search_that_cuts_or_decodes_waits_its_turn_too(
         assert clicks[0].result(WAIT_S).status_code == 200
 
 
-def test_beyond_a_number_nobody_waits(
+def test_beyond_max_waiting_requests_are_refused(
     stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     segmenter = GatedSegmenter()
@@ -160,7 +160,7 @@ def test_beyond_a_number_nobody_waits(
         assert here.click().status_code == 200
 
 
-def test_who_has_a_turn_at_once_takes_no_place_among_those_who_wait() -> None:
+def test_a_free_slot_does_not_count_as_waiting() -> None:
     limiter = AdmissionLimiter(max_running=1, max_waiting=1)
 
     async def two_at_once() -> None:
@@ -171,7 +171,7 @@ def test_who_has_a_turn_at_once_takes_no_place_among_those_who_wait() -> None:
     anyio.run(two_at_once)
 
 
-def test_nobody_waits_forever_for_a_turn() -> None:
+def test_waiting_for_a_slot_times_out() -> None:
     limiter = AdmissionLimiter(max_running=1, timeout_s=0.05)
 
     async def two() -> None:
@@ -188,7 +188,7 @@ def test_nobody_waits_forever_for_a_turn() -> None:
     anyio.run(two)
 
 
-def test_a_turn_whose_work_fails_is_given_back() -> None:
+def test_a_failing_request_releases_its_slot() -> None:
     limiter = AdmissionLimiter(max_running=1)
 
     async def fail() -> None:
@@ -203,7 +203,7 @@ def test_a_turn_whose_work_fails_is_given_back() -> None:
 # time
 
 
-def test_what_takes_too_long_is_given_up_and_does_not_go_on(
+def test_a_request_over_the_time_limit_is_aborted(
     stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     segmenter = GatedSegmenter()
@@ -221,7 +221,7 @@ def test_what_takes_too_long_is_given_up_and_does_not_go_on(
         assert here.click().status_code == 200
 
 
-def test_one_who_waits_for_a_turn_too_long_leaves_the_queue(
+def test_a_timed_out_request_leaves_the_queue(
     stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     segmenter = GatedSegmenter()
@@ -233,7 +233,7 @@ def test_one_who_waits_for_a_turn_too_long_leaves_the_queue(
         segmenter.let.set()
 
 
-def test_an_answer_that_has_begun_may_take_its_time() -> None:
+def test_a_started_response_has_no_time_limit() -> None:
     async def slowly() -> Any:
         for _ in range(4):
             yield b"piece "
@@ -245,7 +245,7 @@ def test_an_answer_that_has_begun_may_take_its_time() -> None:
     assert ask_app(TimeLimitMiddleware(app, timeout_s=0.5, exempt="/internal")).text == "piece " * 4
 
 
-def test_a_request_that_only_waits_is_stopped_when_its_time_is_over() -> None:
+def test_an_awaiting_request_is_canceled_at_its_time_limit() -> None:
     stopped = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -272,7 +272,7 @@ def ask_app(app: Any, method: str = "GET", path: str = "/", **how: Any) -> httpx
 # the event loop
 
 
-def test_a_slow_cut_does_not_hold_the_event_loop(stock: Path, tmp_path: Path) -> None:
+def test_slow_segmentation_does_not_block_the_event_loop(stock: Path, tmp_path: Path) -> None:
     segmenter = GatedSegmenter()
 
     async def ask_during_a_cut(here: Site) -> list[int]:
@@ -297,7 +297,7 @@ def test_a_slow_cut_does_not_hold_the_event_loop(stock: Path, tmp_path: Path) ->
 # what is sent
 
 
-def test_a_mask_that_takes_long_to_unpack_is_refused_before(stock: Path, tmp_path: Path) -> None:
+def test_a_mask_that_is_slow_to_decode_is_refused(stock: Path, tmp_path: Path) -> None:
     with site(stock, tmp_path) as here:
         mask = {"size_wh": [10_000, 10_000], "counts": "1" * (MAX_MASK_CHARS + 1)}
         body = {"photo_id": here.photos["flat.png"], "prompt": {"mask": mask}}
@@ -317,7 +317,7 @@ def test_a_mask_that_takes_long_to_unpack_is_refused_before(stock: Path, tmp_pat
     ],
     ids=lambda body: ascii(body[:20]),
 )
-def test_json_that_is_read_quickly_says_the_same(body: bytes) -> None:
+def test_fast_json_parsing_equals_the_standard_library(body: bytes) -> None:
     async def shown(sent: KeyIn) -> str:
         return ascii(sent.key)
 
@@ -340,9 +340,7 @@ def test_json_that_is_read_quickly_says_the_same(body: bytes) -> None:
     ],
     ids=lambda body: ascii(body[:20]),
 )
-def test_json_that_no_text_field_could_hold_is_refused_with_the_reason(
-    body: bytes, why: str
-) -> None:
+def test_invalid_json_text_is_refused_with_the_reason(body: bytes, why: str) -> None:
     async def shown(sent: KeyIn) -> str:
         return ascii(sent.key)
 
@@ -357,7 +355,7 @@ def post_json(endpoint: Any, body: bytes, router: APIRouter) -> httpx.Response:
     return ask_app(app, "POST", "/", content=body, headers={"Content-Type": "application/json"})
 
 
-def test_base64_in_pieces_is_base64() -> None:
+def test_base64_is_decoded_in_pieces() -> None:
     for length in (0, 1, 5, BASE64_PIECE, BASE64_PIECE * 3 // 4 * 2, BASE64_PIECE * 2 + 1):
         sent = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
         assert bytes_from_base64(base64.b64encode(sent).decode()) == sent
@@ -366,7 +364,7 @@ def test_base64_in_pieces_is_base64() -> None:
 # stopping
 
 
-def test_when_it_stops_requests_end_first(
+def test_running_requests_finish_before_shutdown(
     stock: Path, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     segmenter = GatedSegmenter()

@@ -38,7 +38,7 @@ def value(here: Site, name: str, **labels: str) -> float | None:
 # metrics
 
 
-def test_requests_are_counted_by_the_route_that_answered(here: Site) -> None:
+def test_requests_are_counted_by_route(here: Site) -> None:
     for photo_id in here.photos.values():
         here.ask("GET", f"/v1/photos/{photo_id}")
     here.ask("GET", f"/v1/photos/{NOWHERE}")
@@ -79,7 +79,7 @@ def test_stages_are_timed_where_they_happen(here: Site) -> None:
     assert counts() == {"encode": 1, "find": 1, "encode_photo": 1, "segment": 2, "picture": 2}
 
 
-def test_the_library_and_what_is_ready_are_told(here: Site) -> None:
+def test_metrics_include_the_library_and_readiness(here: Site) -> None:
     assert value(here, "segsearch_ready", part="encoder") == 0
     assert value(here, "segsearch_load_seconds", part="encoder") is None
     for _ in range(200):
@@ -95,7 +95,7 @@ def test_the_library_and_what_is_ready_are_told(here: Site) -> None:
     assert value(here, "process_resident_memory_bytes")
 
 
-def test_metrics_take_a_key_where_there_are_keys(stock: Path, tmp_path: Path) -> None:
+def test_metrics_need_a_key_if_there_are_keys(stock: Path, tmp_path: Path) -> None:
     with site(stock, tmp_path, KEYRING) as here:
         assert_problem(here.ask("GET", "/metrics"), 401)
         answer = here.ask("GET", "/metrics", READ_KEY)
@@ -106,20 +106,20 @@ def test_metrics_take_a_key_where_there_are_keys(stock: Path, tmp_path: Path) ->
 # ids and the log
 
 
-def test_a_request_keeps_the_id_that_a_proxy_gave_it(here: Site) -> None:
+def test_a_request_keeps_the_id_of_its_proxy(here: Site) -> None:
     given = here.ask("GET", "/health", headers={"X-Request-ID": "edge-7.3_a"})
     assert given.headers["x-request-id"] == "edge-7.3_a"
 
 
 @pytest.mark.parametrize("forged", ["", "a b", "x" * 65, 'a","level":"info', "ä"])
-def test_an_id_that_could_forge_a_line_is_replaced(here: Site, forged: str) -> None:
+def test_an_id_that_could_forge_a_log_line_is_replaced(here: Site, forged: str) -> None:
     headers = {"X-Request-ID": forged.encode("latin-1")}
     ids = {here.ask("GET", "/health", headers=headers).headers["x-request-id"] for _ in range(2)}
     assert forged not in ids
     assert len(ids) == 2
 
 
-def test_a_failure_names_the_request_and_only_the_log_has_the_inside(
+def test_an_internal_error_names_the_request_and_details_are_only_logged(
     here: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = {"X-Request-ID": "find-me"}
@@ -148,7 +148,7 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
     return [json.loads(form.format(record)) for record in records]
 
 
-def test_each_request_is_a_line_that_says_how_long_its_stages_took(
+def test_each_request_is_logged_with_its_stage_times(
     here: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "api"):
@@ -167,9 +167,7 @@ def test_each_request_is_a_line_that_says_how_long_its_stages_took(
     assert "secret" not in caplog.text
 
 
-def test_a_path_that_was_asked_for_makes_no_line_of_its_own(
-    here: Site, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_url_path_can_not_forge_a_log_line(here: Site, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "api"):
         here.ask("GET", "/nowhere%0aforged")
         wait_until(lambda: len(lines_of(caplog)) == 1)
@@ -182,7 +180,7 @@ def test_a_path_that_was_asked_for_makes_no_line_of_its_own(
     assert len(said.splitlines()) == 1
 
 
-def test_what_threads_say_carries_the_id_of_their_request(
+def test_log_lines_of_threads_have_the_request_id(
     here: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, api = logging.getLogger(), logging.getLogger("api")
@@ -208,15 +206,13 @@ def test_what_threads_say_carries_the_id_of_their_request(
     assert ours[1]["status"] == 500
 
 
-def test_no_line_is_written_of_requests_unless_it_is_asked_for(
-    here: Site, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_requests_are_only_logged_if_enabled(here: Site, caplog: pytest.LogCaptureFixture) -> None:
     here.ask("GET", "/v1/library")
     here.ask("GET", "/v1/library")  # by now the line of the first would be there
     assert lines_of(caplog) == []
 
 
-def test_a_server_that_is_asked_to_end_has_said_all_in_json(own: Path) -> None:
+def test_a_stopped_server_has_logged_only_json(own: Path) -> None:
     (own.parent / "segsearch.toml").write_text('log_format = "json"\nlog_requests = true\n')
     with serve(own) as server:
         answer = httpx.post(

@@ -69,7 +69,7 @@ def api_schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_whatever_is_sent_is_answered_as_described(api_schema: Any) -> None:
+def test_responses_match_the_openapi_document(api_schema: Any) -> None:
     problems, answered = {}, Counter[int]()
     operations = [described.ok() for described in api_schema.get_all_operations()]
     for operation in operations:

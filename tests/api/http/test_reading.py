@@ -42,11 +42,11 @@ def mask_of(segment: dict[str, Any]) -> MaskArray:
 # alive, ready, what is in
 
 
-def test_it_says_that_it_is_alive(served: Served) -> None:
+def test_health_is_alive(served: Served) -> None:
     assert served.get("/health").json() == {"alive": True}
 
 
-def test_it_gets_ready_by_itself(served: Served) -> None:
+def test_the_server_becomes_ready(served: Served) -> None:
     for _ in range(100):
         answer = served.get("/ready")
         if answer.status_code == 200:
@@ -57,7 +57,7 @@ def test_it_gets_ready_by_itself(served: Served) -> None:
     }
 
 
-def test_the_library_says_what_it_holds(served: Served) -> None:
+def test_the_library_lists_its_contents(served: Served) -> None:
     holds = served.get("/v1/library").json()
     assert (holds["photos"], holds["photos_hidden"]) == (3, 1)
     assert (holds["files"], holds["files_vanished"]) == (3, 1)
@@ -68,7 +68,7 @@ def test_the_library_says_what_it_holds(served: Served) -> None:
 # photos
 
 
-def test_photos_come_newest_first_without_hidden_ones(served: Served) -> None:
+def test_photos_are_newest_first_without_hidden_ones(served: Served) -> None:
     answer = served.get("/v1/photos").json()
     names = ["trip/large.png", "trip/scene.png", "flat.png"]
     assert [photo["photo_id"] for photo in answer["photos"]] == [served.photos[n] for n in names]
@@ -77,7 +77,7 @@ def test_photos_come_newest_first_without_hidden_ones(served: Served) -> None:
     assert answer["photos"][2]["path"].endswith("flat.png")
 
 
-def test_pages_join_to_the_whole(served: Served) -> None:
+def test_pages_add_up_to_all_photos(served: Served) -> None:
     whole = [photo["photo_id"] for photo in served.get("/v1/photos").json()["photos"]]
     found, cursor = [], ""
     for _ in range(3):
@@ -115,7 +115,7 @@ def test_photos_can_be_filtered(served: Served, query: dict[str, str], names: li
     assert [photo["photo_id"] for photo in found] == [served.photos[name] for name in names]
 
 
-def test_facets_count_the_photos_that_a_filter_lets_through(served: Served) -> None:
+def test_facets_count_the_matching_photos(served: Served) -> None:
     found = served.get("/v1/facets").json()
     assert found["cameras"] == [
         {"value": "Test Two", "count": 2},
@@ -134,7 +134,7 @@ def test_facets_count_the_photos_that_a_filter_lets_through(served: Served) -> N
         assert len(page["photos"]) == folder["count"]
 
 
-def test_a_folder_stands_for_all_below_it(served: Served) -> None:
+def test_a_folder_filter_includes_subfolders(served: Served) -> None:
     for folder, count in (served.root_id, 3), (f"{served.root_id}/trip", 2), ("other", 0):
         assert len(served.get("/v1/photos", folder=folder).json()["photos"]) == count
 
@@ -154,10 +154,10 @@ def test_a_folder_stands_for_all_below_it(served: Served) -> None:
         ({"taken_from": "2024-05-02T00:00Z", "taken_before": "2024-05-01T00:00Z"}, ["earlier"]),
         ({"taken_from": "2024-05-02", "taken_before": "2024-05-01"}, ["earlier"]),
         ({"undated": "perhaps"}, ["undated", "boolean"]),
-        ({"colour": "red"}, ["colour", "no such field"]),
+        ({"colour": "red"}, ["colour", "no such query parameter"]),
     ],
 )
-def test_a_senseless_filter_is_explained(
+def test_an_invalid_filter_is_explained(
     served: Served, query: dict[str, str], words: list[str]
 ) -> None:
     assert_problem(served.get("/v1/photos", **query), 422, *words)
@@ -172,13 +172,13 @@ def test_one_photo_is_shown_hidden_or_not(served: Served) -> None:
 
 
 @pytest.mark.parametrize("route", PHOTO_ROUTES)
-def test_an_unknown_photo_is_404_and_a_senseless_id_422(served: Served, route: str) -> None:
+def test_an_unknown_photo_is_404_and_an_invalid_id_422(served: Served, route: str) -> None:
     assert_problem(served.get(f"/v1/photos/{NOWHERE}{route}"), 404, NOWHERE)
     assert_problem(served.get(f"/v1/photos/nonsense{route}"), 422, "nonsense", "UUID")
 
 
 @pytest.mark.parametrize("route", ["/image", "/overlay.png"])
-def test_a_picture_of_a_photo_that_has_gone_is_404(served: Served, route: str) -> None:
+def test_the_image_of_a_missing_photo_is_404(served: Served, route: str) -> None:
     photo_id = served.photos["gone.png"]
     assert_problem(served.get(f"/v1/photos/{photo_id}{route}"), 404, "in reach", "ingest")
 
@@ -193,7 +193,7 @@ def test_the_image_is_the_upright_photo(served: Served) -> None:
     assert not Image.open(BytesIO(answer.content)).getexif()
 
 
-def test_the_image_comes_at_the_size_asked_for_but_never_larger(served: Served) -> None:
+def test_the_image_has_the_requested_size_but_is_never_enlarged(served: Served) -> None:
     path = f"/v1/photos/{served.photos['flat.png']}/image"
     assert pixels(served.get(path, size=48)).shape == (36, 48, 3)
     assert pixels(served.get(path, size=5000)).shape == (72, 96, 3)
@@ -201,7 +201,7 @@ def test_the_image_comes_at_the_size_asked_for_but_never_larger(served: Served) 
         assert_problem(served.get(path, size=size), 422, "size")
 
 
-def test_a_photos_segments_come_largest_first_with_masks_if_asked(served: Served) -> None:
+def test_segments_of_a_photo_are_largest_first_with_masks_on_request(served: Served) -> None:
     path = f"/v1/photos/{served.photos['flat.png']}/segments"
     bare = served.get(path).json()["segments"]
     full = served.get(path, with_masks=True).json()["segments"]
@@ -236,7 +236,7 @@ def test_a_segment_is_shown_with_its_mask(served: Served) -> None:
 
 
 @pytest.mark.parametrize("route", SEGMENT_ROUTES)
-def test_an_unknown_segment_is_404_and_a_senseless_id_422(served: Served, route: str) -> None:
+def test_an_unknown_segment_is_404_and_an_invalid_id_422(served: Served, route: str) -> None:
     assert_problem(served.get(f"/v1/segments/{NOWHERE}{route}"), 404, NOWHERE)
     assert_problem(served.get(f"/v1/segments/nonsense{route}"), 422, "nonsense", "UUID")
 
@@ -258,7 +258,7 @@ def test_crops_are_the_photos_own_pixels(served: Served, name: str) -> None:
         assert np.array_equal(clear[inside][:, :3], seen[inside])
 
 
-def test_a_background_that_is_none_is_refused(served: Served) -> None:
+def test_an_unknown_background_is_refused(served: Served) -> None:
     path = f"/v1/segments/{served.block('red')['segment_id']}/crop.png"
     assert_problem(served.get(path, background="pink"), 422, "background", "'keep'")
 
@@ -274,7 +274,7 @@ def test_masks_are_exact_as_stored_and_at_full_size(served: Served) -> None:
     assert_problem(served.get(path, size="huge"), 422, "size", "'stored'")
 
 
-def test_a_photo_that_has_gone_still_has_its_masks_but_no_crops(served: Served) -> None:
+def test_a_missing_photo_has_masks_but_no_crops(served: Served) -> None:
     segment_id = served.segments("gone.png")[0]["segment_id"]
     assert pixels(served.get(f"/v1/segments/{segment_id}/mask.png", size="full")).shape == (64, 64)
     assert_problem(served.get(f"/v1/segments/{segment_id}/crop.png"), 404, "in reach")
@@ -299,12 +299,12 @@ def test_openapi_describes_every_route_and_its_problems(served: Served) -> None:
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-def test_nothing_names_an_outside_host(served: Served) -> None:
+def test_the_page_references_no_other_host(served: Served) -> None:
     for path in ("/docs", "/redoc"):
         assert_problem(served.get(path), 404, "/openapi.json")
 
 
-def test_a_tile_shows_the_segment_lit_and_the_rest_dimmed(served: Served) -> None:
+def test_a_tile_dims_everything_but_the_segment(served: Served) -> None:
     segment_id = served.block("blue")["segment_id"]
     answer = served.get(f"/v1/segments/{segment_id}/tile.jpg", size=100)
     assert answer.headers["content-type"] == "image/jpeg"

@@ -22,7 +22,7 @@ def shown(served: Served) -> set[str]:
     return {photo["photo_id"] for photo in served.get("/v1/photos").json()["photos"]}
 
 
-def test_a_forgotten_photo_is_gone_with_its_segments_and_comes_back_by_ingest(
+def test_a_removed_photo_loses_its_segments_and_returns_with_the_next_ingest(
     served: Served, tmp_path: Path
 ) -> None:
     photo_id = served.photos["flat.png"]
@@ -64,6 +64,6 @@ def test_nothing_is_forgotten_while_photos_are_added(served: Served) -> None:
     assert len(shown(served)) == 3
 
 
-def test_ids_that_are_none_are_refused(served: Served) -> None:
+def test_invalid_ids_are_refused(served: Served) -> None:
     assert_problem(served.http.delete(f"/v1/photos/{NOWHERE}"), 404, NOWHERE)
     assert_problem(served.http.delete("/v1/photos/nonsense"), 422, "UUID")

@@ -58,7 +58,7 @@ def array(candidate: dict[str, Any]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("word", ["red", "green", "blue"])
-def test_words_find_segments_of_that_color(served: Served, word: str) -> None:
+def test_text_finds_segments_of_that_color(served: Served, word: str) -> None:
     in_flat = {"photo_ids": [served.photos["flat.png"]]}
     answer = search(served, text=word, filter=in_flat)
     assert first(answer) == served.block(word)["segment_id"]
@@ -66,7 +66,7 @@ def test_words_find_segments_of_that_color(served: Served, word: str) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
-def test_a_hit_says_all_that_a_program_needs(served: Served) -> None:
+def test_a_hit_has_all_fields(served: Served) -> None:
     request = {"positive": [{"segment_id": served.block("red")["segment_id"]}]}
     hit = search(served, **request).json()["hits"][0]
     assert hit["photo_id"] == served.photos["flat.png"]
@@ -78,12 +78,12 @@ def test_a_hit_says_all_that_a_program_needs(served: Served) -> None:
     assert with_mask["mask"]["size"] == [72, 96]
 
 
-def test_a_prompt_on_a_photo_of_the_library_means_its_segment(served: Served) -> None:
+def test_a_prompt_on_a_library_photo_selects_its_segment(served: Served) -> None:
     example = {"photo_id": served.photos["flat.png"], "prompt": {"points": [IN_GREEN]}}
     assert first(search(served, positive=[example])) == served.block("green")["segment_id"]
 
 
-def test_a_picture_that_is_sent_can_be_the_example(served: Served) -> None:
+def test_an_uploaded_image_can_be_the_example(served: Served) -> None:
     example = {"image_base64": in_base64(flat_photo()), "prompt": {"box_xywh": [70, 10, 19, 19]}}
     assert first(search(served, positive=[example])) == served.block("blue")["segment_id"]
 
@@ -96,7 +96,7 @@ def test_groups_hold_the_hits_of_their_photo(served: Served) -> None:
         assert {hit["photo_id"] for hit in group["hits"]} == {group["photo_id"]}
 
 
-def test_pages_of_hits_join_to_the_whole(served: Served) -> None:
+def test_pages_of_hits_add_up_to_all_hits(served: Served) -> None:
     whole = [hit["segment_id"] for hit in search(served, text="red", limit=8).json()["hits"]]
     page = search(served, text="red", limit=5).json()
     more = search(served, text="red", limit=3, cursor=page["cursor"]).json()
@@ -128,7 +128,7 @@ def test_hidden_photos_are_not_found(served: Served) -> None:
         ({"text": "red\ud800"}, ["text"]),
     ],
 )
-def test_a_senseless_search_is_explained(
+def test_an_invalid_search_is_explained(
     served: Served, request_json: dict[str, Any], words: list[str]
 ) -> None:
     headers = {"Content-Type": "application/json"}
@@ -137,26 +137,26 @@ def test_a_senseless_search_is_explained(
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b"[" * 100_000, b'{"min_score": NaN}'])
-def test_a_body_that_is_no_json_is_refused(served: Served, body: bytes) -> None:
+def test_an_invalid_json_body_is_refused(served: Served, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     assert_problem(served.http.post("/v1/search", content=body, headers=headers), 422)
 
 
-def test_an_example_that_is_not_there_is_404(served: Served) -> None:
+def test_an_unknown_example_is_404(served: Served) -> None:
     assert_problem(search(served, positive=[{"segment_id": NOWHERE}]), 404, NOWHERE)
     assert_problem(search(served, positive=[{"photo_id": NOWHERE}]), 404, NOWHERE)
 
 
-def test_an_example_that_is_out_of_reach_is_named(served: Served) -> None:
+def test_an_unavailable_example_is_named(served: Served) -> None:
     example = {"photo_id": served.photos["gone.png"], "prompt": {"points": [{"x": 1, "y": 1}]}}
     assert_problem(search(served, positive=[example]), 422, "in reach")
 
 
-def test_a_model_that_fails_is_503_with_its_own_words(served: Served) -> None:
+def test_a_failing_model_is_503_with_its_message(served: Served) -> None:
     assert_problem(search(served, text="unloadable"), 503, "fetch it anew")
 
 
-def test_what_nobody_foresaw_is_500_and_tells_nothing(served: Served) -> None:
+def test_an_unhandled_error_is_a_generic_500(served: Served) -> None:
     answer = search(served, text="crash")
     assert_problem(answer, 500, "log")
     assert "secret" not in answer.text
@@ -194,7 +194,7 @@ def test_a_form_takes_the_prompt_as_json(served: Served) -> None:
     assert first(answer) == served.block("green")["segment_id"]
 
 
-def test_a_form_without_a_prompt_means_the_whole_picture(served: Served) -> None:
+def test_a_form_without_a_prompt_searches_by_the_whole_image(served: Served) -> None:
     blue = np.full((20, 20, 3), WORDS["blue"], np.uint8)
     in_flat = json.dumps({"photo_ids": [served.photos["flat.png"]]})
     answer = send(served, "/v1/search/image", blue, filter=in_flat)
@@ -217,23 +217,23 @@ def test_a_form_without_a_prompt_means_the_whole_picture(served: Served) -> None
         ({"colour": "red"}, ["colour", "no such field"]),
     ],
 )
-def test_a_senseless_form_is_explained(
+def test_an_invalid_form_is_explained(
     served: Served, fields: dict[str, str], words: list[str]
 ) -> None:
     assert_problem(send(served, "/v1/search/image", flat_photo(), **fields), 422, *words)
 
 
-def test_a_form_without_a_picture_is_told_so(served: Served) -> None:
+def test_a_form_without_an_image_is_refused(served: Served) -> None:
     assert_problem(served.http.post("/v1/search/image", data={"limit": "3"}), 422, "file")
 
 
-def test_a_file_that_is_no_picture_is_422_by_its_name(served: Served) -> None:
+def test_a_file_that_is_not_an_image_is_422_with_its_name(served: Served) -> None:
     for content in (b"", b"hello", png(flat_photo())[:200]):
         answer = served.http.post("/v1/search/image", files={"file": ("mug.jpg", content)})
         assert_problem(answer, 422, "mug.jpg")
 
 
-def test_a_picture_of_too_many_pixels_or_bytes_is_413(served: Served) -> None:
+def test_an_image_with_too_many_pixels_or_bytes_is_413(served: Served) -> None:
     wide = np.zeros((10, 6000, 3), np.uint8)
     assert_problem(send(served, "/v1/search/image", wide), 413, "6,000 x 10 pixels")
     content = png(flat_photo()) + b"\0" * MAX_UPLOAD_BYTES
@@ -242,14 +242,14 @@ def test_a_picture_of_too_many_pixels_or_bytes_is_413(served: Served) -> None:
     assert_problem(search(served, positive=[{"image_base64": in_base64(wide)}]), 413, "pixels")
 
 
-def test_pictures_of_a_search_have_no_more_pixels_together(served: Served) -> None:
+def test_the_pixel_limit_covers_all_images_of_a_search(served: Served) -> None:
     picture = {"image_base64": in_base64(np.zeros((100, 200, 3), np.uint8))}
     assert search(served, text="red", positive=[picture] * 2).status_code == 200
     refused = search(served, text="red", positive=[picture] * 2, negative=[picture])
     assert_problem(refused, 422, "50,000 pixels together")
 
 
-def test_a_photo_of_the_library_may_have_more_pixels_than_are_sent(
+def test_library_photos_are_exempt_from_the_upload_limit(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.services.search.segment_in_box", lambda *_: None)
@@ -277,14 +277,14 @@ def test_a_click_on_a_photo_gives_candidates_best_first(served: Served) -> None:
     assert answer["candidates"][0]["area_px"] == red.sum()
 
 
-def test_fewer_candidates_come_if_fewer_are_asked_for(served: Served) -> None:
+def test_the_number_of_candidates_can_be_set(served: Served) -> None:
     request = {"photo_id": served.photos["flat.png"], "prompt": {"points": [IN_RED]}}
     for count in (1, 2, 3):
         answer = served.http.post("/v1/segment", json={**request, "candidates": count})
         assert len(answer.json()["candidates"]) == count
 
 
-def test_a_second_click_needs_no_second_encoding(served: Served) -> None:
+def test_a_second_click_uses_the_cached_encoding(served: Served) -> None:
     request = {"photo_id": served.photos["trip/scene.png"], "prompt": {"points": [IN_RED]}}
     before = served.segmenter.photos_encoded
     for x in (5, 10, 15):
@@ -295,7 +295,7 @@ def test_a_second_click_needs_no_second_encoding(served: Served) -> None:
     assert served.segmenter.photos_encoded == before + 1
 
 
-def test_a_picture_in_a_form_is_cut_like_a_photo(served: Served) -> None:
+def test_an_uploaded_image_is_segmented_like_a_photo(served: Served) -> None:
     sent = send(served, "/v1/segment/image", flat_photo(), point="25,35", candidates="1")
     assert array(sent.json()["candidates"][0]).sum() == 100
 
@@ -313,14 +313,14 @@ def test_a_picture_in_a_form_is_cut_like_a_photo(served: Served) -> None:
         ({"mask": {"size_wh": [10**9, 10**9], "counts": "1"}}, ["prompt.mask", "at most"]),
     ],
 )
-def test_a_senseless_prompt_is_explained(
+def test_an_invalid_prompt_is_explained(
     served: Served, prompt: dict[str, Any], words: list[str]
 ) -> None:
     request = {"photo_id": served.photos["flat.png"], "prompt": prompt}
     assert_problem(served.http.post("/v1/segment", json=request), 422, *words)
 
 
-def test_a_prompt_that_nothing_answers_is_an_error(
+def test_a_prompt_without_a_mask_is_an_error(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ColorPhoto, "masks", lambda *_, **__: [])
@@ -336,7 +336,7 @@ def test_a_mask_can_be_refined(served: Served) -> None:
     assert served.http.post("/v1/segment", json=request).status_code == 200
 
 
-def test_what_to_cut_needs_one_picture(served: Served) -> None:
+def test_segmentation_needs_exactly_one_image(served: Served) -> None:
     prompt = {"points": [IN_RED]}
     for pictures in ({}, {"photo_id": NOWHERE, "image_base64": ""}):
         answer = served.http.post("/v1/segment", json={"prompt": prompt, **pictures})

@@ -96,7 +96,7 @@ def test_a_blurred_background_is_smoother_and_the_segment_is_untouched(photo: Rg
     assert shown[~inside].std() < photo[5:25, 10:30][~inside].std() / 2
 
 
-def test_a_stored_mask_is_grown_to_the_photo_for_its_crop(photo: RgbImage) -> None:
+def test_a_stored_mask_is_enlarged_for_its_crop(photo: RgbImage) -> None:
     small = np.zeros((HEIGHT // 2, WIDTH // 2), np.bool_)
     small[4:8, 3:9] = True
     shown = crop(photo, segment_of(small, Box(6, 8, 11, 7)), "transparent")
@@ -104,12 +104,12 @@ def test_a_stored_mask_is_grown_to_the_photo_for_its_crop(photo: RgbImage) -> No
     assert (shown[..., 3] == 255).all()
 
 
-def test_a_box_that_leaves_the_photo_is_cut_down_to_it(photo: RgbImage) -> None:
+def test_a_box_is_clipped_to_the_photo(photo: RgbImage) -> None:
     segment = segment_of(block(50, 30, 59, 39), Box(50, 30, 40, 40))
     assert np.array_equal(crop(photo, segment), photo[30:, 50:])
 
 
-def test_a_background_can_only_go_where_there_is_a_mask(photo: RgbImage) -> None:
+def test_replacing_the_background_needs_a_mask(photo: RgbImage) -> None:
     bare = segment_of(ring()).model_copy(update={"mask": None})
     with pytest.raises(ValueError, match="mask"):
         crop(photo, bare, "white")
@@ -136,18 +136,18 @@ def test_a_cutout_of_a_small_mask_has_the_photos_full_size(photo: RgbImage) -> N
     assert np.array_equal(cutout(photo, small)[..., :3], photo[4:6, 6:8])
 
 
-def test_an_empty_mask_cuts_out_one_transparent_pixel(photo: RgbImage) -> None:
+def test_the_cutout_of_an_empty_mask_is_one_transparent_pixel(photo: RgbImage) -> None:
     assert cutout(photo, np.zeros((HEIGHT, WIDTH), np.bool_)).tolist() == [[[0, 0, 0, 0]]]
 
 
-def test_an_overlay_leaves_what_is_in_no_mask_alone(photo: RgbImage) -> None:
+def test_an_overlay_keeps_pixels_outside_all_masks(photo: RgbImage) -> None:
     outside = ~(ring() | block(40, 30, 55, 38))
     painted = overlay(photo, [ring(), block(40, 30, 55, 38)])
     assert np.array_equal(painted[outside], photo[outside])
     assert (painted[~outside] != photo[~outside]).any(axis=1).mean() > 0.98
 
 
-def test_nested_masks_stay_visible_in_whatever_order_they_come() -> None:
+def test_nested_masks_stay_visible_in_any_order() -> None:
     white = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     large, small = block(5, 5, 50, 35), block(20, 15, 30, 25)
     for masks, number in ([large, small], 1), ([small, large], 0):
@@ -157,7 +157,7 @@ def test_nested_masks_stay_visible_in_whatever_order_they_come() -> None:
         assert not np.array_equal(painted[20, 25], painted[10, 10])
 
 
-def test_each_mask_has_an_outline_within_it_but_none_along_the_photos_border() -> None:
+def test_outlines_are_inside_masks_and_not_along_the_photos_border() -> None:
     grey = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     painted = overlay(grey, [block(0, 0, 20, 20)])
     tint, rim = painted[5, 5], painted[20, 5]
@@ -167,7 +167,7 @@ def test_each_mask_has_an_outline_within_it_but_none_along_the_photos_border() -
     assert (painted[21:] == 90).all()
 
 
-def test_an_overlay_is_the_same_each_time_and_spares_the_photo(photo: RgbImage) -> None:
+def test_an_overlay_is_deterministic_and_does_not_modify_the_photo(photo: RgbImage) -> None:
     before = photo.copy()
     assert np.array_equal(overlay(photo, [ring()]), overlay(photo, [ring()]))
     assert np.array_equal(photo, before)
@@ -191,7 +191,7 @@ def test_the_first_hundred_masks_have_a_hundred_colors() -> None:
     assert len({mask_color(number) for number in range(100)}) == 100
 
 
-def test_masks_come_back_from_png_to_the_pixel() -> None:
+def test_masks_survive_png_exactly() -> None:
     png = mask_png(ring())
     assert Image.open(BytesIO(png)).mode == "L"
     assert np.array_equal(read(png), ring() * 255)
@@ -208,7 +208,7 @@ def test_jpeg_is_near_the_photo() -> None:
     assert np.abs(read(jpeg_bytes(smooth)).astype(int) - smooth).mean() < 3
 
 
-def test_a_thumbnail_keeps_the_shape_and_never_grows(photo: RgbImage) -> None:
+def test_a_thumbnail_keeps_the_aspect_ratio_and_is_never_enlarged(photo: RgbImage) -> None:
     assert thumbnail(photo, 30).shape == (20, 30, 3)
     assert thumbnail(photo, 1).shape == (1, 1, 3)
     assert np.array_equal(thumbnail(photo, 1000), photo)

@@ -54,7 +54,7 @@ def downloaded(served: Served, folder: Path, **query: Any) -> COCO:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only here file names are any bytes")
-def test_photos_go_by_their_real_names_in_every_answer(tmp_path: Path) -> None:
+def test_every_response_has_the_real_file_names(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"caf\xe9\xe2\x80\xaf")  # a root that is no text
     unusual = tmp_path / "v\u00a013"
     names = ("at 3.45\u202fPM.png", "\u3000\u200d.png", "\x1b[2J\n.png")
@@ -142,13 +142,13 @@ def test_a_search_is_exported_with_its_scores(served: Served, tmp_path: Path) ->
     }
 
 
-def test_a_senseless_export_is_explained(served: Served) -> None:
+def test_an_invalid_export_is_explained(served: Served) -> None:
     for query, word in (
         ({"near": "here"}, "lat,lon"),
         ({"min_area_fraction": 2}, "min_area_fraction"),
         ({"min_area_fraction": 0.5, "max_area_fraction": 0.1}, "must not be larger"),
         ({"text": ""}, ""),
-        ({"colour": "red"}, "no such field"),
+        ({"colour": "red"}, "no such query parameter"),
     ):
         assert_problem(served.get("/v1/export", **query), 422, word)
 
@@ -177,7 +177,7 @@ def test_a_damaged_mask_is_named(library: Library, tmp_path: Path) -> None:
         )
 
 
-def test_a_photo_without_such_segments_is_not_even_opened(library: Library, tmp_path: Path) -> None:
+def test_photos_without_matching_segments_are_not_opened(library: Library, tmp_path: Path) -> None:
     (tmp_path / "photos" / "flat.png").unlink()
     found = iter_filtered(library, SearchFilter(max_area_fraction=0))
     exported = write_crops(library, found, tmp_path / "out", "keep", "png")
@@ -187,9 +187,7 @@ def test_a_photo_without_such_segments_is_not_even_opened(library: Library, tmp_
 # the command
 
 
-def test_the_command_writes_what_http_sends_alone_and_through_a_server(
-    run: Commands, own: Path, tmp_path: Path
-) -> None:
+def test_the_command_exports_what_http_exports(run: Commands, own: Path, tmp_path: Path) -> None:
     run("export", "all.json", "--library", own)
     run("export", "red.json", "--query", "red", "--limit", 5, "--library", own)
     read = coco(tmp_path / "all.json")
@@ -209,7 +207,7 @@ def ids_of(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("form", ["png", "webp"])
-def test_crops_are_files_that_tell_photo_and_segment(
+def test_crop_files_are_named_by_photo_and_segment(
     run: Commands, sample: Sample, tmp_path: Path, form: str
 ) -> None:
     flags = ("--format", "crops", "--min-area", 0.02, "--picture", form, *sample.flags)
@@ -228,7 +226,7 @@ def test_crops_are_files_that_tell_photo_and_segment(
         assert crop.mode == "RGBA"
 
 
-def test_a_photo_out_of_reach_is_passed_over_and_said(
+def test_an_unavailable_photo_is_skipped_and_reported(
     run: Commands, own: Path, sample: Sample, tmp_path: Path
 ) -> None:
     hit = run("search", "red", "--library", own, "--json").json["hits"][0]
@@ -243,13 +241,13 @@ def test_a_photo_out_of_reach_is_passed_over_and_said(
     assert "of 11 photos written" in ran.out
 
 
-def test_a_place_that_can_not_be_written_is_refused_at_once(
+def test_an_unwritable_output_is_refused_at_once(
     run: Commands, sample: Sample, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     assert "name it *.json" in run.refused("export", "out.txt", *sample.flags)
     assert "no folder" in run.refused("export", "nowhere/out.json", *sample.flags)
-    assert "no folder" in run.refused("export", "file", "--format", "crops", *sample.flags)
+    assert "not a folder" in run.refused("export", "file", "--format", "crops", *sample.flags)
     assert "--limit" in run.refused(
         "export", "a.json", "--query", "red", "--limit", 0, *sample.flags
     )

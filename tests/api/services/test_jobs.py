@@ -123,14 +123,16 @@ def serve(library: Library) -> Iterator[Callable[..., Asked]]:
         yield started
 
 
-def test_a_job_says_how_far_it_is_and_what_there_is_to_know(serve: Any) -> None:
+def test_a_job_reports_progress_and_notices(serve: Any) -> None:
     asked = serve(WORKS)
     job = asked.ended(asked.start())
     assert (job["state"], job["message"]) == ("done", "a disk is not there")
     assert (job["photos_seen"], job["photos_through"], job["segments"]) == (4, 4, 40)
 
 
-def test_events_begin_with_now_and_end_with_the_job(serve: Any, tmp_path: Path) -> None:
+def test_events_start_with_the_current_state_and_end_with_the_job(
+    serve: Any, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
     asked = serve(WAITS.format(gate=str(gate)))
     job = asked.start()
@@ -158,7 +160,7 @@ def test_one_job_runs_at_a_time(serve: Any, tmp_path: Path) -> None:
     assert [each["job_id"] for each in listed] == [second["job_id"], job["job_id"]]
 
 
-def test_jobs_that_ended_long_ago_are_forgotten(library: Library) -> None:
+def test_old_finished_jobs_are_dropped(library: Library) -> None:
     jobs = Jobs(("/bin/true",), max_finished=2)
     with asking(library, jobs) as asked:
         began = [asked.ended(asked.start())["job_id"] for _ in range(4)]
@@ -167,7 +169,7 @@ def test_jobs_that_ended_long_ago_are_forgotten(library: Library) -> None:
         assert_problem(asked.http.get(f"/v1/jobs/{began[0]}"), 404, began[0])
 
 
-def test_a_job_is_stopped_as_by_ctrl_c(serve: Any) -> None:
+def test_a_job_is_stopped_by_sigint(serve: Any) -> None:
     asked = serve(STOPS)
     job = asked.start()
     asked.until(job, lambda now: now["photos_through"] == 1)
@@ -194,7 +196,7 @@ def test_a_job_that_does_not_stop_is_killed(serve: Any) -> None:
         (IS_KILLED, "out of memory"),
     ],
 )
-def test_a_job_that_fails_says_why_and_the_server_goes_on(
+def test_a_failed_job_has_a_reason_and_the_server_keeps_running(
     serve: Any, script: str, words: str
 ) -> None:
     asked = serve(script)
@@ -206,23 +208,23 @@ def test_a_job_that_fails_says_why_and_the_server_goes_on(
     assert asked.ended(asked.start())["job_id"] != job["job_id"]
 
 
-def test_what_a_job_leaves_running_holds_nobody_up(serve: Any) -> None:
+def test_orphaned_child_processes_do_not_delay_the_end_of_a_job(serve: Any) -> None:
     asked = serve(LEAVES_A_CHILD)
     assert asked.ended(asked.start())["state"] == "done"
 
 
-def test_a_job_lets_searches_go_first(serve: Any) -> None:
+def test_a_job_has_a_lower_priority(serve: Any) -> None:
     own = os.nice(0)
     asked = serve(SAYS_NICENESS.format(own=own))
     assert int(asked.ended(asked.start())["message"]) > own
 
 
-def test_a_command_that_is_not_there_fails_the_job(library: Library) -> None:
+def test_a_missing_command_fails_the_job(library: Library) -> None:
     with asking(library, Jobs(("/nowhere/segsearch",))) as asked:
         assert asked.ended(asked.start())["state"] == "failed"
 
 
-def test_a_server_that_ends_stops_its_job_and_its_streams(library: Library) -> None:
+def test_a_shutdown_stops_the_job_and_its_event_streams(library: Library) -> None:
     jobs = Jobs((sys.executable, "-c", STOPS))
     with asking(library, jobs) as asked:
         job = asked.start()
@@ -231,7 +233,7 @@ def test_a_server_that_ends_stops_its_job_and_its_streams(library: Library) -> N
     assert (ended.state, ended.photos_through) == ("cancelled", 2)
 
 
-def test_a_job_is_stopped_before_the_server_hangs_up(library: Library) -> None:
+def test_the_job_is_stopped_before_connections_close(library: Library) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     jobs = Jobs((sys.executable, "-c", WRITES_AT_THE_END.format(address=address)))
@@ -260,7 +262,7 @@ def paths_of(asked: Asked, **request: Any) -> str:
     return str(asked.ended(asked.start(**request))["message"])
 
 
-def test_a_root_or_something_below_it_is_ingested(serve: Any, library: Library) -> None:
+def test_a_root_or_a_path_below_it_can_be_ingested(serve: Any, library: Library) -> None:
     (root,) = library.ledger().roots()
     (root.path / "sub folder").mkdir(exist_ok=True)
     asked = serve(SAYS_PATHS)
@@ -271,7 +273,7 @@ def test_a_root_or_something_below_it_is_ingested(serve: Any, library: Library) 
     assert paths_of(asked, root_id=root.root_id, path="flat.png") == str(root.path / "flat.png")
 
 
-def test_a_file_that_is_known_may_have_gone(serve: Any, library: Library) -> None:
+def test_a_known_file_may_be_missing(serve: Any, library: Library) -> None:
     (root,) = library.ledger().roots()
     file = root.path / "flat.png"
     content = file.read_bytes()
@@ -296,7 +298,7 @@ def test_a_file_that_is_known_may_have_gone(serve: Any, library: Library) -> Non
         ("y" * 5000, "at most 4096"),
     ],
 )
-def test_nothing_outside_a_root_is_ever_named(
+def test_paths_outside_a_root_are_refused(
     serve: Any, library: Library, tmp_path: Path, path: str, words: str
 ) -> None:
     (root,) = library.ledger().roots()
@@ -319,13 +321,13 @@ def test_unknown_roots_and_jobs_are_404(serve: Any) -> None:
         assert_problem(asked.http.request(method, f"/v1/jobs/{NOWHERE}{path}"), 404, NOWHERE)
 
 
-def test_a_library_without_folders_says_how_to_begin(tmp_path: Path) -> None:
+def test_an_ingest_without_roots_explains_how_to_start(tmp_path: Path) -> None:
     with make_library(tmp_path / "library") as library, serving(create_app(library)) as address:
         answer = httpx.post(f"{address}/v1/ingest", json={}, trust_env=False)
     assert_problem(answer, 422, "segsearch ingest FOLDER")
 
 
-def test_the_child_uses_the_settings_of_the_server(tmp_path: Path) -> None:
+def test_the_child_process_uses_the_servers_settings(tmp_path: Path) -> None:
     chosen: dict[str, Any] = {
         "models": "starter",
         "qdrant_api_key": "k",

@@ -305,7 +305,7 @@ def test_the_verify_command_reports_faults_with_its_exit_code(run: Commands, own
     document = run("verify", *flags, "--json", code=1).json
     assert document["is_whole"] is False
     assert [fault["photo_id"] for fault in document["faults"]] == [segment.photo_id]
-    assert "1 photos noted for the next ingest" in run("verify", *flags, "--repair").out
+    assert "1 photos marked for the next ingest" in run("verify", *flags, "--repair").out
     assert "1 photos are not finished" in run("verify", *flags).out
 
 
