@@ -58,7 +58,7 @@ class Ran:
 def watched(command: Sequence[object], folder: Path, *, sent: str = "") -> Ran:
     """Run a process, and watch what memory it takes."""
     (folder / "in").write_text(sent)
-    environment = clean_environment() | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = clean_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with (
         (folder / "in").open() as given,
         (folder / "out").open("w") as out,

@@ -87,7 +87,10 @@ def begun(
     arguments = (str(folder), str(SLOWNESS_S), str(flush_every_s), what)
     script = str(Path(ingest_rig.__file__))
     with subprocess.Popen(
-        [sys.executable, script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

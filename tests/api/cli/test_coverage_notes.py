@@ -13,7 +13,6 @@ import pytest
 from support.commands import Commands
 from support.fakes import WORDS, Quiet, make_library
 
-from api.cli.commands import search as commands_search
 from api.library.library import Library
 from api.schemas.search import SearchRequest
 from api.services.responses import photo_out
@@ -107,7 +106,9 @@ def run(
     library: Library, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Any:
     """Commands on the library; words are looked up with its own models."""
-    monkeypatch.setattr(commands_search, "answer", lambda _, request: search(library, request))
+    monkeypatch.setattr(
+        "api.services.search.search_through_owner", lambda _, request: search(library, request)
+    )
     commands = Commands(capsys, monkeypatch)
     return lambda *args: commands(*args, "--library", library.folder)
 

@@ -251,7 +251,7 @@ def test_status_counts_unsupported_formats(run: Run, photos: Path) -> None:
     for name in ("a.psd", "b.psd", "c.jxl"):
         (photos / name).touch()
     run("ingest", "photos")
-    assert "3 files in formats that are not read: .psd 2, .jxl 1" in run("status").out
+    assert "3 files in unsupported formats: .psd 2, .jxl 1" in run("status").out
     document = run("status", "--json").document
     assert (document["files_unread"], document["unread"]) == (3, {".psd": 2, ".jxl": 1})
 

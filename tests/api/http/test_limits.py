@@ -152,7 +152,7 @@ def test_beyond_max_waiting_requests_are_refused(
         here.app.state.limiter = AdmissionLimiter(max_running=1, max_waiting=2)
         clicks = begin_clicks(here, segmenter, pool, 3)
         refused = here.click()
-        assert_problem(refused, 503, "2 requests wait", "try again")
+        assert_problem(refused, 503, "2 requests are waiting", "try again")
         assert int(refused.headers["retry-after"]) > 0
         assert refused.json()["error"] == "BusyError"
         segmenter.let.set()
