@@ -70,7 +70,7 @@ def _make_sample(folder: Path) -> SampleLibrary:
 @pytest.fixture(scope="session")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small library, made with predictable models, for `locked.site` to copy."""
-    from support.locked import lay_in
+    from support.servers.locked import lay_in
 
     return lay_in(tmp_path_factory.mktemp("stock"))
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import httpx
 import pytest
-from support import cut_files
 from support.commands import SEGSEARCH, Commands, clean_environment, serve
-from support.own_memory import peak_bytes
 from support.real_data import real_data
+from support.scripts import cut_files
+from support.scripts.own_memory import peak_bytes
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from support import peak_memory
 from support.fakes import Quiet
 from support.real_data import real_data
+from support.scripts import peak_memory
 
 from api.library.library import Library
 from api.settings import Settings

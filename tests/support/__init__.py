@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 
+FOLDER = Path(__file__).parent
+
 pytest.register_assert_rewrite(
-    *(f"support.{path.stem}" for path in Path(__file__).parent.glob("[a-z]*.py"))
+    *(
+        "support." + path.relative_to(FOLDER).with_suffix("").as_posix().replace("/", ".")
+        for path in FOLDER.rglob("[a-z]*.py")
+    )
 )

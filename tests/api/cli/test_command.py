@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 import pytest
-from support.api_samples import SAMPLE, Served, assert_problem, served_sample
 from support.commands import Commands
 from support.fakes import add_photos, make_library
+from support.servers.api_samples import SAMPLE, Served, assert_problem, served_sample
 
 from api.cli.command import StrictCommand
 from api.cli.main import cli

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.api_samples import SAMPLE
 from support.commands import SEGSEARCH, Commands, clean_environment
 from support.fakes import add_photos, make_library
+from support.servers.api_samples import SAMPLE
 
 from api.cli.exits import exit_code_of
 from api.library import models

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.api_samples import SAMPLE
 from support.commands import Commands
 from support.fakes import add_photos, make_library
+from support.servers.api_samples import SAMPLE
 
 from api.services.outputs import (
     check_output_folder,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.api_samples import NOWHERE, Served, assert_problem, served_sample
+from support.servers.api_samples import NOWHERE, Served, assert_problem, served_sample
 
 from api.schemas.search import MAX_BATCH_HITS, MAX_SEARCHES
 

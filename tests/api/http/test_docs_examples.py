@@ -13,8 +13,8 @@ import httpx
 import pytest
 from PIL import Image
 from support.commands import serve
-from support.locked import site
 from support.sample import SAMPLE_PHOTOS, Sample
+from support.servers.locked import site
 
 from api.http.auth.keys import keyring_from_settings
 from api.settings import Settings

@@ -10,9 +10,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.api_samples import MAX_UPLOAD_BYTES, Served, assert_problem, flat_photo, served_sample
 from support.fakes import ColorPhoto, ColorSegmenter, make_library
-from support.served import serving
+from support.servers.api_samples import (
+    MAX_UPLOAD_BYTES,
+    Served,
+    assert_problem,
+    flat_photo,
+    served_sample,
+)
+from support.servers.served import serving
 
 from api.http.app import MAX_JSON_BYTES, create_app
 from api.http.middleware.host_check import authority

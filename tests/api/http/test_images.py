@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
-from support.api_samples import SAMPLE, Served, assert_problem, pixels, served_sample
+from support.servers.api_samples import SAMPLE, Served, assert_problem, pixels, served_sample
 
 from api.library.image_cache import FOLDER, ImageCache
 from search.masks.rle import array_from_mask, enlarged, mask_from_array, resized

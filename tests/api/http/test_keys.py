@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.datastructures import Headers
-from support.api_samples import NOWHERE, assert_problem
 from support.commands import Commands, serve
-from support.locked import FULL_KEY, KEYRING, READ_KEY, WAIT_S, Site, site
 from support.sample import Sample
+from support.servers.api_samples import NOWHERE, assert_problem
+from support.servers.locked import FULL_KEY, KEYRING, READ_KEY, WAIT_S, Site, site
 
 from api.cli.commands.serve import listen
 from api.http.auth.access import COOKIE, READ_ONLY_POSTS, SESSION_PATH, needed_access

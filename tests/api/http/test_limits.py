@@ -18,8 +18,8 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
-from support.api_samples import assert_problem, flat_photo, in_base64
-from support.locked import KEYRING, WAIT_S, GatedSegmenter, Site, site, wait_until
+from support.servers.api_samples import assert_problem, flat_photo, in_base64
+from support.servers.locked import KEYRING, WAIT_S, GatedSegmenter, Site, site, wait_until
 
 from api.http.admission import MAX_RUNNING, AdmissionLimiter
 from api.http.middleware.time_limit import TimeLimitMiddleware

@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.api_samples import NOWHERE, assert_problem
 from support.commands import serve
-from support.locked import FULL_KEY, KEYRING, READ_KEY, WAIT_S, Site, site, wait_until
+from support.servers.api_samples import NOWHERE, assert_problem
+from support.servers.locked import FULL_KEY, KEYRING, READ_KEY, WAIT_S, Site, site, wait_until
 
 from api.http.logs import TEXT, JsonLines, TextLines, configure_logging
 from api.settings import Settings

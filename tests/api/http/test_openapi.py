@@ -18,8 +18,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from support.api_samples import SAMPLE
 from support.fakes import add_photos, make_library
+from support.servers.api_samples import SAMPLE
 
 from api.http.app import create_app
 from api.services.jobs import Jobs

@@ -18,13 +18,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from pycocotools import mask as coco_mask
-from support.browser import NARROW_WH, Visit, chromium, launched, visiting
 from support.commands import serve
 from support.copies import copied
 from support.fakes import WORDS, Quiet, make_library
-from support.locked import FULL_KEY, KEYRING, READ_KEY, site
 from support.sample import SAMPLE_PHOTOS, Sample
-from support.served import serving
+from support.servers.browser import NARROW_WH, Visit, chromium, launched, visiting
+from support.servers.locked import FULL_KEY, KEYRING, READ_KEY, site
+from support.servers.served import serving
 
 from api.http.app import create_app
 from api.http.routes.web import WEB, bundle_modules, page_files

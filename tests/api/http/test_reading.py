@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.api_samples import (
+from support.servers.api_samples import (
     FLAT_BLOCKS,
     FLAT_WH,
     NOWHERE,

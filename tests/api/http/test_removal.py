@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.api_samples import NOWHERE, Served, assert_problem, served_sample
 from support.fakes import Quiet
+from support.servers.api_samples import NOWHERE, Served, assert_problem, served_sample
 
 from ingest.pipeline import ingest
 

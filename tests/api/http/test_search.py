@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from support.api_samples import (
+from support.fakes import WORDS, ColorPhoto
+from support.servers.api_samples import (
     MAX_UPLOAD_BYTES,
     NOWHERE,
     SAMPLE,
@@ -20,7 +21,6 @@ from support.api_samples import (
     png,
     served_sample,
 )
-from support.fakes import WORDS, ColorPhoto
 
 from search.masks.rle import array_from_mask, mask_from_array
 from search.records import Mask, RgbImage

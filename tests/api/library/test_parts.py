@@ -14,8 +14,8 @@ import pytest
 from qdrant_client import models
 from support.commands import Commands
 from support.ingest_rig import write
-from support.qdrant_server import QdrantServer, qdrant_server
-from support.two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
+from support.scripts.two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
+from support.servers.qdrant_server import QdrantServer, qdrant_server
 
 from api.library.library import Library
 from api.settings import Settings

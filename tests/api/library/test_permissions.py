@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import Commands
-from support.two_encoders import run  # noqa: F401  (a fixture)
+from support.scripts.two_encoders import run  # noqa: F401  (a fixture)
 
 from api.library import permissions
 from api.library.permissions import mode_of_output

@@ -15,7 +15,7 @@ from support.fakes import ColorEncoder, ColorSegmenter
 from support.index_contract import *  # noqa: F403
 from support.index_contract import Maker
 from support.index_samples import DIM
-from support.served import serving
+from support.servers.served import serving
 
 from api.http.app import create_app
 from api.library.index.ownership import OwnerInfo

@@ -16,11 +16,11 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from pycocotools.coco import COCO
-from support.api_samples import SAMPLE, Served, assert_problem, served_sample
 from support.commands import Commands
 from support.commands import serve as serve_library
 from support.fakes import Quiet, add_photos, make_library
 from support.sample import Sample
+from support.servers.api_samples import SAMPLE, Served, assert_problem, served_sample
 
 from api.http.app import create_app
 from api.library.library import Library

@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 import pytest
-from support.api_samples import NOWHERE, SAMPLE, assert_problem
 from support.fakes import add_photos, make_library
-from support.served import serving
+from support.servers.api_samples import NOWHERE, SAMPLE, assert_problem
+from support.servers.served import serving
 
 from api.http.app import create_app
 from api.http.server import Server

@@ -22,7 +22,7 @@ import pytest
 from support.commands import Commands
 from support.fakes import ColorEncoder, ColorSegmenter, Quiet, make_library
 from support.ingest_rig import write
-from support.qdrant_server import QdrantServer, qdrant_server
+from support.servers.qdrant_server import QdrantServer, qdrant_server
 
 from api.library.library import Library
 from api.settings import Settings

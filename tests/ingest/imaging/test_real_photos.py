@@ -66,7 +66,7 @@ def test_the_same_scene_in_eight_orientations_looks_alike() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no memory limits there")
 def test_no_hostile_file_crashes_hangs_prints_or_goes_without_a_reason() -> None:
-    script = PROJECT / "tests" / "support" / "decode_folder.py"
+    script = PROJECT / "tests" / "support" / "scripts" / "decode_folder.py"
     child = subprocess.run(
         [sys.executable, script, real_data("hostile")],
         capture_output=True,

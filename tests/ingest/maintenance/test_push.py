@@ -13,13 +13,13 @@ from qdrant_client import QdrantClient
 from support.commands import Commands
 from support.index_samples import DIM, VECTOR_NAME, fill, make_sample
 from support.ingest_rig import write
-from support.qdrant_server import QdrantServer, qdrant_server
-from support.two_encoders import (
+from support.scripts.two_encoders import (
     PHOTOS,
     assert_alike,
     run,  # noqa: F401  (a fixture)
     vectored,
 )
+from support.servers.qdrant_server import QdrantServer, qdrant_server
 
 from api.http.app import create_app
 from api.library.library import Library
@@ -162,7 +162,7 @@ def test_a_wrong_api_key_is_reported(library: Commands) -> None:
 def test_a_served_library_is_pushed_through_its_owner_and_not_switched(
     library: Commands, server: QdrantServer
 ) -> None:
-    from support.served import serving
+    from support.servers.served import serving
 
     with Library(Settings(library=Path("library")), command="serve") as owned:
         _, ownership = owned.own_index()

@@ -19,9 +19,7 @@ import pytest
 from support.commands import Commands, clean_environment
 from support.fakes import ColorEncoder
 from support.ingest_rig import write
-from support.qdrant_server import qdrant_server
-from support.served import serving
-from support.two_encoders import (
+from support.scripts.two_encoders import (
     OTHER,
     PHOTOS,
     active,
@@ -30,6 +28,8 @@ from support.two_encoders import (
     run,  # noqa: F401  (a fixture)
     vectored,
 )
+from support.servers.qdrant_server import qdrant_server
+from support.servers.served import serving
 
 from api.http.app import create_app
 from api.library import model_registry
@@ -246,7 +246,12 @@ def test_reembed_survives_kills(run: Commands) -> None:  # noqa: F811
     kills = random.Random(os.getpid())
     for _ in range(KILLS):
         process = subprocess.Popen(
-            [sys.executable, TESTS / "support" / "two_encoders.py", "--encoder", "other"],
+            [
+                sys.executable,
+                TESTS / "support" / "scripts" / "two_encoders.py",
+                "--encoder",
+                "other",
+            ],
             env={
                 **clean_environment(),
                 "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.commands import Commands
 from support.ingest_rig import write
-from support.two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
+from support.scripts.two_encoders import PHOTOS, run  # noqa: F401  (a fixture)
 
 from api.library.library import Library
 from api.settings import Settings

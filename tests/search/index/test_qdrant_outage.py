@@ -16,7 +16,7 @@ import pytest
 from support.commands import Commands
 from support.fakes import Quiet, make_library
 from support.ingest_rig import picture
-from support.qdrant_server import Mood, QdrantServer, qdrant_server
+from support.servers.qdrant_server import Mood, QdrantServer, qdrant_server
 
 from api.library.library import Library
 from ingest.pipeline import ingest

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ingest.imaging.decode import decode_photo
 from search.errors import PhotoError
-from support.own_memory import peak_bytes
+from support.scripts.own_memory import peak_bytes
 
 MEMORY_BYTES = 4 * 1024**3
 

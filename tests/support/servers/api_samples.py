@@ -22,7 +22,7 @@ from search.records import RgbImage, SearchFilter
 from starter.drawing.photo_file import Camera, Capture
 from starter.scenes import draw_scene
 from support.fakes import ColorSegmenter, Quiet, add_photos, make_library
-from support.served import serving
+from support.servers.served import serving
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 MASK_LONG_SIDE = 128

@@ -17,10 +17,10 @@ from api.http.app import create_app
 from api.http.auth.keys import Access, Keyring
 from api.library.library import Library
 from search.records import RgbImage, SearchFilter
-from support.api_samples import SAMPLE
 from support.copies import copied
 from support.fakes import ColorPhoto, ColorSegmenter, add_photos, make_library
-from support.served import serving
+from support.servers.api_samples import SAMPLE
+from support.servers.served import serving
 
 FULL_KEY = "full-key-of-the-tests"
 READ_KEY = "read-key-of-the-tests"

@@ -14,7 +14,7 @@ from api.library.models import load_segmenter, with_preset
 from api.settings import Settings
 from ingest.imaging.decode import decode_photo
 from ingest.segmentation.types import MaskParameters
-from support.own_memory import peak_bytes, rss_bytes
+from support.scripts.own_memory import peak_bytes, rss_bytes
 
 
 def main(path: Path) -> None:

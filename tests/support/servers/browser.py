@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
-ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+ARTIFACTS = Path(__file__).parents[3] / "artifacts"
 DESKTOP_WH = (1280, 800)
 NARROW_WH = (390, 780)
 PATIENCE_MS = 30_000  # models load at the first search, on a machine that has much else to do

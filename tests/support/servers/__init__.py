@@ -1,0 +1,1 @@
+"""Servers and browsers that tests talk to."""
