@@ -12,7 +12,7 @@ from datetime import datetime
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
-from ingest.imaging.dates import date_from_exif_text
+from ingest.imaging.date_strings import date_from_exif_text
 from search.records import Place
 
 Tags = Mapping[int, object]

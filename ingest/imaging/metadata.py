@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ingest.imaging.dates import date_from_any_text
+from ingest.imaging.date_strings import date_from_any_text
 from ingest.imaging.exif import (
     Tags,
     camera_from_tags,

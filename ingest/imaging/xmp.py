@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ingest.imaging.dates import date_from_iso_text
+from ingest.imaging.date_strings import date_from_iso_text
 
 MAX_PACKET_BYTES = 8 * 1024**2  # sidecars with an editing history have 1 or 2 MB
 DATES = (  # the first valid one counts

@@ -17,7 +17,7 @@ from PIL.ExifTags import GPS, IFD, Base
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import IFDRational
 
-from ingest.imaging.dates import date_from_any_text
+from ingest.imaging.date_strings import date_from_any_text
 from ingest.imaging.decode import decode_bytes, decode_photo
 from ingest.imaging.metadata import FileFacts, Metadata, facts_from_metadata
 from search.records import Place
