@@ -17,7 +17,6 @@ from support.finder_samples import (
     assert_hits,
     hits_of,
     opened,
-    table_encoder,
 )
 from support.index_samples import (
     DIM,
@@ -57,16 +56,6 @@ def sample() -> Sample:
 def index(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeIndex]:
     with opened(tmp_path_factory.mktemp("finder"), sample) as index:
         yield index
-
-
-@pytest.fixture(scope="module")
-def encoder() -> TableEncoder:
-    return table_encoder()
-
-
-@pytest.fixture(scope="module")
-def finder(index: EdgeIndex, encoder: TableEncoder) -> Finder:
-    return Finder(index, lambda: encoder)
 
 
 def segment_row(sample: Sample, number: int) -> Vectors:

@@ -71,16 +71,6 @@ def index(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield index
 
 
-@pytest.fixture(scope="module")
-def encoder() -> TableEncoder:
-    return table_encoder()
-
-
-@pytest.fixture(scope="module")
-def finder(index: EdgeIndex, encoder: TableEncoder) -> Finder:
-    return Finder(index, lambda: encoder)
-
-
 def distinct_by_brute_force(
     sample: Sample, encoder: TableEncoder, where: SearchFilter
 ) -> list[str]:
