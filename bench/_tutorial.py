@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from qdrant_client import QdrantClient, models
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
-from transformers import CLIPModel, CLIPProcessor
+from transformers import CLIPImageProcessor, VisionTextDualEncoderModel
 
 from api.library.models import PRESETS, STARTER, load_segmenter
 from api.settings import Settings
@@ -27,13 +27,14 @@ class Tutorial:
     """The plain way, as examples on the web put these libraries together."""
 
     def __init__(self, device: str) -> None:
-        self._encoder = CLIPModel.from_pretrained(weights_dir() / "encoder").to(device)
-        self._processor = CLIPProcessor.from_pretrained(weights_dir() / "encoder")
+        encoder = VisionTextDualEncoderModel.from_pretrained(weights_dir() / "encoder")
+        self._encoder = encoder.float().eval().to(device)
+        self._processor = CLIPImageProcessor.from_pretrained(weights_dir() / "encoder")
         settings = Settings(models=STARTER, segmenter=STARTER, device=device, precision="float32")
         segmenter = load_segmenter(settings)
         assert isinstance(segmenter, Sam2Segmenter)
-        names = ("points_per_side", "pred_iou_thresh", "stability_score_thresh")
-        chosen = {name: PRESETS[STARTER][name] for name in names}
+        names = {"points_per_side", "pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"}
+        chosen = {name: value for name, value in PRESETS[STARTER].items() if name in names}
         self._generator = SAM2AutomaticMaskGenerator(segmenter.model, **chosen)
         size = segmenter.model.image_size
         self._generator.predictor._bb_feat_sizes = [(size // s, size // s) for s in (4, 8, 16)]

@@ -1,4 +1,4 @@
-"""Crops per second: our cutting and batched encoding against CLIPProcessor + model, one by one.
+"""Crops per second: our cutting and batched encoding against image processor + model, one by one.
 
     python -m bench.embed [--crops 64] [--rounds 5] [--device cpu] [--photo-px 4000]
 
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
 from search.models.crops import RECIPES, square_around, views
 from search.models.encoder import ClipEncoder, encode_segments
@@ -57,7 +57,7 @@ def one_by_one(
     boxes: list[Box],
     fill_rgb: tuple[int, int, int],
 ) -> Vectors:
-    """Cut the same squares plainly, and give each to CLIPProcessor and the model: (n, dim)."""
+    """Cut the same squares plainly, and give each to processor and model: (n, dim)."""
     photo, rows = Image.fromarray(rgb), []
     for box in boxes:
         left, top, side = square_around(box, RECIPES["context"].side)
@@ -74,7 +74,7 @@ def save_random_vit_b32(folder: Path) -> None:
     """Save a CLIP of the size of openai/clip-vit-base-patch32, with random weights."""
     CLIPModel(CLIPConfig()).save_pretrained(folder)
     CLIPImageProcessor().save_pretrained(folder)
-    CLIPTokenizerFast.from_pretrained(weights_dir() / "encoder").save_pretrained(folder)
+    CLIPTokenizerFast.from_pretrained(weights_dir() / "encoder-1").save_pretrained(folder)
 
 
 def seconds(run: Callable[[], Vectors]) -> tuple[float, Vectors]:
@@ -87,7 +87,7 @@ def seconds(run: Callable[[], Vectors]) -> tuple[float, Vectors]:
 def compare(folder: Path, options: argparse.Namespace) -> dict[str, float]:
     """Time both ways in turns; return crops per second, their ratio and the largest difference."""
     encoder = ClipEncoder.load(str(folder), device=options.device, precision="float32", batch=64)
-    processor = CLIPProcessor.from_pretrained(folder)
+    processor = CLIPImageProcessor.from_pretrained(folder)
     rgb, boxes = photo_with_boxes(options.photo_px, options.crops)
     ways: dict[str, Callable[[], Vectors]] = {
         "ours": lambda: ours(encoder, rgb, boxes),

@@ -2,7 +2,7 @@
 
 Same photos, same models (the bundled starter pair), in alternation in one process. The tutorial:
 sam2's SAM2AutomaticMaskGenerator with its defaults but for the starter's thresholds, each mask's
-box cropped and sent through CLIPProcessor and CLIPModel one by one, one upsert a photo into
+box cropped and sent through the image processor and the encoder one by one, one upsert a photo into
 qdrant-client's local mode on disk. Ours: `ingest.pipeline.ingest` as the command runs it, with two
 views of each segment (the tutorial embeds one). The last line is JSON.
 """

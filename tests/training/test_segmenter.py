@@ -13,17 +13,15 @@ from support.sam_reference import reference_masks
 
 from ingest.segmentation.checkpoints import _build, _read_state
 from ingest.segmentation.types import MaskParameters
-from starter import weights_dir
 from starter.scenes import Scene, SceneNode, click_targets, draw_scene
 from training.segmenter.attention_loss import looking_distance
 from training.segmenter.clicks import STRIDE, click_batches
 from training.segmenter.decoder import Looks, decode, encode
 from training.segmenter.export import sharpen
 from training.segmenter.mask_loss import mask_loss
+from training.segmenter.on_drawings import CONFIG, Recipe, Training, run
 from training.segmenter.prompts import correction, precise_prompts
-from training.segmenter.train import Recipe, Training, run
 
-CONFIG = weights_dir() / "segmenter.yaml"
 TINY = Recipe(size_px=64, steps=4, pictures=2, clicks=4, two_way_from=0.5, two_way_clicks=2,
               look_steps=2, warm_up_steps=1)  # fmt: skip
 

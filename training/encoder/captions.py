@@ -4,22 +4,16 @@ A claim is what a caption says, facts are what is true. Captions are only ever m
 that hold. Size is no word: crops are all scaled alike, so nothing of it is left to see.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from search.models.encoder import TEMPLATES
 from starter.drawing.chance import pick
 from starter.drawing.colors import COLOR_NAMES
-from starter.drawing.patterns import PATTERNS
-from starter.drawing.shapes import SHAPES
 
-NAMED_SHARE = 0.3  # of a segment: a color with so much of it may be claimed, as in scenes.py
-HINTED_SHARE = 0.12  # between the two a color is neither claimed nor denied
-HOLDS, FAILS, UNKNOWN = 1, 0, -1
+HINTED_SHARE = 0.12  # of a segment: a color with less of it counts as not there
 
 # One word for a color, or a color with its modifier: (color, modifier).
 COLOR_WORDS: dict[str, tuple[str, str]] = {
@@ -100,20 +94,8 @@ FRAMES = {
     "my {}": 0.3,
     "some {}": 0.3,
 }
-LINKS = ("and", "with", "that", "is", "colored")
 STRANGE_WORD_SHARE = 0.25  # of captions hold words that nothing is known about
 SYLLABLES = ("ba", "do", "ki", "lu", "mer", "nos", "pra", "qui", "sta", "ton", "vel", "xi", "zu")
-
-
-@dataclass(frozen=True, eq=False)
-class Facts:
-    """What is true of a segment: `shares` (13,) of its pixels by color, the rest as in scenes."""
-
-    shares: NDArray[np.float32]
-    color: str  # the most common
-    modifier: str  # of that color
-    pattern: str | None  # None: not known
-    shape: str | None  # None: not known
 
 
 @dataclass(frozen=True)
@@ -129,101 +111,6 @@ class Claim:
     shape: str | None = None
 
 
-def draw_claim(rng: np.random.Generator, facts: Facts) -> Claim:
-    """Return something that holds, of one to three kinds; colors are always known."""
-    told = rng.random(3) < rng.choice([0.35, 0.6, 1.0])
-    pattern = facts.pattern if told[1] else None
-    shape = facts.shape if told[2] else None
-    if not told[0] and (pattern or shape):
-        return Claim((), "", pattern, shape)
-    colors = main_colors(facts)
-    if len(colors) > 1 and rng.random() < 0.6:
-        return Claim(tuple(rng.permutation(colors)[:2].tolist()), "", pattern, shape)
-    modifier = facts.modifier if rng.random() < 0.6 else ""
-    if modifier and rng.random() < 0.1:
-        return Claim((), modifier, pattern, shape)
-    return Claim((facts.color,), modifier, pattern, shape)
-
-
-def full_claim(facts: Facts) -> Claim:
-    """Return color, pattern and shape, as far as they are known."""
-    return Claim((facts.color,), "", facts.pattern, facts.shape)
-
-
-def plain_words(claim: Claim) -> str:
-    """Return the claim in the names themselves, as "red striped star"."""
-    words = (claim.modifier, " and ".join(claim.colors), claim.pattern, claim.shape)
-    return " ".join(word for word in words if word)
-
-
-def main_colors(facts: Facts) -> tuple[str, ...]:
-    """Return the colors with a named share, else the most common one."""
-    named = [COLOR_NAMES[i] for i in np.flatnonzero(facts.shares >= NAMED_SHARE)]
-    return tuple(named) or (facts.color,)
-
-
-def judge(claims: Sequence[Claim], facts: Sequence[Facts]) -> NDArray[np.int8]:
-    """Return (n claims, n facts): HOLDS, FAILS, or UNKNOWN where that can't be said."""
-    verdict = np.full((len(claims), len(facts)), HOLDS, dtype=np.int8)
-    for kind_verdict in (
-        _judge_colors(claims, facts),
-        _judge_modifiers(claims, facts),
-        _judge_words([c.pattern for c in claims], [f.pattern for f in facts]),
-        _judge_words([c.shape for c in claims], [f.shape for f in facts]),
-    ):
-        verdict = _both(verdict, kind_verdict)
-    return verdict
-
-
-def claimed_shares(claims: Sequence[Claim], facts: Sequence[Facts]) -> NDArray[np.float32]:
-    """Return (n claims, n facts): the share of pixels in the colors claimed, 1 without any."""
-    said = np.array([[name in c.colors for name in COLOR_NAMES] for c in claims], np.float32)
-    shares = said @ np.stack([f.shares for f in facts]).T
-    return np.where(said.any(axis=1, keepdims=True), shares, np.float32(1))
-
-
-def _both(first: NDArray[np.int8], second: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return FAILS where one fails, else UNKNOWN where one is unknown, else HOLDS."""
-    failed = (first == FAILS) | (second == FAILS)
-    unsure = (first == UNKNOWN) | (second == UNKNOWN)
-    return np.select([failed, unsure], [FAILS, UNKNOWN], default=HOLDS).astype(np.int8)
-
-
-def _judge_colors(claims: Sequence[Claim], facts: Sequence[Facts]) -> NDArray[np.int8]:
-    said = np.array([[name in c.colors for name in COLOR_NAMES] for c in claims])
-    shares = np.stack([f.shares for f in facts])
-    commonest = np.array([[name == f.color for name in COLOR_NAMES] for f in facts])
-    absent_px = said.astype(int) @ ~(commonest | (shares >= NAMED_SHARE)).T
-    denied_px = said.astype(int) @ ~(commonest | (shares >= HINTED_SHARE)).T
-    return np.select([absent_px == 0, denied_px == 0], [HOLDS, UNKNOWN], default=FAILS).astype(
-        np.int8
-    )
-
-
-def _judge_modifiers(claims: Sequence[Claim], facts: Sequence[Facts]) -> NDArray[np.int8]:
-    """Judge modifiers; of a color that is not the segment's first nothing is known."""
-    said = np.array([c.modifier for c in claims])[:, None]
-    about = np.array([c.colors[0] if len(c.colors) == 1 else "" for c in claims])[:, None]
-    seen = np.array([_tone(f) for f in facts])[None]
-    first = np.array([f.color for f in facts])[None]
-    verdict = np.where(said == seen, HOLDS, FAILS)
-    elsewhere = (about != "") & (about != first)
-    return np.select([said == "", elsewhere], [HOLDS, UNKNOWN], default=verdict).astype(np.int8)
-
-
-def _tone(facts: Facts) -> str:
-    """Return "dark", "light" or ""; black is dark and white is light."""
-    return facts.modifier or {"black": "dark", "white": "light"}.get(facts.color, "")
-
-
-def _judge_words(said: Sequence[str | None], true: Sequence[str | None]) -> NDArray[np.int8]:
-    spoken = np.array([word or "" for word in said])[:, None]
-    known = np.array([word or "" for word in true])[None]
-    return np.select(
-        [spoken == "", known == "", spoken == known], [HOLDS, UNKNOWN, HOLDS], default=FAILS
-    ).astype(np.int8)
-
-
 def caption(rng: np.random.Generator, claim: Claim) -> str:
     """Return one of many ways to say it, now and then with words that mean nothing."""
     words = pick(rng, FRAMES).format(_phrase(rng, claim)).split()
@@ -231,18 +118,6 @@ def caption(rng: np.random.Generator, claim: Claim) -> str:
         for _ in range(rng.integers(1, 3)):
             words.insert(int(rng.integers(len(words) + 1)), strange_word(rng))
     return " ".join(words)
-
-
-def known_words() -> list[str]:
-    """Return every word that captions are made of, sorted; all others are strange."""
-    return sorted({word for phrase in _phrases() for word in re.findall(r"[a-z]+", phrase)})
-
-
-def _phrases() -> Iterator[str]:
-    yield from (*COLOR_NAMES, *PATTERNS, *SHAPES, *COLOR_WORDS, *NOUNS, *FRAMES, *LINKS)
-    yield from (word for words in MODIFIER_WORDS.values() for word in words)
-    for table in (PATTERN_WORDS, SHAPE_WORDS):
-        yield from (word for adjectives, nouns in table.values() for word in (*adjectives, *nouns))
 
 
 def strange_word(rng: np.random.Generator) -> str:

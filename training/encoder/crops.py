@@ -1,10 +1,9 @@
-"""Crops with captions to train the encoder on, cut from drawn scenes as the product cuts segments.
+"""Crops to train the encoder on, cut from drawn scenes as the product cuts segments.
 
 A cutout is a segment with its surroundings, kept small. Each time it is shown it is turned, its
 colors are changed and its mask is roughened anew; its colors are then read from the pixels shown.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +14,8 @@ from search.masks.rle import bbox_xywh_from_array
 from search.models.crops import CONTEXT, Rgb, square_around, views
 from search.records import RgbImage
 from search.settings import CropRecipe
-from starter.drawing.colors import MODIFIERS
-from starter.drawing.patterns import PATTERNS
-from starter.drawing.shapes import SHAPES
+from starter.drawing.colors import name_color
 from starter.scenes import count_colors, draw_scene, main_colors, segments, visible_pattern
-from training.encoder.captions import Facts, caption, claimed_shares, draw_claim, judge
 
 Mask = NDArray[np.bool]
 
@@ -46,33 +42,15 @@ class Cutout:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """n views with what is true of them, and m captions with whether they hold of each view."""
+class Facts:
+    """What is true of a segment: `shares` (13,) of its pixels by color, the rest as in scenes."""
 
-    step: int
-    crops: NDArray[np.uint8]  # (n, size, size, 3)
-    captions: tuple[str, ...]  # m
-    verdicts: NDArray[np.int8]  # (m, n), values of captions.judge
-    claimed: NDArray[np.float32]  # (m, n), of captions.claimed_shares
-    color_shares: NDArray[np.float32]  # (n, 13)
-    modifiers: NDArray[np.int64]  # (n,) index into MODIFIERS
-    patterns: NDArray[np.int64]  # (n,) index into PATTERNS, or UNKNOWN_CLASS
-    shapes: NDArray[np.int64]  # (n,) index into SHAPES, or UNKNOWN_CLASS
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """Which scenes feed which batch: a window that moves on with every step.
-
-    Batches depend on these numbers and on the step alone, so training can go on at any step.
-    """
-
-    seed: int = 0
-    batch_size: int = 128
-    scenes_per_step: int = 2
-    window_scenes: int = 400
-    crop_px: int = 96
-    fill_rgb: Rgb = (122, 116, 104)
+    shares: NDArray[np.float32]
+    mean_color: str  # of the mean pixel
+    color: str  # the most common
+    modifier: str  # of that color
+    pattern: str | None  # None: not known
+    shape: str | None  # None: not known
 
 
 def cutouts(seed: int, side_px: int) -> list[Cutout]:
@@ -89,43 +67,6 @@ def cutouts(seed: int, side_px: int) -> list[Cutout]:
         image, inside = _shrunk(scene.image[rows, columns], mask[rows, columns])
         found.append(Cutout(image, inside, truth.pattern, truth.shape))
     return found
-
-
-def iter_batches(
-    plan: BatchPlan, first_step: int = 0, *, worker: int = 0, workers: int = 1
-) -> Iterator[Batch]:
-    """Yield the batches of every step from the first on that is this worker's turn, without end.
-
-    Each of several workers draws its own share of the scenes, so their number changes the batches.
-    """
-    window: dict[int, list[Cutout]] = {}
-    step = first_step + (worker - first_step) % workers
-    while True:
-        first = step * plan.scenes_per_step
-        numbers = range(first + (worker - first) % workers, first + plan.window_scenes, workers)
-        window = {n: window.get(n) or _scene_cutouts(plan, n) for n in numbers}
-        pool = [cutout for drawn in window.values() for cutout in drawn]
-        yield draw_batch(np.random.default_rng((plan.seed, step)), plan, step, pool)
-        step += workers
-
-
-def draw_batch(rng: np.random.Generator, plan: BatchPlan, step: int, pool: list[Cutout]) -> Batch:
-    """Return a batch of views of random cutouts, rare patterns and shapes a little more often."""
-    chosen = rng.choice(len(pool), plan.batch_size, p=_shares(pool))
-    shown = [show(rng, pool[i], plan.crop_px, plan.fill_rgb) for i in chosen]
-    facts = [fact for _, fact in shown]
-    claims = [draw_claim(rng, fact) for fact in facts]
-    return Batch(
-        step,
-        np.stack([crop for crop, _ in shown]),
-        tuple(caption(rng, claim) for claim in claims),
-        judge(claims, facts),
-        claimed_shares(claims, facts),
-        np.stack([fact.shares for fact in facts]),
-        np.array([MODIFIERS.index(fact.modifier) for fact in facts]),
-        np.array([_class(PATTERNS, fact.pattern) for fact in facts]),
-        np.array([_class(SHAPES, fact.shape) for fact in facts]),
-    )
 
 
 def show(
@@ -146,13 +87,6 @@ def show(
     return view.rgb, facts
 
 
-def plain_view(cutout: Cutout, size_px: int, fill_rgb: Rgb) -> tuple[RgbImage, Facts]:
-    """Return the masked view of a cutout as it was drawn, and what is true of it."""
-    box = bbox_xywh_from_array(cutout.mask)
-    view = views(cutout.image, cutout.mask, box, "masked", size_px=size_px, fill_rgb=fill_rgb)[0]
-    return view.rgb, read_facts(cutout.image, cutout.mask, cutout.pattern, cutout.shape)
-
-
 def read_facts(image: RgbImage, mask: Mask, pattern: str | None, shape: str | None) -> Facts:
     """Return what is true of the pixels under a mask, given what was drawn there."""
     pixels = image[mask]
@@ -160,11 +94,13 @@ def read_facts(image: RgbImage, mask: Mask, pattern: str | None, shape: str | No
     counts = count_colors(pixels)
     color, modifier, _ = main_colors(counts)
     shares = (counts.sum(axis=1) / counts.sum()).astype(np.float32)
-    return Facts(shares, color, modifier, visible_pattern(pattern, pixels), shape)
+    mean_color, _ = name_color(pixels.mean(axis=0))
+    return Facts(shares, mean_color, color, modifier, visible_pattern(pattern, pixels), shape)
 
 
-def _scene_cutouts(plan: BatchPlan, number: int) -> list[Cutout]:
-    seed = FIRST_SCENE_SEED + plan.seed * 10_000_000 + number
+def scene_cutouts(base_seed: int, number: int) -> list[Cutout]:
+    """Return the cutouts of one of the scenes that no test and no sample sees."""
+    seed = FIRST_SCENE_SEED + base_seed * 10_000_000 + number
     return cutouts(seed, SCENE_SIDES_PX[number % len(SCENE_SIDES_PX)])
 
 
@@ -181,7 +117,7 @@ def _shrunk(image: RgbImage, mask: Mask) -> tuple[RgbImage, Mask]:
     return np.array(small), inside if inside.any() else np.asarray(covered) > 0
 
 
-def _shares(pool: list[Cutout]) -> NDArray[np.float64]:
+def cutout_shares(pool: list[Cutout]) -> NDArray[np.float64]:
     """Return how often each cutout is to be taken: rare words count more, known ones too."""
     weights = np.ones(len(pool))
     for words in ([c.pattern or "" for c in pool], [c.shape or "" for c in pool]):
@@ -191,7 +127,8 @@ def _shares(pool: list[Cutout]) -> NDArray[np.float64]:
     return shares
 
 
-def _class(names: tuple[str, ...], name: str | None) -> int:
+def class_index(names: tuple[str, ...], name: str | None) -> int:
+    """Return where a name is, UNKNOWN_CLASS for None."""
     return UNKNOWN_CLASS if name is None else names.index(name)
 
 

@@ -87,3 +87,10 @@ def pooled(by_picture: Sequence[Sequence[float] | Floats | Bools]) -> Figure | N
         return Figure(float(mean), None, int(total))
     spread = np.square(sums - mean * counts).sum() * pictures / (pictures - 1)
     return Figure(float(mean), float(np.sqrt(spread) / total), int(total))
+
+
+def average_precision(scores: Floats, wanted: Bools) -> float:
+    """Return the mean precision at the places of what was wanted, best score first."""
+    ranked = wanted[np.argsort(-scores, kind="stable")]
+    places = np.flatnonzero(ranked) + 1
+    return float((np.arange(1, len(places) + 1) / places).mean())

@@ -85,3 +85,41 @@ def _scaled(
     small = labels_hw[rows][:, columns]
     masks = [small == label for label in ids]
     return TruePhoto(name, np.array(resized), [m for m in masks if m.mean() >= MIN_FRACTION])
+
+
+MIN_NAMED_PX = 64  # 8 x 8: less of a thing shows too little
+
+
+class NamedMask(NamedTuple):
+    """A photo at its own size, one true mask over it, and what that is."""
+
+    rgb: RgbImage
+    mask: MaskArray
+    name: str
+
+
+def iter_coco_things(folder: Path, limit: int | None = None) -> Iterator[NamedMask]:
+    """Yield the things of COCO photos with panoptic masks, crowds left out, photo by photo."""
+    truths = json.loads((folder / "truth.json").read_text())["images"]
+    named = [name for name in sorted(truths) if truths[name].get("panoptic")]
+    for name in named[:limit]:
+        labels, _ = _coco_labels(folder, truths[name]) or (np.zeros((0, 0), np.int64), [])
+        with Image.open(folder / "images" / name) as image:
+            rgb = np.array(image.convert("RGB"))
+        for segment in truths[name]["segments"]:
+            mask = labels == segment["id"]
+            if segment["isthing"] and not segment["iscrowd"] and mask.sum() >= MIN_NAMED_PX:
+                yield NamedMask(rgb, mask, segment["category"])
+
+
+def iter_davis(folder: Path, limit: int | None = None) -> Iterator[NamedMask]:
+    """Yield the frames of DAVIS sequences with the mask of what moves, named by the sequence."""
+    sequences = json.loads((folder / "truth.json").read_text())["sequences"]
+    for name in sorted(sequences):
+        for frame in sequences[name]["frames"][:limit]:
+            with (
+                Image.open(folder / frame["image"]) as image,
+                Image.open(folder / frame["mask"]) as mask,
+            ):
+                inside = np.asarray(mask.convert("L")) > 127
+                yield NamedMask(np.array(image.convert("RGB")), inside, name)

@@ -145,9 +145,9 @@ def _sample(
         boxed[index] = rng.integers(len(found))
         points[index] = (x + 0.5, y + 0.5)
         smallest = found[0].repeat(STRIDE, 0).repeat(STRIDE, 1) > 0.5
-        inside[index] = _point_of(rng, smallest, points[index])
-        outside[index] = _point_beside(rng, smallest, points[index])
-        boxes[index] = _box(rng, around[boxed[index]], size_px)
+        inside[index] = point_of(rng, smallest, points[index])
+        outside[index] = point_beside(rng, smallest, points[index])
+        boxes[index] = roughly_boxed(rng, around[boxed[index]], size_px)
     return image, points, inside, outside, boxes, boxed, targets, counts
 
 
@@ -225,7 +225,7 @@ def _clicks_by_node(rng: np.random.Generator, labels: Labels, clicks: int) -> li
     return [(int(at) // labels.shape[1], int(at) % labels.shape[1]) for at in flat]
 
 
-def _point_of(rng: np.random.Generator, mask: NDArray[np.bool], otherwise: Floats) -> Floats:
+def point_of(rng: np.random.Generator, mask: NDArray[np.bool], otherwise: Floats) -> Floats:
     """Return a random pixel's center of a mask; a given point if the mask is empty."""
     flat = np.flatnonzero(mask)
     if not len(flat):
@@ -234,7 +234,7 @@ def _point_of(rng: np.random.Generator, mask: NDArray[np.bool], otherwise: Float
     return np.asarray((x + 0.5, y + 0.5), np.float32)
 
 
-def _point_beside(rng: np.random.Generator, mask: NDArray[np.bool], click: Floats) -> Floats:
+def point_beside(rng: np.random.Generator, mask: NDArray[np.bool], click: Floats) -> Floats:
     """Return a pixel that is not the mask's, most of the time not far from the click."""
     size = mask.shape[0]
     for reach in (0.12, 0.25, 0.5, 1.0):
@@ -243,10 +243,10 @@ def _point_beside(rng: np.random.Generator, mask: NDArray[np.bool], click: Float
         off = near[~mask[near[:, 1].astype(int), near[:, 0].astype(int)]]
         if len(off):
             return np.asarray(off[0], np.float32)
-    return _point_of(rng, ~mask, click)
+    return point_of(rng, ~mask, click)
 
 
-def _box(rng: np.random.Generator, exact: Floats, size_px: int) -> Floats:
+def roughly_boxed(rng: np.random.Generator, exact: Floats, size_px: int) -> Floats:
     """Return a mask's box; every second one loose or tight, as people and detectors draw them."""
     sides = np.tile(exact[2:] - exact[:2], 2)
     off = rng.normal(0, 0.05, 4).clip(-0.1, 0.1) * (rng.random() < 0.5)

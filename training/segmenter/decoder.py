@@ -107,18 +107,18 @@ def decode(
     for layer in transformer.layers:
         if layer.skip_first_layer_pe:
             one = by_prompt(queries)
-            queries = by_group(_attend(layer.self_attn, one, one, one))
+            queries = by_group(attend(layer.self_attn, one, one, one))
         else:
             one = by_prompt(queries + code)
-            queries = queries + by_group(_attend(layer.self_attn, one, one, by_prompt(queries)))
+            queries = queries + by_group(attend(layer.self_attn, one, one, by_prompt(queries)))
         queries = layer.norm1(queries)
-        seen = _attend(
+        seen = attend(
             layer.cross_attn_token_to_image, queries + code, keys + key_code, keys, seen_by
         )
         queries = layer.norm2(queries + seen)
         queries = layer.norm3(queries + layer.mlp(queries))
         if two_way:
-            keys = keys + _attend(
+            keys = keys + attend(
                 layer.cross_attn_image_to_token,
                 keys + key_code,
                 queries + code,
@@ -127,7 +127,7 @@ def decode(
             )
         keys = layer.norm4(keys)
     final = transformer.final_attn_token_to_image
-    queries = queries + _attend(final, queries + code, keys + key_code, keys, seen_by)
+    queries = queries + attend(final, queries + code, keys + key_code, keys, seen_by)
     queries = transformer.norm_final_attn(queries).reshape(groups, prompts, tokens, channels)
 
     grid = keys.transpose(1, 2).reshape(groups, channels, height, width)
@@ -143,7 +143,7 @@ def decode(
     )
 
 
-def _attend(
+def attend(
     attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, kept: list[Tensor] | None = None
 ) -> Tensor:
     """Run one of sam2's Attention modules: (G, n, C) on (G, m, C)."""

@@ -39,7 +39,7 @@ def mask_loss(logits: Tensor, iou: Tensor, targets: Tensor, counts: Tensor) -> M
     cost = _cost(logits, targets)  # (M, 4, 3)
     true_iou = _iou(logits > 0, targets > 0.5).masked_fill(~there[:, None], 0)
     with torch.no_grad():
-        chosen = _assign(cost[:, 1:], counts)  # (M, 3): the candidate of each target
+        chosen = assign(cost[:, 1:], counts)  # (M, 3): the candidate of each target
         nearest = cost[:, 0].masked_fill(~there, torch.inf).argmin(1)
     of_target = cost[:, 1:].gather(1, chosen[:, None]).squeeze(1)
     best_target = true_iou.amax(2)
@@ -72,7 +72,7 @@ def _iou(masks: Tensor, targets: Tensor) -> Tensor:
     return both / either.clamp(min=1)
 
 
-def _assign(cost: Tensor, counts: Tensor) -> Tensor:
+def assign(cost: Tensor, counts: Tensor) -> Tensor:
     """Return (M, 3): for each target the candidate, in order, of the cheapest assignment."""
     table = torch.tensor([candidates for _, candidates in ASSIGNMENTS], device=cost.device)
     sizes = torch.tensor([size for size, _ in ASSIGNMENTS], device=cost.device)

@@ -1,6 +1,6 @@
-"""Train the starter segmenter, SAM 2's architecture, on drawn pictures alone.
+"""Train a segmenter of SAM 2's architecture on drawn pictures alone: what on_photos begins with.
 
-    python -m starter.train_segmenter --out FOLDER
+    python -m training.segmenter.on_drawings --out FOLDER
 
 A run stopped at any moment goes on from its last checkpoint with the same command. It trains in
 two stages. First the image does not attend to the prompt, so many prompts share a picture's
@@ -32,7 +32,6 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 
-from starter import weights_dir
 from training.made_by import device_name
 from training.precision import autocast, take_step
 from training.segmenter.attention_loss import grounding_loss, looking_distance
@@ -42,6 +41,7 @@ from training.segmenter.export import export, sharpen
 from training.segmenter.mask_loss import MaskLoss, mask_loss
 from training.segmenter.prompts import correction, point_tokens, precise_prompts
 
+CONFIG = Path(__file__).with_name("drawings.yaml")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CHECK_SEED = 7  # the stream that checks are drawn from; training's streams have other seeds
@@ -468,7 +468,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train, going on where an earlier run in the same folder stopped."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and weights")
-    parser.add_argument("--config", type=Path, default=weights_dir() / "segmenter.yaml")
+    parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--start-from", type=Path, help="checkpoint or weights to begin with")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
