@@ -13,10 +13,17 @@ from pydantic import ValidationError
 from search.errors import LibraryError, MismatchError
 from search.index.payload import PAYLOAD_FORMAT
 from search.records import Record
-from search.settings import CropRecipe
+from search.settings import NEWEST_STARTER, STARTER_VERSIONS, CropRecipe
 
 MANIFEST_NAME = "segsearch.json"
 FORMAT = 2
+# Thresholds of the first bundled segmenter, which do not suit its successor.
+FIRST_MASKS: dict[str, Any] = {
+    "points_per_side": 16,
+    "pred_iou_thresh": 0.3,
+    "stability_score_thresh": 0.6,
+    "box_nms_thresh": 0.7,
+}
 
 
 class ModelName(Record):
@@ -84,16 +91,25 @@ class Manifest(MadeWith):
         return self.model_copy(update={"others": rest, "before": before})
 
     def defaults(self) -> dict[str, Any]:
-        """The library's own settings, which replace the defaults."""
+        """The library's own settings, which replace the defaults.
+
+        For the first bundled segmenter, which is no longer there, those of its successor.
+        """
+        is_first = self.segmenter.name == STARTER_VERSIONS[0]
+        masks = {
+            name: value
+            for name, value in (self.masks or {}).items()
+            if not (is_first and value == FIRST_MASKS.get(name))
+        }
         return {
             "models": self.models,
-            "segmenter": self.segmenter.name,
+            "segmenter": NEWEST_STARTER if is_first else self.segmenter.name,
             "segmenter_config": self.segmenter.config,
             "encoder": self.encoder.name,
             "crop_recipe": self.crop_recipe,
             "qdrant": self.qdrant,
             "collection_prefix": self.collection_prefix,
-            **(self.masks or {}),
+            **masks,
         }
 
 
@@ -128,11 +144,28 @@ def load_manifest(library: Path) -> Manifest | None:
             f"{path} has format {made_as}, this segsearch reads {FORMAT}", remedy="newer_version"
         )
     try:
-        return Manifest.model_validate(_migrated(stored, made_as or FORMAT))
+        return _versioned(Manifest.model_validate(_migrated(stored, made_as or FORMAT)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _unreadable(path, f"{where}: {first['msg']}" if where else first["msg"]) from error
+
+
+def _versioned(manifest: Manifest) -> Manifest:
+    """Return the manifest with the version in the names of bundled models: there was but the first.
+
+    The format stays: who reads the new name without knowing it says that there is no such model.
+    """
+    others = tuple(
+        made.model_copy(update={"encoder": _with_version(made.encoder)}) for made in manifest.others
+    )
+    named = {name: _with_version(getattr(manifest, name)) for name in ("segmenter", "encoder")}
+    return manifest.model_copy(update={**named, "others": others})
+
+
+def _with_version(model: ModelName) -> ModelName:
+    name = STARTER_VERSIONS[0] if model.name == "starter" else model.name
+    return model.model_copy(update={"name": name})
 
 
 def _format_of(stored: Any) -> int | None:  # noqa: ANN401  (any JSON)
@@ -216,9 +249,13 @@ def check_same_encoder(
 def check_same_segmenter(manifest: Manifest, segmenter: ModelName) -> None:
     """Refuse to mix masks of two segmenters by mistake.
 
+    The bundled segmenter may follow its earlier version, which is no longer there.
+
     Raises:
         MismatchError: the library's photos were segmented by another segmenter.
     """
+    if manifest.segmenter.name in STARTER_VERSIONS[:-1] and segmenter.name == NEWEST_STARTER:
+        return
     if manifest.segmenter.fingerprint != segmenter.fingerprint:
         raise MismatchError(
             f"this library's photos were segmented by {manifest.segmenter.name!r} "

@@ -21,11 +21,19 @@ Group = Literal["library", "models", "masks", "ingest", "server", "serve"]
 
 DEFAULT_SEGMENTER = "facebook/sam2.1-hiera-small"
 DEFAULT_ENCODER = "openai/clip-vit-base-patch32"
+# Versions of the bundled pair, the newest last. Libraries remember which they were made with:
+# vectors of two encoders can't be compared. Each encoder is kept, of segmenters the newest alone.
+STARTER_VERSIONS = ("starter-1", "starter-2")
+NEWEST_STARTER = STARTER_VERSIONS[-1]
 
 
 def setting(group: Group, description: str, **limits: Any) -> Any:  # noqa: ANN401  (pydantic's own)
     """A field with its description and the group of commands that take it as a flag."""
     return Field(description=description, json_schema_extra={"group": group}, **limits)
+
+
+def _newest_starter(name: str | None) -> str | None:
+    return NEWEST_STARTER if name == "starter" else name
 
 
 def group_of_field(field: FieldInfo) -> Group:
@@ -65,14 +73,18 @@ class SearchSettings(BaseModel):
         ),
     ] = "default"
     segmenter: Annotated[
-        str | None, setting("models", f"SAM 2: hub name or checkpoint file [{DEFAULT_SEGMENTER}].")
+        str | None,
+        AfterValidator(_newest_starter),
+        setting("models", f"SAM 2: hub name or checkpoint file [{DEFAULT_SEGMENTER}]."),
     ] = None
     segmenter_config: Annotated[
         str | None,
         setting("models", "Config for a checkpoint file, as named in the package sam2."),
     ] = None
     encoder: Annotated[
-        str | None, setting("models", f"CLIP-like encoder: hub name or folder [{DEFAULT_ENCODER}].")
+        str | None,
+        AfterValidator(_newest_starter),
+        setting("models", f"CLIP-like encoder: hub name or folder [{DEFAULT_ENCODER}]."),
     ] = None
     device: Annotated[
         str,

@@ -12,7 +12,9 @@ import tarfile
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from support.commands import Commands
 
 from ingest.catalog.migrations import FORMAT as LEDGER_FORMAT
@@ -92,6 +94,45 @@ def test_an_old_library_is_found_again_in_another_folder(
     ran = old("ingest", "photos", *LIBRARY, "--json", code=3).json
     assert (ran["photos_updated"], ran["photos_ingested"]) == (5, 0)
     assert {Path(hit["path"]).parts[-1] for hit in found(old)} >= {"DSC02040.jpg"}
+
+
+def test_a_library_of_the_first_starter_models_goes_on_with_the_newest_segmenter(
+    old: Commands,
+) -> None:
+    old("move-root", MADE_AT, "photos", *LIBRARY)
+    status = old("status", *LIBRARY, "--json").json
+    assert (status["segmenter"], status["encoder"]) == ("starter-1", "starter-1")
+    assert (status["newer_segmenter"], status["newer_encoder"]) == ("starter-2", "starter-2")
+    said = old("status", *LIBRARY).out
+    assert "`segsearch ingest PHOTOS --resegment`" in said
+    assert "`segsearch reembed --encoder starter-2`" in said
+
+    pixels = np.zeros((90, 120, 3), np.uint8)
+    pixels[20:70, 30:90] = (200, 30, 30)
+    Image.fromarray(pixels).save("photos/new.png")
+    ran = old("ingest", "photos", *LIBRARY, "--models", "starter", "--json", code=3).json
+    assert (ran["photos_unchanged"], ran["photos_ingested"]) == (5, 1)
+    assert "new.png" in {Path(hit["path"]).name for hit in found(old)}
+    assert old("verify", *LIBRARY).out.splitlines()[-1] == "all is well"
+
+
+def test_a_library_of_the_first_starter_models_is_brought_up_to_date(old: Commands) -> None:
+    old("move-root", MADE_AT, "photos", *LIBRARY)
+    old("reembed", "--encoder", "starter-2", *LIBRARY, code=3)  # one file is gone
+    ran = old("ingest", "photos", *LIBRARY, "--resegment", "--json", code=3).json
+    assert ran["photos_ingested"] == 4
+    status = old("status", *LIBRARY, "--json").json
+    assert (status["segmenter"], status["encoder"]) == ("starter-2", "starter-2")
+    assert (status["newer_segmenter"], status["newer_encoder"]) == (None, None)
+    assert found(old)
+
+
+@pytest.mark.parametrize("asked", [("--encoder", "starter"), ("--segmenter", "starter-2")])
+def test_another_version_that_is_named_is_no_mistake_to_pass_over(
+    old: Commands, asked: tuple[str, str]
+) -> None:
+    said = old("ingest", "photos", *LIBRARY, *asked, code=1).err
+    assert "'starter-1', not 'starter-2'" in said
 
 
 def found(old: Commands) -> list[dict[str, str]]:

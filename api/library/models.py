@@ -11,7 +11,13 @@ from api.settings import Settings
 from search.errors import UsageError
 from search.manifest import load_manifest
 from search.models.encoder import Encoder
-from search.settings import DEFAULT_ENCODER, DEFAULT_SEGMENTER, Precision
+from search.settings import (
+    DEFAULT_ENCODER,
+    DEFAULT_SEGMENTER,
+    NEWEST_STARTER,
+    STARTER_VERSIONS,
+    Precision,
+)
 
 if TYPE_CHECKING:
     from ingest.segmentation.sam2 import Segmenter
@@ -22,11 +28,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {"segmenter": DEFAULT_SEGMENTER, "encoder": DEFAULT_ENCODER},
     # The IoU head and logits of the starter have other scales: thresholds as in its model card.
     STARTER: {
-        "segmenter": STARTER,
-        "encoder": STARTER,
-        "points_per_side": 16,
-        "pred_iou_thresh": 0.3,
-        "stability_score_thresh": 0.6,
+        "segmenter": NEWEST_STARTER,
+        "encoder": NEWEST_STARTER,
+        "points_per_side": 12,
+        "pred_iou_thresh": 0.25,
+        "stability_score_thresh": 0.7,
+        "box_nms_thresh": 0.75,
     },
 }
 EFFORTS = {"quick": 0.5, "standard": 1.0, "thorough": 2.0}  # times as many points a side
@@ -59,7 +66,7 @@ def load_segmenter(settings: Settings) -> Segmenter:
 
     name = settings.segmenter or DEFAULT_SEGMENTER
     config: str | Path | None = settings.segmenter_config
-    if name == STARTER:
+    if name in STARTER_VERSIONS:
         name = str(weights_dir() / "segmenter.pt")
         config = weights_dir() / "segmenter.yaml"
     device = torch_device(settings.device)
@@ -73,13 +80,12 @@ def load_encoder(settings: Settings) -> Encoder:
         ModelError: it can't be loaded (HubError) or is not a CLIP-like encoder.
     """
     from search.models.encoder import ClipEncoder
-    from starter import weights_dir
+    from starter import encoder_dir
 
     name = settings.encoder or DEFAULT_ENCODER
-    folder = str(weights_dir() / "encoder") if name == STARTER else name
     device = torch_device(settings.device)
     return ClipEncoder.load(
-        folder,
+        str(encoder_dir(name) or name),
         device=device,
         precision=precision_on(device, settings),
         batch=settings.embed_batch,

@@ -6,10 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from api.library.models import with_preset
+from api.library.models import STARTER, with_preset
 from api.settings import Settings
 from search.errors import MismatchError
 from search.manifest import Manifest
+from search.settings import STARTER_VERSIONS
 
 
 def remembered(
@@ -33,8 +34,10 @@ def remembered(
 
 
 def _asks_for_other_segmenter(requested: Settings, manifest: Manifest) -> bool:
-    named = {"segmenter", "models"} & requested.model_fields_set
-    return bool(named) and with_preset(requested).segmenter != manifest.segmenter.name
+    if not {"segmenter", "models"} & requested.model_fields_set:
+        return False
+    asked, made = with_preset(requested).segmenter, manifest.segmenter.name
+    return asked != made and not {asked, made} <= {*STARTER_VERSIONS}
 
 
 def check_requested(
@@ -55,9 +58,12 @@ def check_requested(
     if manifest.qdrant is None:
         made_with["qdrant"] = None
         made_with["collection_prefix"] = manifest.collection_prefix
-    if "models" in requested.model_fields_set:
+    named = requested.model_fields_set
+    if "models" in named:
         requested = with_preset(requested)
     for name, made in made_with.items():
+        if made in STARTER_VERSIONS and name not in named and requested.models == STARTER:
+            continue  # the pair is the library's, in an earlier version
         given = getattr(requested, name)
         is_set = name in requested.model_fields_set and name not in differing
         if is_set and given not in (None, made):

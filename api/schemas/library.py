@@ -24,7 +24,9 @@ class LibraryOut(Record):
     segmenter: str
     encoder: str
     crop_recipe: str
-    starter_models: bool  # the small bundled models know colors and shapes, not object names
+    starter_models: bool  # the bundled small models: they know less than those of the hub
+    newer_segmenter: str | None = None  # bundled, where the library's is an earlier version
+    newer_encoder: str | None = None
     engine: str
     photos: int  # searchable at least as whole photos
     photos_segmented: int

@@ -10,13 +10,13 @@ from pathlib import PurePath
 
 from api.library.checks import check_key
 from api.library.library import Library
-from api.library.models import STARTER
 from api.schemas.library import LibraryOut, RootOut
 from ingest.imaging.decode import path_text
 from ingest.stats import SkippedBefore
 from search.errors import SegsearchError
 from search.index.payload import FIELDS
 from search.manifest import load_manifest
+from search.settings import NEWEST_STARTER, STARTER_VERSIONS
 
 
 def library_out(library: Library) -> LibraryOut:
@@ -24,13 +24,16 @@ def library_out(library: Library) -> LibraryOut:
     settings, ledger = library.settings, library.ledger()
     # Another command may have changed the manifest since this process read it.
     made = load_manifest(library.folder) or library.manifest
+    segmenter = (made.segmenter.name if made else settings.segmenter) or ""
     encoder = (made.encoder.name if made else settings.encoder) or ""
     return LibraryOut(
         library=path_text(library.folder),
-        segmenter=(made.segmenter.name if made else settings.segmenter) or "",
+        segmenter=segmenter,
         encoder=encoder,
         crop_recipe=made.crop_recipe if made else settings.crop_recipe,
-        starter_models=encoder == STARTER,
+        starter_models=encoder in STARTER_VERSIONS,
+        newer_segmenter=_newer(segmenter),
+        newer_encoder=_newer(encoder),
         engine=_engine(library),
         roots=tuple(
             RootOut(root_id=root.root_id, path=path_text(root.path), present=root.path.is_dir())
@@ -39,6 +42,10 @@ def library_out(library: Library) -> LibraryOut:
         unread=_by_extension(ledger.unread()),
         **ledger.counts(),
     )
+
+
+def _newer(model: str) -> str | None:
+    return NEWEST_STARTER if model in STARTER_VERSIONS[:-1] else None
 
 
 def _engine(library: Library) -> str:

@@ -272,7 +272,8 @@ def _load_model(folder: Path, device: str, precision: Precision) -> Any:  # noqa
     if report["missing_keys"]:  # transformers would fill them with random numbers
         absent = sorted(report["missing_keys"])
         raise ModelError(f"its weights lack {len(absent)} tensors, among them {absent[0]}")
-    return model.eval().to(device)
+    # Crops lie in memory with their channels last; convolutions need not rearrange them then.
+    return model.eval().to(device, memory_format=torch.channels_last)
 
 
 def _load_processors(folder: Path) -> tuple[Any, Any]:

@@ -237,11 +237,11 @@ def test_a_single_photo_is_cut_with_the_librarys_models_unless_others_are_named(
         models="starter",
     )
     save_manifest(Path("lib"), manifest)
-    assert settings_for_photo(Settings(library="lib")).segmenter == "starter"
-    assert settings_for_photo(Settings(library="lib")).pred_iou_thresh == 0.3
+    assert settings_for_photo(Settings(library="lib")).segmenter == "starter-2"
+    assert settings_for_photo(Settings(library="lib")).pred_iou_thresh == 0.25
     asked = Settings(library="lib", segmenter="other.pt")
     assert settings_for_photo(asked).segmenter == "other.pt"
-    assert settings_for_photo(Settings(library="nowhere")).segmenter != "starter"
+    assert settings_for_photo(Settings(library="nowhere")).segmenter != "starter-2"
 
 
 def test_help_shows_a_default_as_a_person_would_write_it() -> None:
@@ -255,7 +255,7 @@ def test_help_shows_a_default_as_a_person_would_write_it() -> None:
 @pytest.mark.parametrize(
     ("models", "effort", "points"),
     [("default", "quick", 16), ("default", "standard", 32), ("default", "thorough", 64),
-     ("starter", "quick", 8), ("starter", "thorough", 32)],
+     ("starter", "quick", 6), ("starter", "thorough", 24)],
 )  # fmt: skip
 def test_effort_says_how_many_points_there_are(models: Any, effort: Any, points: int) -> None:
     assert with_preset(Settings(models=models, effort=effort)).points_per_side == points

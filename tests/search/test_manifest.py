@@ -170,7 +170,7 @@ def made(tmp_path: Path) -> Path:
         ({"encoder": "other"}, "made with encoder 'mine', not 'other'"),
         ({"segmenter": "other"}, "made with segmenter 'cutter'"),
         ({"crop_recipe": "tight"}, "made with crop_recipe 'fusion', not 'tight'"),
-        ({"models": "starter"}, "made with (encoder 'mine'|segmenter 'cutter'), not 'starter'"),
+        ({"models": "starter"}, "made with (encoder 'mine'|segmenter 'cutter'), not 'starter"),
         ({"qdrant": "http://localhost:6333"}, "made with qdrant None"),
         ({"collection_prefix": "mine"}, "made with collection_prefix 'segsearch', not 'mine'"),
     ],

@@ -37,8 +37,8 @@ DEMO_SEARCHES = ("red", "green circle", "blue", "yellow", "striped")
 def demo(folder: Path, photos: int) -> None:
     """Draw sample photos into FOLDER, ingest them with the starter models, and search them.
 
-    Needs no network: the starter models are bundled. They know colors, and some patterns and
-    shapes, but no object names.
+    Needs no network: the starter models are bundled. They know colors, some patterns and
+    shapes, and common names of things.
     """
     from api.cli.progress import IngestProgress
     from api.library.library import Library

@@ -35,11 +35,21 @@ def status(settings: Settings, as_json: bool, skipped: bool) -> None:
         echo_json({**about, **listed})
         return
     click.echo(f"library    {shown_path(overview.library)}")
-    note = " (starter models: they know colors and shapes, not object names)"
+    note = " (starter models: small, and they know far less than those of the hub)"
     click.echo(
         f"models     {overview.segmenter}, {overview.encoder}, crops: {overview.crop_recipe}"
         + (note if overview.starter_models else "")
     )
+    if newer := overview.newer_segmenter:
+        click.echo(
+            f"           {newer} cuts photos better: `segsearch ingest PHOTOS --resegment` "
+            "cuts them anew"
+        )
+    if newer := overview.newer_encoder:
+        click.echo(
+            f"           {newer} knows names of things: `segsearch reembed --encoder {newer}` "
+            "makes vectors with it"
+        )
     click.echo(f"vectors    {overview.engine}")
     if version is not None:
         click.echo(f"server     {version}")

@@ -681,7 +681,8 @@ def test_whole_photos_are_opened_refined_with_and_left_by_key(chrome: Any, uncut
         keys.press("ArrowRight")
         assert visit.page.evaluate(focused)["photo"] == second
         keys.press("Enter")
-        visit.page.get_by_text("not segmented yet").wait_for()
+        visit.page.wait_for_function(f"() => location.pathname.endsWith('{second}')")
+        visit.page.get_by_text("not segmented yet").last.wait_for()
         assert visit.path == f"/photo/{second}"
         visit.page.get_by_role("button", name="Next photo").click()
         visit.page.wait_for_function(f"() => !location.pathname.endsWith('{second}')")

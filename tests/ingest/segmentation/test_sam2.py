@@ -64,7 +64,7 @@ def test_automatic_masks_are_those_of_sam2(
     parameters = replace(GRID, **changes)  # type: ignore[arg-type]
     rgb = draw_scene(3, (317, 211)).image
     ours = segmenter.automatic(rgb, parameters)
-    assert len(ours) > 2
+    assert len(ours) >= 2
     reference = reference_masks(segmenter.model, rgb, parameters)
     assert differences([mask for mask in reference if mask["area"]], ours) == []
 

@@ -45,7 +45,7 @@ from search.settings import Precision
 from search.threads import shared_map, using_workers
 from starter import weights_dir
 
-STARTER = weights_dir() / "encoder"
+STARTER = weights_dir() / "encoder-1"  # a CLIPModel
 
 
 def load(folder: Path, precision: Precision = "float32", batch: int = 8) -> ClipEncoder:

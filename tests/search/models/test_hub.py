@@ -120,7 +120,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def files() -> dict[str, bytes]:
-    encoder = weights_dir() / "encoder"
+    encoder = weights_dir() / "encoder-1"
     content = {path.name: path.read_bytes() for path in encoder.iterdir()}
     return {**content, "model.safetensors": b"weights", "weights.pt": b"more", "other.bin": b"x"}
 
@@ -268,5 +268,5 @@ def test_no_pickled_file_is_downloaded() -> None:
 
 
 def test_a_local_folder_takes_precedence_over_the_hub() -> None:
-    folder = weights_dir() / "encoder"
+    folder = weights_dir() / "encoder-1"
     assert model_folder(str(folder)) == folder

@@ -230,7 +230,7 @@ export class ResultsView {
   }
 
   /**
-   * A note for libraries of the starter models, which know no names of things; null if it was
+   * A note for libraries of the starter models, which know few things; null if it was
    * closed.
    * @returns {HTMLElement|null}
    */
@@ -242,8 +242,8 @@ export class ResultsView {
       note.remove();
     });
     note.append(
-      "This library was made with the starter models: they know colors and shapes, not names. " +
-        "“Red” or “green circle” work; “bicycle” does not.",
+      "This library was made with the starter models, which are small. “Red”, “dog” or " +
+        "“striped cup” may work; rarer things and whole sentences do not.",
       close,
     );
     loadLibraryFacts().then(
