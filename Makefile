@@ -77,6 +77,9 @@ ON_PHOTOS := $(BIN)/python -m training.segmenter.on_photos $(SOURCES)
 ENCODER := $(BIN)/python -m training.encoder
 ENCODER_OUT = --out $(TRAINING)/encoder
 train-starter: .venv/installed-training ## train the starter models into build/training (resumes)
+	@test -f "$(DATA)/train/truth.json" || { \
+		echo "name the folder that holds train/ with its truth.json: make train-starter DATA=FOLDER" >&2; \
+		exit 1; }
 	$(DRAWN) --out $(TRAINING)/small --size-px 128 --pictures 16 --clicks 12 --steps 4000 \
 		--two-way-from 1
 	$(DRAWN) --out $(TRAINING)/large --start-from $(TRAINING)/small/checkpoint.pt --seed 2 \

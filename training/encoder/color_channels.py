@@ -20,8 +20,6 @@ from torch import Tensor, nn
 
 from training.encoder.trunks import MEAN, STD, pixel_values
 
-Floats = NDArray[np.float32]
-
 READ_FROM = 3  # stages before stay as they are, and color is read off what they give
 CARRIED = 3  # red, green, blue
 FREED_UNITS = 257  # of the last layer's 1280

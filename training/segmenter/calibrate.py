@@ -110,9 +110,9 @@ def main(argv: list[str] | None = None) -> None:
     add("--out", type=Path, required=True, help="folder for segmenter.pt, .yaml and .json")
     add("--sharpness", type=float, default=3.0, help="of mask logits; see export.sharpen")
     add("--points", type=int, default=12, help="points a side of the masks that are looked at")
-    add("--iou", type=float, default=0.3, help="predicted IoU that they have before")
-    add("--stability", type=float, default=0.6, help="their stability")
-    add("--nms", type=float, default=0.8, help="IoU of boxes from which the worse one is dropped")
+    add("--iou", type=float, default=0.15, help="predicted IoU that they have before")
+    add("--stability", type=float, default=0.7, help="their stability")
+    add("--nms", type=float, default=0.9, help="IoU of boxes from which the worse one is dropped")
     asked = parser.parse_args(argv)
     photos = load_photos(asked.photos, leave_out=asked.leave_out)[::HELD_OUT_EVERY]
     state = torch.load(asked.run / "checkpoint.pt", map_location="cpu", weights_only=True)
